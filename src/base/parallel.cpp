@@ -1,0 +1,38 @@
+#include "base/parallel.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace incident {
+
+unsigned default_jobs() {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return std::max(1u, std::thread::hardware_concurrency());
+    return std::max(1, CPU_COUNT(&set));
+}
+
+void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
+                     const std::function<void(std::size_t, std::size_t, unsigned)>& body) {
+    if (count == 0) return;
+    grain = std::max<std::size_t>(grain, 1);
+    std::atomic<std::size_t> next{0};
+    auto work = [&](unsigned worker) {
+        for (;;) {
+            std::size_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+            if (begin >= count) return;
+            body(begin, std::min(count, begin + grain), worker);
+        }
+    };
+    auto chunks = (count - 1) / grain + 1;
+    auto workers = static_cast<unsigned>(std::min<std::size_t>(std::max(jobs, 1u), chunks));
+    std::vector<std::jthread> helpers;
+    helpers.reserve(workers - 1);
+    for (unsigned worker = 1; worker < workers; ++worker) helpers.emplace_back(work, worker);
+    work(0);
+}
+
+}  // namespace incident

@@ -1,0 +1,74 @@
+// Runtime: the Go runtime found in the target: version, layout, modules and the addresses of its globals. Works the same for
+// stripped binaries: moduledata by its pclntab word, version by buildinfo, globals by decoding the operands of functions that
+// pclntab names, each answer checked structurally. Immutable after attach.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/core_file.h"
+#include "core/memory.h"
+#include "disasm/disasm.h"
+#include "go/binary/layout.h"
+#include "go/binary/pclntab.h"
+#include "image/images.h"
+#include "report/report.h"
+
+namespace incident::go {
+
+struct ModuleData {
+    Address address;
+    Pclntab pclntab;
+    AddressRange text, noptrdata, data, bss, noptrbss;
+    AddressRange types;                         ///< rtypes, [types, etypes)
+    std::optional<Address> rodata, gofunc;
+    AddressRange typelinks, itablinks;          ///< ≤1.26: arrays; empty later
+    AddressRange typedescs, itabs;              ///< 1.27+
+    Address gcdatamask, gcbssmask;              ///< bytedata pointers
+    std::string modulename;
+    const Image* image = nullptr;               ///< null when the executable is missing
+};
+
+/// Package variables of the runtime; each found by symbol, DWARF or decoding, then checked; nullopt when not found.
+struct Globals {
+    std::optional<Address> allgs;               ///< []*g header
+    std::optional<Address> allm;                ///< *m
+    std::optional<Address> allp;                ///< []*p header
+    std::optional<Address> sched;               ///< runtime.schedt
+    std::optional<Address> semtable;
+    std::optional<Address> mheap;               ///< runtime.mheap_
+    std::optional<Address> wait_reason_strings; ///< with symbols only
+    std::optional<Address> sched_init_time;     ///< reserved
+    std::string basis;                          ///< "symbols", "decoded", "scan": for evidence
+};
+
+class Runtime {
+public:
+    /// Fails with absent when the target has no Go in it, unsupported (and why: gccgo, TinyGo, garbled, packed by UPX, version
+    /// without tables) or corrupt. Without the executable, what the core alone gives is there (version, globals by scan), and
+    /// modules() may be empty.
+    static Result<Runtime> attach(const CoreFile& core, const Memory& memory, const Images& images, const Disassembler& disassembler);
+
+    const Version& version() const;
+    const RuntimeLayout& layout() const;
+    const Globals& globals() const;
+    std::span<const ModuleData> modules() const;
+    report::GoRuntime description() const;
+    const std::vector<report::Gap>& gaps() const;
+    bool cgo() const;                            ///< the target runs cgo (iscgo, or _cgo_ symbols)
+
+    std::optional<Func> find_func(Address pc) const;            ///< over all modules [any thread]
+    std::optional<Func> find_func(std::string_view name) const; ///< by exact name
+    /// Name of a runtime type (*_type / rtype) at `type`: "*main.Order"; nullopt when it cannot be one. [any thread]
+    std::optional<std::string> type_name(Address type) const;
+
+private:
+    struct State;
+    std::shared_ptr<const State> state_;
+};
+
+}  // namespace incident::go

@@ -1,0 +1,108 @@
+// Image: one ELF file as it was mapped into the target, at one load bias. Names, lines, inlined calls, CFI and DWARF types
+// through elfutils. libdw is not thread-safe: all methods of all Images belong to one thread at a time, except those marked
+// [any thread].
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/address.h"
+#include "base/result.h"
+#include "core/machine.h"
+#include "core/memory.h"
+#include "report/report.h"
+
+struct Dwarf;
+struct Dwarf_CFI_s;
+
+namespace incident {
+
+struct Symbol {
+    std::string_view name;        ///< raw (mangled) name, alive as long as the Image
+    Address address;              ///< in the target
+    std::uint64_t size = 0;
+    bool function = false;
+    bool object = false;
+};
+
+struct Section {
+    std::string_view name;
+    AddressRange range;           ///< in the target; empty for sections that are not loaded
+    std::span<const std::byte> bytes;  ///< file content, decompressed if compressed; empty for NOBITS
+    bool writable = false;
+};
+
+struct SourceLine {
+    std::string_view file;
+    std::uint32_t line = 0;
+};
+
+/// One level of inlining at a pc, innermost first; the last is the out-of-line function.
+struct InlineFrame {
+    std::string function;         ///< demangled
+    std::string_view file;        ///< where execution is, within this level
+    std::uint32_t line = 0;
+};
+
+/// A parameter or local variable at one pc, located and read by the caller's frame.
+struct Variable {
+    std::string name;
+    std::string type;             ///< source type name: "*main.Order", "struct ctx *"
+    bool parameter = false;
+    std::optional<Address> address;        ///< null: in a register or not available
+    std::string place;                     ///< "rax", "optimized out", or empty when it has an address
+    std::optional<std::uint64_t> value;    ///< of scalar and pointer variables up to 8 bytes
+    std::uint64_t size = 0;                ///< bytes; 0 unknown
+    bool pointer = false;                  ///< value is an address (pointer, chan, map, func)
+};
+
+class Image {
+public:
+    ~Image();
+    Image(Image&&) noexcept;
+
+    const std::string& path() const;                 ///< as the target knew it [any thread]
+    const std::string& found_at() const;             ///< on our disk [any thread]
+    report::ModuleStatus status() const;             ///< [any thread]
+    const std::optional<std::string>& build_id() const;  ///< GNU build-id, hex [any thread]
+    std::uint64_t bias() const;                      ///< target address minus ELF address [any thread]
+    AddressRange range() const;                      ///< lowest to highest loaded byte in the target [any thread]
+    bool position_independent() const;               ///< ET_DYN [any thread]
+    std::optional<std::string> interpreter() const;
+    std::uint64_t entry() const;                     ///< e_entry, unbiased
+
+    std::span<const Section> sections() const;       ///< [any thread]
+    const Section* find_section(std::string_view name) const;  ///< [any thread]
+    /// Loaded segments with their file bytes in target addresses, for splicing.
+    std::vector<Segment> file_segments() const;
+
+    bool has_dwarf() const;                          ///< own, by .gnu_debuglink, or in a build-id directory
+    bool has_symtab() const;
+    std::optional<Symbol> symbol_at(Address a) const;      ///< containing or, for sizeless ones, nearest below in its section
+    std::optional<Symbol> find_symbol(std::string_view name) const;
+    std::optional<SourceLine> line_at(Address pc) const;   ///< by DWARF; for a caller pass pc-1
+    std::vector<InlineFrame> inline_frames_at(Address pc) const;  ///< empty without DWARF
+    /// Variables visible at `pc`, read through `registers` and `cfa` of that frame.
+    std::vector<Variable> variables_at(Address pc, const Registers& registers, std::optional<Address> cfa, const Memory& memory) const;
+
+    /// libdw handles for unwind/ and go/layout; null when there is none.
+    ::Dwarf* dwarf() const;
+    ::Dwarf_CFI_s* eh_cfi() const;
+    ::Dwarf_CFI_s* debug_cfi() const;
+
+private:
+    friend class Images;
+    struct State;
+    explicit Image(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+/// "std::vector<int>::push_back(int&&)"; the name itself when it is not mangled.
+std::string demangle(std::string_view symbol);
+
+}  // namespace incident
