@@ -1,0 +1,39 @@
+# make demo | test | build | bench | install PREFIX=… | lint | asan-test
+# Each target sets up what it needs first (scripts/setup.sh: Debian packages, by sudo when not root).
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+DEMO_VERSION ?= 1.25
+DEMO_CORE := build/corpora/go$(DEMO_VERSION)/dwarf.nilderef/core
+DEMO_EXE := build/corpora/go$(DEMO_VERSION)/exe.dwarf
+
+.PHONY: setup build demo test asan-test bench install lint clean
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	@[ -f build/build.ninja ] || cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build --preset release -j $(JOBS)
+
+# The report's exit code 1 says that there are findings: that is what the demo is for.
+demo: build
+	@corpora/tools/unpack.sh build/corpora $(DEMO_VERSION)
+	@build/incident analyze $(DEMO_CORE) $(DEMO_EXE) || [ $$? -eq 1 ]
+
+test: build
+	@scripts/test.sh
+
+asan-test: setup
+	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS)
+
+bench: build
+	@scripts/bench.sh
+
+install: build
+	@cmake --install build --prefix $(PREFIX)
+
+lint: setup
+	@scripts/lint.sh
+
+clean:
+	rm -rf build build-dev build-asan build-fuzz .venv

@@ -1,0 +1,6 @@
+#!/bin/bash
+# Every test: C++ (ctest) and Python (pytest). Missing optional parts are named, never silent.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+corpora/tools/unpack.sh build/corpora
+ctest --test-dir build --output-on-failure --no-tests=error -j "$(nproc)" --timeout 600
