@@ -23,7 +23,8 @@ struct MemoryOperand {
     unsigned scale = 1;
     std::int64_t displacement = 0;
     std::optional<Address> absolute;   ///< rip-relative or direct
-    bool fs_relative = false;          ///< TLS access
+    bool fs_relative = false;          ///< TLS access: add the thread pointer
+    bool gs_relative = false;
     unsigned size = 0;                 ///< bytes accessed
     bool read = false, written = false;
 };
@@ -69,7 +70,7 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// Cheap check by bytes only [any thread]: may a call instruction end at `pc`? (E8 rel32, FF /2 forms.)
+/// Cheap check by bytes only [any thread]: may a call instruction end at `pc`? (E8 rel32 to a mapped address, FF /2 forms.)
 bool may_be_return_address(const Memory& memory, Address pc);
 
 }  // namespace incident
