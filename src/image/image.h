@@ -33,8 +33,11 @@ struct Symbol {
 struct Section {
     std::string_view name;
     AddressRange range;           ///< in the target; empty for sections that are not loaded
-    std::span<const std::byte> bytes;  ///< file content, decompressed if compressed; empty for NOBITS
+    std::span<const std::byte> bytes;  ///< file content as it is on disk; empty for NOBITS
     bool writable = false;
+    bool executable = false;
+    bool compressed = false;      ///< `bytes` are compressed (SHF_COMPRESSED, .zdebug_*); only debug sections ever are, and
+                                  ///< dwarf() decompresses them
 };
 
 struct SourceLine {
