@@ -67,12 +67,12 @@ StackObject object_of_type(const Memory& memory, Address at, Address type) {
 Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame, Address at) {
     auto count = TRY(memory.load<std::uint64_t>(at));
     if (count > object_limit) return fail(ErrorKind::corrupt, fmt::format("{} stack objects in one frame", count), at);
-    const ModuleData* module = module_of(runtime, frame.func.entry);
+    const ModuleData* module = module_of(runtime, frame.func()->entry);
     std::vector<StackObject> objects;
     objects.reserve(count);
     // Negative offsets count from varp, the others from the arguments.
     auto place = [&](std::int64_t offset) {
-        Address base = offset < 0 && frame.varp ? *frame.varp : frame.cfa;
+        Address base = offset < 0 ? frame.varp().value_or(frame.cfa) : frame.cfa;
         return base + static_cast<std::uint64_t>(offset);
     };
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -111,8 +111,9 @@ FrameMaps::Word FrameMaps::classify(Address a) const {
 }
 
 Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame) {
-    if (frame.func.table == nullptr) return fail(ErrorKind::absent, "no Go function", frame.pc);
-    const Func& func = frame.func;
+    if (frame.func() == nullptr || frame.func()->table == nullptr) return fail(ErrorKind::absent, "no Go function", frame.pc);
+    const Func& func = *frame.func();
+    const auto varp = frame.varp();
     FrameMaps maps;
     maps.exact = frame.after_call || frame.pc == func.entry;
     std::int32_t index = 0;
@@ -121,12 +122,12 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
         // -1, or no table: not a mapped place; the runtime takes the entry's map then.
         index = std::max(func.table->pcdata(func, PcData::stack_map_index, at).value_or(0), 0);
     }
-    bool has_locals = frame.varp && *frame.varp > frame.sp;
+    bool has_locals = varp && *varp > frame.sp;
     if (auto at = func.table->funcdata(func, FuncData::locals_pointer_maps); at && has_locals) {
         maps.locals = TRY(read_map(memory, *at, index));
-        maps.locals.base = *frame.varp - std::uint64_t{maps.locals.words} * 8;
-        if (maps.locals.base < frame.sp || maps.locals.base > *frame.varp)
-            return fail(ErrorKind::corrupt, fmt::format("{} words of locals in a frame of {} bytes", maps.locals.words, *frame.varp - frame.sp),
+        maps.locals.base = *varp - std::uint64_t{maps.locals.words} * 8;
+        if (maps.locals.base < frame.sp || maps.locals.base > *varp)
+            return fail(ErrorKind::corrupt, fmt::format("{} words of locals in a frame of {} bytes", maps.locals.words, *varp - frame.sp),
                         frame.sp);
     } else if (!has_locals) {
         maps.locals.known = true;

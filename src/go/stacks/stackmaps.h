@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "go/stacks/goroutines.h"
+#include "go/stacks/walk.h"
 
 namespace incident::go {
 
