@@ -36,7 +36,7 @@ def check(directory):
     good, wrong = 0, []
     for m in re.finditer(r'^object name=(\S+) type="?([^"]*?)"? addr=(0x[0-9a-f]+) ?(.*)$', text, re.M):
         name, kind, addr, rest = m[1], m[2], int(m[3], 16), m[4]
-        kv = {k: int(v, 0) for k, v in re.findall(r"([\w-]+)=(0x[0-9a-f]+|\d+)", rest)}
+        kv = {k: int(v, 0) for k, v in re.findall(r"([\w-]+)=(0x[0-9a-f]+|-?\d+)", rest)}
         try:
             if kind.startswith("map[") and addr and "len" in kv:
                 ok = w8(addr) == kv["len"] and ("field" not in kv or w8(kv["field"]) == addr)
@@ -46,7 +46,11 @@ def check(directory):
                 ok = (w8(addr), w8(addr + 8)) == (kv["len"], kv["cap"])
             elif kind == "string" and "field" in kv:
                 ok = (w8(kv["field"]), w8(kv["field"] + 8)) == (addr, kv["len"])
-            elif kind == "sync.Mutex":
+            elif kind == "sync.Mutex" and "state" in kv:  # "word" is the state at the very end
+                ok = w4(addr) == kv.get("word", kv["state"])
+            elif kind == "sync.RWMutex" and "readerCount" in kv:
+                ok = (w4(addr), w4(addr + 16), w4(addr + 20)) == (kv["w"], kv["readerCount"] & 0xFFFFFFFF, kv["readerWait"])
+            elif kind == "sync.Mutex" and "waiters" in kv:
                 ok = w4(addr) == 1 | kv["waiters"] << 3
             elif kind == "sync.RWMutex":
                 ok = w4(addr + 16) >> 31 == 1

@@ -1,9 +1,10 @@
-// CoreFile: map the file, let libelf read headers and notes, and compare what they promise with the bytes that are there.
+// CoreFile: map the file, let libelf read headers and notes, and compare what they promise with the bytes that are
+// there.
 //
 // Surprising: libelf refuses a whole file when its section headers lie beyond the end, which is the normal state of a
-// truncated gcore core. A core's sections say nothing that its segments do not (but for the segment count beyond 65534),
-// so libelf sees the header with its section fields blanked: in our private copy of the first page, for the time of the
-// parse. Program headers are read through elf_getdata_rawchunk, because their number is known only to us.
+// truncated gcore core. A core's sections say nothing that its segments do not (but for the segment count beyond
+// 65534), so libelf sees the header with its section fields blanked: in our private copy of the first page, for the
+// time of the parse. Program headers are read through elf_getdata_rawchunk, because their number is known only to us.
 #include "core/core_file.h"
 
 #include <elf.h>
@@ -73,13 +74,15 @@ struct CoreFile::State {
     void judge_size();
     void report(ErrorKind kind, std::string what) { damage.push_back({kind, std::move(what)}); }
 
-    std::uint64_t promised_end = 0;   ///< end of the last byte that any header speaks of
-    std::string cut_word;             ///< why the spool ended early; empty: it did not
+    std::uint64_t promised_end = 0;  ///< end of the last byte that any header speaks of
+    std::optional<Error> cut;        ///< why decompression ended early
 };
 
 Result<void> CoreFile::State::parse() {
     auto front = file.bytes().first(std::min<std::uint64_t>(file.size, file_kind_bytes));
-    auto is_not = [&] { return fail(ErrorKind::unsupported, fmt::format("{} is {}", path, describe_file_kind(front))); };
+    auto is_not = [&] {
+        return fail(ErrorKind::unsupported, fmt::format("{} is {}", path, describe_file_kind(front)));
+    };
     if (front.size() < sizeof(Elf64_Ehdr) || std::memcmp(front.data(), ELFMAG, SELFMAG) != 0) return is_not();
     Elf64_Ehdr header;
     std::memcpy(&header, front.data(), sizeof header);
@@ -111,8 +114,10 @@ Result<void> CoreFile::State::parse_headers(const Elf64_Ehdr& header) {
     } else {
         auto segments = read_program_headers(elf.get(), header);
         for (std::size_t i = 0; i < segments.size(); ++i) {
-            if (segments[i].p_type == PT_NOTE) parse_notes(elf.get(), segments[i], parser);
-            else if (segments[i].p_type == PT_LOAD) add_load(segments[i], i);
+            if (segments[i].p_type == PT_NOTE)
+                parse_notes(elf.get(), segments[i], parser);
+            else if (segments[i].p_type == PT_LOAD)
+                add_load(segments[i], i);
         }
     }
     elf.reset();
@@ -124,8 +129,8 @@ Result<void> CoreFile::State::parse_headers(const Elf64_Ehdr& header) {
     return {};
 }
 
-/// With 65535 segments or more e_phnum is PN_XNUM and the number stands in section header 0, which the kernel writes last:
-/// a truncated core has lost it. Then the first note tells: the kernel puts it right behind the program headers.
+/// With 65535 segments or more e_phnum is PN_XNUM and the number stands in section header 0, which the kernel writes
+/// last: a truncated core has lost it. Then the first note tells: the kernel puts it right behind the program headers.
 std::uint64_t CoreFile::State::count_program_headers(const Elf64_Ehdr& header) {
     if (header.e_phnum != PN_XNUM) return header.e_phnum;
     if (header.e_shoff <= file.size && file.size - header.e_shoff >= sizeof(Elf64_Shdr) && header.e_shoff != 0) {
@@ -149,7 +154,8 @@ std::vector<Elf64_Phdr> CoreFile::State::read_program_headers(Elf* elf, const El
         return {};
     }
     if (header.e_phentsize != sizeof(Elf64_Phdr)) {
-        report(ErrorKind::corrupt, fmt::format("program headers of {} bytes instead of {}", header.e_phentsize, sizeof(Elf64_Phdr)));
+        report(ErrorKind::corrupt,
+               fmt::format("program headers of {} bytes instead of {}", header.e_phentsize, sizeof(Elf64_Phdr)));
         return {};
     }
     std::uint64_t end = 0;
@@ -158,11 +164,13 @@ std::vector<Elf64_Phdr> CoreFile::State::read_program_headers(Elf* elf, const El
         return {};
     }
     promised_end = std::max(promised_end, end);
-    std::uint64_t held = header.e_phoff >= file.size ? 0 : std::min(promised, (file.size - header.e_phoff) / sizeof(Elf64_Phdr));
+    std::uint64_t held =
+        header.e_phoff >= file.size ? 0 : std::min(promised, (file.size - header.e_phoff) / sizeof(Elf64_Phdr));
     if (held < promised)
         report(ErrorKind::truncated, fmt::format("only {} of {} program headers are in the file", held, promised));
     if (held == 0) return {};
-    Elf_Data* data = ::elf_getdata_rawchunk(elf, static_cast<std::int64_t>(header.e_phoff), held * sizeof(Elf64_Phdr), ELF_T_PHDR);
+    Elf_Data* data =
+        ::elf_getdata_rawchunk(elf, static_cast<std::int64_t>(header.e_phoff), held * sizeof(Elf64_Phdr), ELF_T_PHDR);
     if (data == nullptr || data->d_buf == nullptr) {
         report(ErrorKind::corrupt, fmt::format("program headers: {}", ::elf_errmsg(-1)));
         return {};
@@ -180,8 +188,9 @@ void CoreFile::State::parse_notes(Elf* elf, const Elf64_Phdr& segment, NoteParse
     promised_end = std::max(promised_end, end);
     std::uint64_t held = segment.p_offset >= file.size ? 0 : std::min(segment.p_filesz, file.size - segment.p_offset);
     if (held < segment.p_filesz)
-        report(ErrorKind::truncated, fmt::format("{} of {} bytes of the notes (threads, registers, mapped files) are cut off",
-                                                 segment.p_filesz - held, segment.p_filesz));
+        report(ErrorKind::truncated,
+               fmt::format("{} of {} bytes of the notes (threads, registers, mapped files) are cut off",
+                           segment.p_filesz - held, segment.p_filesz));
     if (held == 0) return;
     Elf_Data* data = ::elf_getdata_rawchunk(elf, static_cast<std::int64_t>(segment.p_offset), held,
                                             segment.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
@@ -193,10 +202,12 @@ void CoreFile::State::parse_notes(Elf* elf, const Elf64_Phdr& segment, NoteParse
         std::size_t next = ::gelf_getnote(data, at, &note, &name, &description);
         if (next == 0) {
             if (held == segment.p_filesz)
-                report(ErrorKind::corrupt, fmt::format("the note at byte {} of the file runs over the end of the notes", segment.p_offset + at));
+                report(ErrorKind::corrupt, fmt::format("the note at byte {} of the file runs over the end of the notes",
+                                                       segment.p_offset + at));
             return;
         }
-        if (++count > most_notes) return report(ErrorKind::corrupt, "more notes than any process can have; the rest is not read");
+        if (++count > most_notes)
+            return report(ErrorKind::corrupt, "more notes than any process can have; the rest is not read");
         std::string_view owner(reinterpret_cast<const char*>(base + name), note.n_namesz);
         parser.take({note.n_type, owner.substr(0, owner.find('\0')), {base + description, note.n_descsz}});
         at = next;
@@ -209,10 +220,12 @@ void CoreFile::State::add_load(const Elf64_Phdr& segment, std::size_t index) {
                      .permissions = static_cast<std::uint8_t>(segment.p_flags & (PF_R | PF_W | PF_X))};
     std::uint64_t end = 0, file_end = 0;
     if (segment.p_memsz > largest_segment || segment.p_filesz > largest_segment)
-        return report(ErrorKind::corrupt, fmt::format("segment {} claims {:#x} bytes; left out", index, std::max(segment.p_memsz, segment.p_filesz)));
+        return report(ErrorKind::corrupt, fmt::format("segment {} claims {:#x} bytes; left out", index,
+                                                      std::max(segment.p_memsz, segment.p_filesz)));
     std::uint64_t size = std::max(segment.p_memsz, segment.p_filesz);
     if (segment.p_filesz > segment.p_memsz && segment.p_memsz != 0)
-        report(ErrorKind::corrupt, fmt::format("segment {} has more bytes in the file ({:#x}) than in memory ({:#x})", index, segment.p_filesz, segment.p_memsz));
+        report(ErrorKind::corrupt, fmt::format("segment {} has more bytes in the file ({:#x}) than in memory ({:#x})",
+                                               index, segment.p_filesz, segment.p_memsz));
     if (segment.p_memsz != 0) size = segment.p_memsz;
     if (__builtin_add_overflow(segment.p_vaddr, size, &end)) {
         end = UINT64_MAX;
@@ -235,18 +248,23 @@ void CoreFile::State::add_load(const Elf64_Phdr& segment, std::size_t index) {
 }
 
 void CoreFile::State::judge_size() {
-    if (promised_end > file.size) truncation = {.at = file.size, .missing_bytes = promised_end - file.size};
-    if (!truncation) return;
+    if (promised_end <= file.size) {
+        if (cut) damage.push_back(*cut);  // only what stands behind the core was lost: a checksum, say
+        return;
+    }
+    truncation = {.at = file.size, .missing_bytes = promised_end - file.size};
     std::uint64_t lost = 0;
     std::size_t whole = 0, partly = 0;
     for (const auto& load : loads) {
         lost += load.lost;
         if (load.lost != 0) ++(load.lost == load.file_size ? whole : partly);
     }
-    std::string text = fmt::format("the core is cut at byte {}: {} missing", file.size, human_size(truncation->missing_bytes));
+    std::string text =
+        fmt::format("the core is cut at byte {}: {} missing", file.size, human_size(truncation->missing_bytes));
     if (whole + partly != 0)
-        text += fmt::format("; {} of memory lost ({} whole, {} in part)", human_size(lost), count_of(whole, "region"), partly);
-    if (!cut_word.empty()) text += "; " + cut_word;
+        text += fmt::format("; {} of memory lost ({} whole, {} in part)", human_size(lost), count_of(whole, "region"),
+                            partly);
+    if (cut) text += "; " + cut->what;
     report(ErrorKind::truncated, std::move(text));
 }
 
@@ -261,10 +279,7 @@ Result<CoreFile> CoreFile::open(const std::string& path, const OpenOptions& opti
     state->path = path == "-" ? "standard input" : path;
     state->compression = input.compression;
     state->given_size = input.given_size;
-    if (input.cut) {
-        state->cut_word = input.cut->what;
-        state->damage.push_back(*std::move(input.cut));
-    }
+    state->cut = std::move(input.cut);
     if (input.size == 0) return fail(ErrorKind::unsupported, fmt::format("{} is an empty file", state->path));
     void* data = ::mmap(nullptr, input.size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, input.file.get(), 0);
     if (data == MAP_FAILED)
@@ -299,7 +314,8 @@ void CoreFile::fill(Memory& memory) const {
         std::uint64_t held = load.file_size - load.lost;
         Address held_end = load.range.begin + held, dumped_end = load.range.begin + load.file_size;
         if (held != 0)
-            memory.add({{load.range.begin, held_end}, state_->file.data + load.file_offset, Origin::core, load.permissions});
+            memory.add(
+                {{load.range.begin, held_end}, state_->file.data + load.file_offset, Origin::core, load.permissions});
         if (load.lost != 0) memory.add_missing({{held_end, dumped_end}, ErrorKind::truncated});
         if (dumped_end < load.range.end) memory.add_missing({{dumped_end, load.range.end}, ErrorKind::absent});
     }

@@ -56,10 +56,14 @@ bool has_magic(std::span<const std::byte> front, std::size_t offset, std::string
 }
 
 bool looks_like_text(std::span<const std::byte> front) {
-    return std::ranges::all_of(front, [](std::byte b) {
+    bool printable = std::ranges::all_of(front, [](std::byte b) {
         auto c = std::to_integer<unsigned>(b);
         return c >= 0x20 ? c != 0x7f : c == '\n' || c == '\r' || c == '\t' || c == '\f' || c == '\b' || c == 0x1b;
     });
+    std::string_view text(reinterpret_cast<const char*>(front.data()), front.size());
+    for (std::size_t cut = 0; printable && cut < 4 && cut < text.size(); ++cut)  // we may have cut a character in two
+        if (is_valid_utf8(text.substr(0, text.size() - cut))) return true;
+    return false;
 }
 
 std::string describe_elf(std::span<const std::byte> front) {

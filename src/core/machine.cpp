@@ -1,9 +1,9 @@
 // The table of machines. One row so far: x86-64.
 //
 // Surprising: elf_gregset_t is in the order of the kernel's struct pt_regs, then fs_base and gs_base; the ucontext on a
-// signal stack has its own order (struct sigcontext_64, arch/x86/include/uapi/asm/sigcontext.h) and starts at byte 40 of
-// ucontext_t. cs and ss are 16 bits wide there, so they have no ucontext_offset. There is no fs_base in a ucontext: a
-// handler runs with the thread pointer of the code it interrupted.
+// signal stack has its own order (struct sigcontext_64, arch/x86/include/uapi/asm/sigcontext.h) and starts at byte 40
+// of ucontext_t. cs and ss are 16 bits wide there, so they have no ucontext_offset. There is no fs_base in a ucontext:
+// a handler runs with the thread pointer of the code it interrupted.
 #include "core/machine.h"
 
 #include <elf.h>
@@ -14,13 +14,13 @@ namespace {
 
 // name, offset in pr_reg, DWARF number (System V ABI x86-64, figure 3.36), offset in ucontext_t
 constexpr RegisterRow x86_64_registers[] = {
-    {"r15", 0, 15, 96},        {"r14", 8, 14, 88},      {"r13", 16, 13, 80},   {"r12", 24, 12, 72},
-    {"rbp", 32, 6, 120},       {"rbx", 40, 3, 128},     {"r11", 48, 11, 64},   {"r10", 56, 10, 56},
-    {"r9", 64, 9, 48},         {"r8", 72, 8, 40},       {"rax", 80, 0, 144},   {"rcx", 88, 2, 152},
-    {"rdx", 96, 1, 136},       {"rsi", 104, 4, 112},    {"rdi", 112, 5, 104},  {"orig_rax", 120, -1, -1},
-    {"rip", 128, 16, 168},     {"cs", 136, 51, -1},     {"eflags", 144, 49, 176}, {"rsp", 152, 7, 160},
-    {"ss", 160, 52, -1},       {"fs_base", 168, 58, -1}, {"gs_base", 176, 59, -1}, {"ds", 184, 53, -1},
-    {"es", 192, 50, -1},       {"fs", 200, 54, -1},     {"gs", 208, 55, -1},
+    {"r15", 0, 15, 96},    {"r14", 8, 14, 88},       {"r13", 16, 13, 80},      {"r12", 24, 12, 72},
+    {"rbp", 32, 6, 120},   {"rbx", 40, 3, 128},      {"r11", 48, 11, 64},      {"r10", 56, 10, 56},
+    {"r9", 64, 9, 48},     {"r8", 72, 8, 40},        {"rax", 80, 0, 144},      {"rcx", 88, 2, 152},
+    {"rdx", 96, 1, 136},   {"rsi", 104, 4, 112},     {"rdi", 112, 5, 104},     {"orig_rax", 120, -1, -1},
+    {"rip", 128, 16, 168}, {"cs", 136, 51, -1},      {"eflags", 144, 49, 176}, {"rsp", 152, 7, 160},
+    {"ss", 160, 52, -1},   {"fs_base", 168, 58, -1}, {"gs_base", 176, 59, -1}, {"ds", 184, 53, -1},
+    {"es", 192, 50, -1},   {"fs", 200, 54, -1},      {"gs", 208, 55, -1},
 };
 static_assert(std::size(x86_64_registers) <= max_registers);
 

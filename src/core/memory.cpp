@@ -17,7 +17,7 @@ namespace {
 struct Claim {
     AddressRange range;
     std::uint64_t rank;
-    const Segment* segment;       // null: a missing range
+    const Segment* segment;  // null: a missing range
     ErrorKind why = ErrorKind::absent;
 };
 
@@ -71,7 +71,8 @@ void Memory::freeze() {
     for (const auto& s : spliced_) claims.push_back({s.range, --rank, &s});
     rank = 2 + spliced_.size();
     for (const auto& s : segments_) claims.push_back({s.range, rank++, &s});
-    std::sort(claims.begin(), claims.end(), [](const Claim& a, const Claim& b) { return a.range.begin < b.range.begin; });
+    std::sort(claims.begin(), claims.end(),
+              [](const Claim& a, const Claim& b) { return a.range.begin < b.range.begin; });
 
     std::vector<Segment> held;
     std::vector<MissingRange> missing;
@@ -79,14 +80,17 @@ void Memory::freeze() {
         if (claim.segment == nullptr) {
             if (!missing.empty() && missing.back().range.end == begin && missing.back().why == claim.why)
                 missing.back().range.end = end;
-            else missing.push_back({{begin, end}, claim.why});
+            else
+                missing.push_back({{begin, end}, claim.why});
             return;
         }
         Segment piece = *claim.segment;
         piece.data += begin.value - claim.range.begin.value;
         piece.range = {begin, end};
-        if (!held.empty() && continues(held.back(), piece)) held.back().range.end = end;
-        else held.push_back(piece);
+        if (!held.empty() && continues(held.back(), piece))
+            held.back().range.end = end;
+        else
+            held.push_back(piece);
     };
 
     struct Stronger {
@@ -137,7 +141,8 @@ Result<std::span<const std::byte>> Memory::view(Address a, std::size_t size) con
         held += following->range.size();
         at = following->range.end;
     }
-    return fail(ErrorKind::unsupported, fmt::format("{} bytes cross from one segment of the core to the next", size), a);
+    return fail(ErrorKind::unsupported, fmt::format("{} bytes cross from one segment of the core to the next", size),
+                a);
 }
 
 Result<std::span<const std::byte>> Memory::view_up_to(Address a, std::size_t limit) const {
@@ -164,7 +169,8 @@ Result<std::string_view> Memory::view_cstring(Address a, std::size_t limit) cons
     const auto* text = reinterpret_cast<const char*>(bytes.data());
     if (const void* nul = std::memchr(text, 0, bytes.size()))
         return std::string_view(text, static_cast<const char*>(nul));
-    if (bytes.size() == limit) return fail(ErrorKind::corrupt, fmt::format("no end of string within {} bytes", limit), a);
+    if (bytes.size() == limit)
+        return fail(ErrorKind::corrupt, fmt::format("no end of string within {} bytes", limit), a);
     Address beyond = a + bytes.size();
     if (find(beyond) != nullptr)
         return fail(ErrorKind::unsupported, "the string crosses from one segment of the core to the next", a);
@@ -176,10 +182,12 @@ bool Memory::is_mapped(Address a) const noexcept { return find(a) != nullptr || 
 Error Memory::explain(Address a) const {
     if (find(a) != nullptr) return {ErrorKind::unsupported, "readable, nothing is wrong with it", a};
     if (const MissingRange* range = find_in(missing_, a)) {
-        if (range->why == ErrorKind::truncated) return {range->why, "mapped, but the core file is cut off before it", a};
+        if (range->why == ErrorKind::truncated)
+            return {range->why, "mapped, but the core file is cut off before it", a};
         return {range->why, "mapped, but its bytes were not dumped", a};
     }
-    return {ErrorKind::unmapped, a.value < 4096 ? "the null page, nothing is mapped there" : "nothing is mapped there", a};
+    return {ErrorKind::unmapped, a.value < 4096 ? "the null page, nothing is mapped there" : "nothing is mapped there",
+            a};
 }
 
 }  // namespace incident

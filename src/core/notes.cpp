@@ -1,8 +1,9 @@
 // Core notes of Linux, struct by struct (include/linux/elfcore.h, include/uapi/asm-generic/siginfo.h, fs/binfmt_elf.c).
 //
 // Surprising: nothing in a note says which thread it belongs to; only the order does. The kernel writes PRSTATUS of the
-// dying thread, then PRPSINFO, SIGINFO, AUXV, FILE, then that thread's FPREGSET and XSTATE, then the other threads. gcore
-// writes PRPSINFO first and gives every thread a SIGINFO of its own. Either way a note belongs to the PRSTATUS before it.
+// dying thread, then PRPSINFO, SIGINFO, AUXV, FILE, then that thread's FPREGSET and XSTATE, then the other threads.
+// gcore writes PRPSINFO first and gives every thread a SIGINFO of its own. Either way a note belongs to the PRSTATUS
+// before it.
 #include "core/notes.h"
 
 #include <elf.h>
@@ -39,7 +40,8 @@ std::optional<SignalInfo> parse_siginfo(std::span<const std::byte> bytes) {
     auto number = field<std::int32_t>(bytes, 0), code = field<std::int32_t>(bytes, 8);
     if (!number || !code) return std::nullopt;
     SignalInfo info{.number = *number, .code = *code};
-    bool is_fault = *number == SIGSEGV || *number == SIGBUS || *number == SIGILL || *number == SIGFPE || *number == SIGTRAP;
+    bool is_fault =
+        *number == SIGSEGV || *number == SIGBUS || *number == SIGILL || *number == SIGFPE || *number == SIGTRAP;
     if (*code > 0 && *code != SI_KERNEL && is_fault) {
         if (auto address = field<std::uint64_t>(bytes, 16)) info.fault_address = Address{*address};
     } else if (*code <= 0 && *code != SI_TIMER) {
@@ -94,11 +96,13 @@ void NoteParser::take_prstatus(const Note& note) {
     notes_.threads.push_back(std::move(state));
 }
 
-// struct elf_prpsinfo: pr_state@0, pr_flag@8, pr_uid@16, pr_gid@20, pr_pid@24, pr_ppid@28, pr_fname@40[16], pr_psargs@56[80].
+// struct elf_prpsinfo: pr_state@0, pr_flag@8, pr_uid@16, pr_gid@20, pr_pid@24, pr_ppid@28, pr_fname@40[16],
+// pr_psargs@56[80].
 void NoteParser::take_process_info(const Note& note) {
     if (notes_.process_info) return report(ErrorKind::corrupt, "a second NT_PRPSINFO note; the first one counts");
     if (note.description.size() < 136)
-        return report(ErrorKind::corrupt, fmt::format("NT_PRPSINFO of {} bytes instead of 136", note.description.size()));
+        return report(ErrorKind::corrupt,
+                      fmt::format("NT_PRPSINFO of {} bytes instead of 136", note.description.size()));
     process_info_first_ = notes_.threads.empty();
     ProcessInfo info;
     info.uid = *field<std::uint32_t>(note.description, 16);
@@ -113,11 +117,12 @@ void NoteParser::take_process_info(const Note& note) {
 
 void NoteParser::take_signal(const Note& note) {
     auto info = parse_siginfo(note.description);
-    if (!info)
-        return report(ErrorKind::corrupt, fmt::format("NT_SIGINFO of only {} bytes", note.description.size()));
+    if (!info) return report(ErrorKind::corrupt, fmt::format("NT_SIGINFO of only {} bytes", note.description.size()));
     ++signals_;
-    if (ThreadState* owner = thread(); owner != nullptr && !owner->signal) owner->signal = *info;
-    else report(ErrorKind::corrupt, "an NT_SIGINFO note that belongs to no thread");
+    if (ThreadState* owner = thread(); owner != nullptr && !owner->signal)
+        owner->signal = *info;
+    else
+        report(ErrorKind::corrupt, "an NT_SIGINFO note that belongs to no thread");
 }
 
 void NoteParser::take_auxv(const Note& note) {
@@ -130,7 +135,8 @@ void NoteParser::take_auxv(const Note& note) {
     }
 }
 
-// fs/binfmt_elf.c, fill_files_note: long count, long page_size, count × {start, end, file_ofs in pages}, count × NUL-terminated path.
+// fs/binfmt_elf.c, fill_files_note: long count, long page_size, count × {start, end, file_ofs in pages}, count ×
+// NUL-terminated path.
 void NoteParser::take_file_table(const Note& note) {
     if (notes_.saw_file_table) return report(ErrorKind::corrupt, "a second NT_FILE note; the first one counts");
     notes_.saw_file_table = true;
@@ -156,7 +162,8 @@ void NoteParser::take_file_table(const Note& note) {
         auto row = row_reader.read<Row>();
         auto path = reader.view_cstring();
         if (!row || !path) {
-            report(ErrorKind::corrupt, fmt::format("NT_FILE ends in the middle of the path of file {} of {}", i + 1, promised));
+            report(ErrorKind::corrupt,
+                   fmt::format("NT_FILE ends in the middle of the path of file {} of {}", i + 1, promised));
             break;
         }
         std::uint64_t offset = 0;
@@ -172,10 +179,11 @@ void NoteParser::take_file_table(const Note& note) {
         }
         notes_.mapped_files.push_back(std::move(file));
     }
-    if (bad != 0) report(ErrorKind::corrupt, fmt::format("NT_FILE has {} whose range is impossible", count_of(bad, "row")));
+    if (bad != 0)
+        report(ErrorKind::corrupt, fmt::format("NT_FILE has {} whose range is impossible", count_of(bad, "row")));
 }
 
-void NoteParser::take_register_set(const Note& note, std::span<const std::byte> ThreadState::*set) {
+void NoteParser::take_register_set(const Note& note, std::span<const std::byte> ThreadState::* set) {
     ThreadState* owner = thread();
     if (owner == nullptr || !(owner->*set).empty()) {
         ++short_sets_;
@@ -193,11 +201,14 @@ void NoteParser::finish() {
     duplicate_threads_ = before - notes_.threads.size();
 
     if (short_statuses_ != 0)
-        report(ErrorKind::corrupt, fmt::format("{} shorter than the registers of {}", count_of(short_statuses_, "NT_PRSTATUS note"), machine_.name));
+        report(ErrorKind::corrupt, fmt::format("{} shorter than the registers of {}",
+                                               count_of(short_statuses_, "NT_PRSTATUS note"), machine_.name));
     if (duplicate_threads_ != 0)
-        report(ErrorKind::corrupt, fmt::format("{} with the id of an earlier one", count_of(duplicate_threads_, "thread")));
+        report(ErrorKind::corrupt,
+               fmt::format("{} with the id of an earlier one", count_of(duplicate_threads_, "thread")));
     if (short_sets_ != 0)
-        report(ErrorKind::corrupt, fmt::format("{} of no thread, or given twice", count_of(short_sets_, "register set")));
+        report(ErrorKind::corrupt,
+               fmt::format("{} of no thread, or given twice", count_of(short_sets_, "register set")));
     if (notes_.threads.empty())
         report(ErrorKind::absent, delve_notes_ ? "no thread: written by `dlv dump`, whose own notes only delve reads"
                                                : "no thread: there is no usable NT_PRSTATUS note");

@@ -1,5 +1,5 @@
-// The notes of a core, parsed within bounds: threads with their registers, the signal, the auxiliary vector, the table of
-// mapped files. What cannot be true is left out and named in `damage`.
+// The notes of a core, parsed within bounds: threads with their registers, the signal, the auxiliary vector, the table
+// of mapped files. What cannot be true is left out and named in `damage`.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@ namespace incident {
 /// One ELF note, its description in place.
 struct Note {
     std::uint32_t type = 0;
-    std::string_view owner;                ///< "CORE", "LINUX", "GDB"; without the NUL
+    std::string_view owner;  ///< "CORE", "LINUX", "GDB"; without the NUL
     std::span<const std::byte> description;
 };
 
@@ -39,14 +39,14 @@ private:
     void take_signal(const Note& note);
     void take_auxv(const Note& note);
     void take_file_table(const Note& note);
-    void take_register_set(const Note& note, std::span<const std::byte> ThreadState::*set);
+    void take_register_set(const Note& note, std::span<const std::byte> ThreadState::* set);
     void report(ErrorKind kind, std::string what);
     ThreadState* thread() { return current_ < notes_.threads.size() ? &notes_.threads[current_] : nullptr; }
 
     const Machine& machine_;
     CoreNotes& notes_;
     std::vector<Error>& damage_;
-    std::size_t current_ = SIZE_MAX;       ///< thread that the following notes belong to
+    std::size_t current_ = SIZE_MAX;  ///< thread that the following notes belong to
     std::size_t signals_ = 0;
     std::size_t duplicate_threads_ = 0, short_statuses_ = 0, short_sets_ = 0;
     bool process_info_first_ = false, gdb_notes_ = false, delve_notes_ = false;

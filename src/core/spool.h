@@ -1,5 +1,5 @@
-// Input: a path, or "-", becomes a file descriptor that can be mapped. A plain regular file is used as it is; compressed
-// files, pipes and devices are written to an unlinked, sparse file below $TMPDIR.
+// Input: a path, or "-", becomes a file descriptor that can be mapped. A plain regular file is used as it is;
+// compressed files, pipes and devices are written to an unlinked, sparse file below $TMPDIR.
 #pragma once
 
 #include <optional>
@@ -30,10 +30,10 @@ private:
 
 struct Input {
     UniqueFd file;
-    std::uint64_t size = 0;          ///< bytes that can be mapped
-    std::uint64_t given_size = 0;    ///< bytes of the file or stream as given
-    std::string compression;         ///< "", "zstd", "xz", "lz4", "gzip"
-    std::optional<Error> cut;        ///< why decompression stopped before the end; what came before is good
+    std::uint64_t size = 0;        ///< bytes that can be mapped
+    std::uint64_t given_size = 0;  ///< bytes of the file or stream as given
+    std::string compression;       ///< "", "zstd", "xz", "lz4", "gzip"
+    std::optional<Error> cut;      ///< why decompression stopped before the end; what came before is good
 };
 
 Result<Input> open_input(const std::string& path, const OpenOptions& options);

@@ -169,7 +169,8 @@ TEST(Memory, ManyOverlapsAreNotQuadratic) {
     Memory memory;
     constexpr std::uint64_t count = 200'000;
     for (std::uint64_t i = 0; i < count; ++i)  // all nested in one another: hostile on purpose
-        memory.add_missing({{{0x10000 + i}, {0x10000 + 4 * count - i}}, i % 2 ? ErrorKind::absent : ErrorKind::truncated});
+        memory.add_missing(
+            {{{0x10000 + i}, {0x10000 + 4 * count - i}}, i % 2 ? ErrorKind::absent : ErrorKind::truncated});
     for (std::uint64_t i = 0; i < count; ++i) memory.add(one.over(0x10000 + i * 8, 0x10000 + i * 8 + 16));
     memory.freeze();
     EXPECT_EQ(byte_at(memory, 0x10000), 1);

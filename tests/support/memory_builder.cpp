@@ -33,7 +33,8 @@ MemoryBuilder& MemoryBuilder::at(std::string_view label, std::uint64_t offset) {
 }
 
 MemoryBuilder& MemoryBuilder::mark(std::string_view label) {
-    if (!labels_.emplace(label, here()).second) throw std::logic_error("MemoryBuilder: label twice: " + std::string(label));
+    if (!labels_.emplace(label, here()).second)
+        throw std::logic_error("MemoryBuilder: label twice: " + std::string(label));
     return *this;
 }
 

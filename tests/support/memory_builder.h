@@ -43,8 +43,8 @@ private:
 
 class MemoryBuilder {
 public:
-    /// Moves to `address`. Inside or at the end of a block written before: goes on there, overwriting; else begins a block.
-    /// Each block becomes a segment of its own unless it touches its neighbour.
+    /// Moves to `address`. Inside or at the end of a block written before: goes on there, overwriting; else begins a
+    /// block. Each block becomes a segment of its own unless it touches its neighbour.
     MemoryBuilder& at(std::uint64_t address);
     MemoryBuilder& at(Address address) { return at(address.value); }
     /// Moves to a label marked before, plus `offset`: to fill one field of a struct that stands already.

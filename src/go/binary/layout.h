@@ -5,8 +5,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/address.h"
 #include "base/result.h"
@@ -20,8 +22,11 @@ struct Version {
     int minor = 0;
     int patch = 0;
     std::string text;                        ///< "go1.26.8"
-    constexpr bool at_least(int m) const { return minor >= m; }
+    std::vector<std::string> experiments;    ///< "nogreenteagc": what the toolchain wrote behind " X:" when GOEXPERIMENT was set
+    bool devel = false;                      ///< "devel go1.28-abcdef …": between releases
+    bool at_least(int m) const { return minor >= m; }
 };
+/// "go1.26.8", "go1.25.12 X:nogreenteagc", "go1.27rc1", "devel go1.28-…", vendor suffixes. nullopt: no Go 1 version in it.
 std::optional<Version> parse_version(std::string_view text);
 
 /// Typed at compile time, placed at run time.
@@ -56,10 +61,37 @@ struct RuntimeLayout {
 #undef INCIDENT_END
 };
 
-/// From the DWARF of the executable; absent fields stay absent.
+/// From the DWARF of the executable; absent fields stay absent. Structs that the program's DWARF lacks altogether (a program
+/// without sync.Pool) come from the table of its version when there is one.
 Result<RuntimeLayout> layout_from_dwarf(const Image& executable, const Version& version);
-/// From the generated tables. A minor version newer than the newest table is unsupported, and named.
+/// DWARF alone, nothing filled in: for the table generator and the conformance test.
+Result<RuntimeLayout> layout_from_dwarf_only(const Image& executable);
+
+/// Build-time choices that change structs within one version.
+struct LayoutVariant {
+    bool classic_maps = false;               ///< 1.24, 1.25 built with noswissmap
+    bool green_tea = false;                  ///< 1.25 with greenteagc; 1.26 unless nogreenteagc
+};
+/// What the version's own text says; its release's default otherwise.
+LayoutVariant variant_of(const Version& version);
+
+/// From the generated tables. A minor version older than the oldest or newer than the newest table is unsupported, and named.
 Result<RuntimeLayout> layout_from_table(const Version& version);
+Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVariant& variant);
+inline constexpr int oldest_table = 16, newest_table = 27;   // minor versions
+
+/// The list of all structs and fields as data: for filling, comparing and printing layouts.
+struct LayoutMember {
+    std::string_view struct_name;            ///< ours: "sync_Mutex"
+    std::string_view field_name;             ///< ours; empty: the line stands for the struct, and its value is the size
+    std::string_view path;                   ///< alternatives by '|'; for a struct, its Go type names
+    std::uint8_t size = 0;                   ///< bytes of the C++ type; 0: a place or a struct
+    std::size_t where = 0;                   ///< byte offset of our int32 within RuntimeLayout
+};
+std::span<const LayoutMember> layout_members();
+/// Offset of the field (-1 absent) or size of the struct (0 unknown).
+std::int32_t get_member(const RuntimeLayout& layout, const LayoutMember& member);
+void set_member(RuntimeLayout& layout, const LayoutMember& member, std::int32_t value);
 
 /// Two-word cursor into one runtime struct in dead memory.
 class StructView {

@@ -12,7 +12,6 @@ namespace incident::go {
 namespace {
 
 constexpr std::uint64_t inline_mark_block = 128;  // runtime.spanInlineMarkBits: scans[63], owned, marks[63], class
-constexpr std::uint64_t inline_marks_offset = 64;
 
 bool bit(const std::byte* bits, std::uint32_t index) {
     return (std::to_integer<unsigned>(bits[index / 8]) >> (index % 8) & 1) != 0;
@@ -94,6 +93,7 @@ Address Spans::heap_bits(const Span& span) const noexcept {
 }
 
 bool Spans::in_arena(Address a) const noexcept { return state_->find_arena(a) != no_span; }
-bool Spans::is_free_page(Address a) const noexcept { return in_arena(a) && find(a) == nullptr; }
+bool Spans::is_free_page(Address a) const noexcept { return complete() && in_arena(a) && find(a) == nullptr; }
+bool Spans::complete() const noexcept { return state_->complete; }
 
 }  // namespace incident::go

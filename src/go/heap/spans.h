@@ -91,7 +91,10 @@ struct HeapTotals {
 
 class Spans {
 public:
-    static Result<Spans> read(const Memory& memory, const Runtime& runtime, unsigned jobs);
+    static Result<Spans> read(const Memory& memory, const Runtime& runtime, unsigned jobs) {
+        if (!runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
+        return read(memory, runtime.layout(), runtime.version(), *runtime.globals().mheap, jobs);
+    }
     /// The same from its parts.
     static Result<Spans> read(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap, unsigned jobs);
 
@@ -103,8 +106,10 @@ public:
     std::optional<bool> marked(const Span& span, std::uint32_t index) const noexcept;
     /// First byte of the pointer bitmap of a span_bitmap span; null for others.
     Address heap_bits(const Span& span) const noexcept;
-    /// A page inside an arena that belongs to no span: given back or never used.
+    /// A page inside an arena that belongs to no span: given back or never used. Never true unless complete().
     bool is_free_page(Address a) const noexcept;
+    /// Every listed mspan was read and sound. If not, a page in no span may belong to one that we could not read.
+    bool complete() const noexcept;
     bool in_arena(Address a) const noexcept;
     std::span<const AddressRange> arenas() const;   ///< sorted, neighbours merged
     const SpanCheck& check() const;

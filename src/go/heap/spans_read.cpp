@@ -214,11 +214,105 @@ Result<Reading> read_all(const SpanReader& reader, Address mheap, unsigned jobs)
     return reading;
 }
 
+/// The runtime's list of arenas, at the machine's offset: the one under which the spans lie in arenas.
+Result<std::vector<std::uint64_t>> choose_arenas(const SpanReader& reader, Address mheap, const std::vector<Span>& spans) {
+    for (std::uint64_t offset : {amd64_arena_offset, std::uint64_t{0}}) {
+        auto numbers = TRY(read_arenas(reader.memory, reader.layout, mheap, offset));
+        std::ranges::sort(numbers);
+        std::size_t inside = 0;
+        for (const Span& s : spans) inside += std::ranges::binary_search(numbers, s.range.begin.value / arena_bytes) ? 1 : 0;
+        if (inside * 2 >= spans.size()) return numbers;
+    }
+    return fail(ErrorKind::corrupt, "most spans lie outside the listed arenas", mheap);
+}
+
+Result<std::vector<std::uint64_t>> arenas_of_spans(const std::vector<Span>& spans, Address mheap) {
+    std::vector<std::uint64_t> numbers;
+    for (const Span& s : spans) {
+        std::uint64_t first = s.range.begin.value / arena_bytes, last = (s.range.end.value - 1) / arena_bytes;
+        if (last - first > arena_limit || numbers.size() > arena_limit)
+            return fail(ErrorKind::corrupt, "spans claim more than the address space", mheap);
+        for (std::uint64_t n = first; n <= last; ++n)
+            if (numbers.empty() || numbers.back() != n) numbers.push_back(n);
+    }
+    return numbers;
+}
+
+/// Gap of what did not survive the structural checks.
+void report_losses(const Reading& reading, const SpanCheck& check, std::vector<report::Gap>& gaps) {
+    if (std::size_t lost = reading.unreadable + reading.damaged; lost > 0)
+        gaps.push_back({fmt::format("{} of {} heap spans", lost, reading.listed),
+                        fmt::format("{} not readable, {} contradict themselves, one at {}", reading.unreadable, reading.damaged,
+                                    hex(reading.example.value)),
+                        "freed pages cannot be told from pages of these spans", true});
+    if (check.unreadable > 0)
+        gaps.push_back({fmt::format("allocation bits of {} heap spans", check.unreadable), "not in the core",
+                        "whether their objects are allocated or freed is unknown", true});
+}
+
 }  // namespace
 
-Result<Spans> Spans::read(const Memory& memory, const Runtime& runtime, unsigned jobs) {
-    if (!runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
-    return read(memory, runtime.layout(), runtime.version(), *runtime.globals().mheap, jobs);
+/// Puts each span at its first page and takes them in address order, which sorts them in O(pages); then fills the index.
+/// Returns the mspans that lie outside the arenas or claim pages of others.
+std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
+    std::vector<Address> rejected;
+    for (std::uint32_t i = 0; i < unsorted.size(); ++i) {
+        const Span& s = unsorted[i];
+        std::uint32_t arena = find_arena(s.range.begin);
+        std::uint32_t* page = arena == no_span ? nullptr : &pages[arena][s.range.begin.value % arena_bytes / page_bytes];
+        if (page != nullptr && *page == no_span && find_arena(s.range.end - 1) != no_span) *page = i;
+        else rejected.push_back(s.mspan);
+    }
+    spans.reserve(unsorted.size() - rejected.size());
+    for (auto& table : pages) {
+        for (std::uint32_t& page : table) {
+            if (page == no_span) continue;
+            const Span& s = unsorted[page];
+            page = no_span;
+            if (spans.empty() || spans.back().range.end <= s.range.begin) spans.push_back(s);
+            else rejected.push_back(s.mspan);
+        }
+    }
+    for (std::uint32_t i = 0; i < spans.size(); ++i) {
+        for (Address a = spans[i].range.begin; a < spans[i].range.end;) {
+            Address stop = std::min(a.align_down(arena_bytes) + arena_bytes, spans[i].range.end);
+            if (std::uint32_t arena = find_arena(a); arena != no_span) {
+                auto* table = pages[arena].data();
+                std::fill(table + a.value % arena_bytes / page_bytes, table + (stop.value - 1) % arena_bytes / page_bytes + 1, i);
+            }
+            a = stop;
+        }
+    }
+    return rejected;
+}
+
+/// Per span: where its pointer maps are, and whether its counts agree. Sums go into check and totals.
+void Spans::State::examine(const Memory& memory, const Version& version, unsigned jobs) {
+    bool inline_marks = version.at_least(25) && uses_inline_marks(spans);
+    std::vector<std::uint32_t> allocated(spans.size());
+    parallel_chunks(jobs, spans.size(), 4096, [&](std::size_t begin, std::size_t end, unsigned) {
+        for (std::size_t i = begin; i < end; ++i) {
+            describe_pointers(spans[i], memory, version, inline_marks);
+            if (spans[i].alloc_bytes != nullptr) allocated[i] = count_allocated(spans[i]);
+        }
+    });
+    for (std::uint32_t i = 0; i < spans.size(); ++i) {
+        const Span& s = spans[i];
+        if (s.state == SpanState::manual) {
+            totals.manual_bytes += s.range.size();
+            continue;
+        }
+        totals.in_use_bytes += s.range.size();
+        if (s.alloc_bytes == nullptr) {
+            ++check.unreadable;
+            continue;
+        }
+        totals.objects += allocated[i];
+        totals.object_bytes += allocated[i] * s.elem_size;
+        ++check.spans;
+        if (allocated[i] == s.alloc_count) ++check.equal;
+        else if (check.unequal.size() < 64) check.unequal.push_back(i);
+    }
 }
 
 Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap, unsigned jobs) {
@@ -238,111 +332,22 @@ Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, con
     reader.span_bytes = needed;
     if (auto sweepgen = StructView(memory, mheap).get(layout.mheap.sweepgen)) reader.heap_sweepgen = *sweepgen;
     Reading reading = TRY(read_all(reader, mheap, jobs));
+
     auto state = std::make_shared<State>();
-
-    // Arenas: the runtime's list, at the machine's offset: the one under which spans lie in arenas.
-    std::vector<std::uint64_t> numbers;
-    std::string why;
-    for (std::uint64_t offset : {amd64_arena_offset, std::uint64_t{0}}) {
-        auto listed = read_arenas(memory, layout, mheap, offset);
-        if (!listed) {
-            why = describe(listed.error());
-            break;
-        }
-        std::ranges::sort(*listed);
-        std::size_t inside = 0;
-        for (const Span& s : reading.good) inside += std::ranges::binary_search(*listed, s.range.begin.value / arena_bytes);
-        if (inside * 2 >= reading.good.size()) {
-            numbers = std::move(*listed);
-            break;
-        }
-        why = "most spans lie outside the listed arenas";
+    auto numbers = choose_arenas(reader, mheap, reading.good);
+    if (!numbers) {
+        state->gaps.push_back({"the list of heap arenas", describe(numbers.error()),
+                               "arenas were taken from the spans: one without any span is not known", true});
+        numbers = TRY(arenas_of_spans(reading.good, mheap));
     }
-    bool derived = numbers.empty() && !reading.good.empty();
-    if (derived) {
-        for (const Span& s : reading.good)
-            for (std::uint64_t n = s.range.begin.value / arena_bytes; n <= (s.range.end.value - 1) / arena_bytes; ++n) numbers.push_back(n);
-        if (numbers.size() > arena_limit) return fail(ErrorKind::corrupt, "spans claim more than the address space", mheap);
-        state->gaps.push_back({"the list of heap arenas", why, "arenas were taken from the spans: an arena without any span is not known", true});
-    }
-    state->index_arenas(std::move(numbers));
-
-    // Place each span by its first page, then take them in address order: a sort in O(pages).
-    for (std::uint32_t i = 0; i < reading.good.size(); ++i) {
-        const Span& s = reading.good[i];
-        std::uint32_t arena = state->find_arena(s.range.begin);
-        std::uint32_t* page = arena == no_span ? nullptr : &state->pages[arena][s.range.begin.value % arena_bytes / page_bytes];
-        if (page != nullptr && *page == no_span && state->find_arena(s.range.end - 1) != no_span) {
-            *page = i;
-            continue;
-        }
-        ++reading.damaged;  // outside the arenas, or two spans claim one page
-        reading.example = s.mspan;
-    }
-    state->spans.reserve(reading.good.size());
-    for (std::size_t arena = 0; arena < state->pages.size(); ++arena) {
-        for (std::uint32_t& page : state->pages[arena]) {
-            if (page == no_span) continue;
-            const Span& s = reading.good[page];
-            page = no_span;
-            if (!state->spans.empty() && state->spans.back().range.end > s.range.begin) {
-                ++reading.damaged;
-                reading.example = s.mspan;
-                continue;
-            }
-            state->spans.push_back(s);
-        }
-    }
+    state->index_arenas(std::move(*numbers));
+    auto rejected = state->place(reading.good);
+    reading.damaged += rejected.size();
+    if (!rejected.empty()) reading.example = rejected.front();
     reading.good = {};
-    for (std::uint32_t i = 0; i < state->spans.size(); ++i) {
-        const Span& s = state->spans[i];
-        for (Address a = s.range.begin; a < s.range.end;) {
-            std::uint32_t arena = state->find_arena(a);
-            Address arena_end = a.align_down(arena_bytes) + arena_bytes;
-            Address stop = std::min(arena_end, s.range.end);
-            if (arena != no_span) {
-                auto& table = state->pages[arena];
-                std::fill(table.begin() + static_cast<std::ptrdiff_t>(a.value % arena_bytes / page_bytes),
-                          table.begin() + static_cast<std::ptrdiff_t>((stop.value - 1) % arena_bytes / page_bytes + 1), i);
-            }
-            a = stop;
-        }
-    }
-
-    bool inline_marks = version.at_least(25) && uses_inline_marks(state->spans);
-    std::vector<std::uint32_t> allocated(state->spans.size());
-    parallel_chunks(jobs, state->spans.size(), 4096, [&](std::size_t begin, std::size_t end, unsigned) {
-        for (std::size_t i = begin; i < end; ++i) {
-            Span& s = state->spans[i];
-            describe_pointers(s, memory, version, inline_marks);
-            if (s.state == SpanState::in_use && s.alloc_bytes != nullptr) allocated[i] = count_allocated(s);
-        }
-    });
-    for (std::uint32_t i = 0; i < state->spans.size(); ++i) {
-        const Span& s = state->spans[i];
-        if (s.state == SpanState::manual) {
-            state->totals.manual_bytes += s.range.size();
-            continue;
-        }
-        state->totals.in_use_bytes += s.range.size();
-        if (s.alloc_bytes == nullptr) {
-            ++state->check.unreadable;
-            continue;
-        }
-        state->totals.objects += allocated[i];
-        state->totals.object_bytes += allocated[i] * s.elem_size;
-        ++state->check.spans;
-        if (allocated[i] == s.alloc_count) ++state->check.equal;
-        else if (state->check.unequal.size() < 64) state->check.unequal.push_back(i);
-    }
-    if (reading.unreadable + reading.damaged > 0)
-        state->gaps.push_back({fmt::format("{} of {} heap spans", reading.unreadable + reading.damaged, reading.listed),
-                               fmt::format("{} not readable, {} contradict themselves, one at {}", reading.unreadable, reading.damaged,
-                                           hex(reading.example.value)),
-                               "addresses in them look like free pages", true});
-    if (state->check.unreadable > 0)
-        state->gaps.push_back({fmt::format("allocation bits of {} heap spans", state->check.unreadable), "not in the core",
-                               "whether their objects are allocated or freed is unknown", true});
+    state->complete = reading.unreadable + reading.damaged == 0;
+    state->examine(memory, version, jobs);
+    report_losses(reading, state->check, state->gaps);
     return Spans(std::move(state));
 }
 

@@ -24,10 +24,13 @@ struct Spans::State {
     std::vector<AddressRange> arenas;
     SpanCheck check;
     HeapTotals totals;
+    bool complete = true;
     std::vector<report::Gap> gaps;
 
     std::uint32_t find_arena(Address a) const noexcept;
     void index_arenas(std::vector<std::uint64_t> numbers);
+    std::vector<Address> place(const std::vector<Span>& unsorted);
+    void examine(const Memory& memory, const Version& version, unsigned jobs);
 };
 
 }  // namespace incident::go

@@ -1,0 +1,37 @@
+#include "cli/commands.h"
+
+#include <algorithm>
+#include <array>
+
+namespace incident::cli {
+
+std::span<const CommandRow> commands() {
+    static constexpr std::array rows{
+        CommandRow{"analyze", Command::analyze, Extra::none, "CORE [EXE]", "the report: what happened, where, why"},
+        CommandRow{"crash", Command::crash, Extra::none, "CORE [EXE]", "only what died and why: the fast answer"},
+        CommandRow{"goroutines", Command::goroutines, Extra::none, "CORE [EXE]",
+                   "every goroutine: id, status, what it waits for, where"},
+        CommandRow{"goroutine", Command::goroutine, Extra::goroutine_id, "CORE ID [EXE]",
+                   "one goroutine: frames, slots, registers, defers, panics"},
+        CommandRow{"threads", Command::threads, Extra::none, "CORE [EXE]", "every thread, with its stack"},
+        CommandRow{"thread", Command::thread, Extra::thread_id, "CORE TID [EXE]", "one thread: registers and frames"},
+        CommandRow{"locks", Command::locks, Extra::none, "CORE [EXE]",
+                   "every contended or held lock, its holders and waiters", false},
+        CommandRow{"heap", Command::heap, Extra::none, "CORE [EXE]", "the Go heap by type", false},
+        CommandRow{"maps", Command::maps, Extra::none, "CORE [EXE]", "mappings, and where each one's bytes come from"},
+        CommandRow{"locate", Command::locate, Extra::address, "CORE ADDR [EXE]", "what is this address?"},
+        CommandRow{"read", Command::read, Extra::address_and_count, "CORE ADDR [N] [EXE]", "annotated words, as x/16gx"},
+        CommandRow{"triage", std::nullopt, Extra::none, "PATH...", "many cores", false},
+        CommandRow{"explain", std::nullopt, Extra::none, "[KIND]",
+                   "what a finding kind means, its proof rule, its innocent look-alikes"},
+    };
+    return rows;
+}
+
+const CommandRow* find_command(std::string_view name) {
+    auto rows = commands();
+    auto row = std::ranges::find(rows, name, &CommandRow::name);
+    return row == rows.end() ? nullptr : &*row;
+}
+
+}  // namespace incident::cli

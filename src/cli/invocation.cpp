@@ -1,0 +1,213 @@
+// CLI11 does the parsing; what it cannot know is here: usage lines that read as the contract's, CORE and EXE in any order,
+// and a plain "not built yet" for what the contract promises and this version lacks.
+#include "cli/invocation.h"
+
+#include <fmt/format.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <sstream>
+
+#include "cli/operands.h"
+#include "report/verdict.h"
+
+namespace incident::cli {
+
+namespace {
+
+using report::Severity;
+
+constexpr std::string_view footer =
+    "Exit code: 0 nothing at or above --min-severity; 1 findings; 2 usage, or the core cannot be analysed at all;\n"
+    "3 nothing found, but the input was damaged or incomplete, so that silence must not be read as health.";
+
+class UsageFormatter : public CLI::Formatter {
+public:
+    UsageFormatter() {
+        column_width(28);
+        label("REQUIRED", "");
+    }
+    std::string make_usage(const CLI::App* app, std::string) const override {
+        if (const auto* row = find_command(app->get_name()); row != nullptr && app->get_parent() != nullptr)
+            return fmt::format("Usage: incident {} {} [options]\n", row->name, row->usage);
+        return "Usage: incident COMMAND CORE [EXE] [options]\n";
+    }
+    std::string make_option_opts(const CLI::Option* option) const override {
+        return option->get_type_name().empty() ? std::string() : " " + option->get_type_name();
+    }
+};
+
+/// What the user may say, and whether it is built.
+struct Word {
+    std::string_view name;
+    bool built;
+};
+constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", false}, Word{"sarif", false}};
+constexpr std::array languages{Word{"en", true}, Word{"zh", false}};
+
+/// Empty when `value` may be used.
+std::string refuse(std::string_view what, std::string_view value, std::span<const Word> words) {
+    auto word = std::ranges::find(words, value, &Word::name);
+    if (word == words.end()) return fmt::format("there is no {} '{}'", what, value);
+    if (!word->built) return fmt::format("the {} '{}' is not built yet", what, value);
+    return {};
+}
+
+struct Raw {
+    std::vector<std::string> words, only, skip;
+    std::string language = "en", min_severity = "warning", max_spool;
+    bool summary = false;
+};
+
+void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
+    auto& images = inv.analyze.images;
+    sub.add_option("--sysroot", images.sysroots, "where the crashed machine's files are")->type_name("DIR")->allow_extra_args(false);
+    sub.add_option("--debug-dir", images.debug_dirs, "separate debug files, searched before /usr/lib/debug")
+        ->type_name("DIR")
+        ->allow_extra_args(false);
+    sub.add_flag("--allow-mismatch", images.allow_mismatch, "use a wrong executable; what it says is marked unverified");
+    sub.add_flag("--debuginfod", images.debuginfod, "ask debuginfod servers for missing files (the only use of a network)");
+    sub.add_option("--max-spool", raw.max_spool, "most that decompression may write below $TMPDIR (64G)")->type_name("SIZE");
+    sub.add_option("--jobs", inv.analyze.jobs, "worker threads (0: one per processor)")->type_name("N");
+    sub.add_flag("--trace", inv.analyze.trace, "every rejected frame and field, with its reason, on stderr");
+}
+
+void add_output_options(CLI::App& sub, Invocation& inv, Raw& raw) {
+    sub.add_option("--format", inv.format, "terminal (default), json or markdown")->type_name("FORMAT");
+    sub.add_option("-o,--output", inv.output, "write the result to FILE")->type_name("FILE");
+    sub.add_option("--json", inv.json_output, "write the JSON to FILE, beside the human report")->type_name("FILE");
+    sub.add_option("--lang", raw.language, "language of the human report: en")->type_name("LANG");
+    sub.add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
+    sub.add_option("--progress", inv.progress, "auto (default: on a terminal) or never")->type_name("WHEN");
+    sub.add_flag("--all", inv.render.all, "elide nothing: runtime frames, every goroutine, whole paths");
+    sub.add_option("--min-severity", raw.min_severity, "info, warning (default) or error: what counts for the exit code")
+        ->type_name("LEVEL");
+    sub.add_option("--only", raw.only, "only these finding kinds or prefixes: go.mutex,crash")
+        ->type_name("KIND")
+        ->delimiter(',')
+        ->allow_extra_args(false);
+    sub.add_option("--skip", raw.skip, "not these finding kinds or prefixes")->type_name("KIND")->delimiter(',')->allow_extra_args(false);
+}
+
+void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw) {
+    auto* sub = app.add_subcommand(std::string(row.name), std::string(row.summary));
+    sub->footer(std::string(footer));
+    if (row.name == "explain") {
+        sub->add_option("kind", inv.kind, "")->group("");
+        sub->add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
+        sub->footer("Without KIND: every kind. A prefix such as go.mutex shows all below it.");
+        return;
+    }
+    sub->add_option("operands", raw.words, "")->group("");
+    if (row.name == "goroutines") {
+        sub->add_flag("--stacks", inv.render.stacks, "with the frames of each");
+        sub->add_flag("--group", inv.render.group, "goroutines with equal stacks together");
+    }
+    if (row.name == "maps") sub->add_flag("--summary", raw.summary, "")->group("");
+    add_engine_options(*sub, inv, raw);
+    add_output_options(*sub, inv, raw);
+}
+
+std::optional<Severity> severity_of(std::string_view word) {
+    for (auto s : {Severity::info, Severity::warning, Severity::error})
+        if (to_string(s) == word) return s;
+    return std::nullopt;
+}
+
+/// Everything that CLI11 accepted and the contract does not; empty when all is well.
+std::string complete(Invocation& inv, const Raw& raw) {
+    const auto& row = *inv.row;
+    if (inv.color != "auto" && inv.color != "always" && inv.color != "never")
+        return fmt::format("--color takes auto, always or never, not '{}'", inv.color);
+    if (!row.command) return {};
+    if (auto no = refuse("format", inv.format, formats); !no.empty()) return no;
+    if (auto no = refuse("language", raw.language, languages); !no.empty()) return no;
+    if (inv.progress != "auto" && inv.progress != "never") return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
+    if (raw.summary) return "maps --summary is not built yet";
+    auto severity = severity_of(raw.min_severity);
+    if (!severity) return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
+
+    auto& analyze = inv.analyze;
+    analyze.command = *row.command;
+    analyze.min_severity = inv.render.min_severity = *severity;
+    analyze.stacks = inv.render.stacks || inv.render.group;
+    analyze.only = raw.only;
+    analyze.skip = raw.skip;
+    if (!raw.max_spool.empty()) {
+        auto size = parse_size(raw.max_spool);
+        if (!size) return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
+        analyze.open.max_spool = *size;
+    }
+    auto operands = sort_operands(row, raw.words);
+    if (!operands) return operands.error();
+    analyze.core_path = operands->core;
+    analyze.images.executable = operands->exe;
+    if (operands->number) {
+        switch (row.extra) {
+            case Extra::goroutine_id: analyze.goroutine = static_cast<std::int64_t>(*operands->number); break;
+            case Extra::thread_id: analyze.thread = static_cast<std::int32_t>(*operands->number); break;
+            default: analyze.address = Address{*operands->number};
+        }
+    }
+    if (operands->count) {
+        if (*operands->count == 0 || *operands->count > 1'000'000) return "read: N is a number of words, 1 to 1000000";
+        analyze.words = static_cast<std::size_t>(*operands->count);
+    }
+    return {};
+}
+
+Parsed usage_error(Parsed parsed, const std::string& message) {
+    parsed.exit = report::exit_unusable;
+    parsed.err = fmt::format("incident: {}\n", message);
+    return parsed;
+}
+
+}  // namespace
+
+Parsed parse(const std::vector<std::string>& arguments) {
+    Parsed parsed;
+    auto& inv = parsed.invocation;
+    Raw raw;
+
+    // Before CLI11 sees it: a promised command that is missing, and the commonest slip, a core where a command belongs.
+    if (!arguments.empty() && !arguments[0].starts_with("-")) {
+        inv.row = find_command(arguments[0]);
+        if (inv.row == nullptr) {
+            auto hint = file_kind(arguments[0]) != FileKind::unreadable ? fmt::format(": did you mean 'incident analyze {}'?", arguments[0])
+                                                                         : std::string(": see incident --help");
+            return usage_error(std::move(parsed), fmt::format("there is no command '{}'{}", arguments[0], hint));
+        }
+        if (!inv.row->built) return usage_error(std::move(parsed), fmt::format("the command '{}' is not built yet", arguments[0]));
+    }
+
+    CLI::App app("Says what happened in a core file of a Go, C or C++ service: what, where, why, and what is not known.", "incident");
+    app.formatter(std::make_shared<UsageFormatter>());
+    app.set_version_flag("--version", std::string("incident ") + INCIDENT_VERSION);
+    app.set_help_flag("-h,--help", "this text");
+    app.get_help_ptr()->configurable(false);
+    app.require_subcommand(1);
+    app.footer("A compressed core (zstd, xz, lz4, gzip) is read as it is, '-' is stdin. EXE is found by build-id when it is left out.\n" +
+               std::string(footer));
+    for (const auto& row : commands())
+        if (row.built) add_command(app, row, inv, raw);
+
+    try {
+        auto reversed = std::vector<std::string>(arguments.rbegin(), arguments.rend());
+        app.parse(reversed);
+    } catch (const CLI::ParseError& e) {
+        std::ostringstream out, err;
+        int code = app.exit(e, out, err);
+        parsed.exit = code == 0 ? 0 : report::exit_unusable;
+        parsed.out = out.str();
+        parsed.err = code == 0 ? err.str() : fmt::format("incident: {}\n", e.what());
+        return parsed;
+    }
+    if (auto no = complete(inv, raw); !no.empty()) return usage_error(std::move(parsed), no);
+    return parsed;
+}
+
+}  // namespace incident::cli

@@ -1,0 +1,92 @@
+// incident: parse, analyze, render, exit code. Nothing else happens here.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "analyze.h"
+#include "base/text.h"
+#include "cli/invocation.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "report/explain.h"
+#include "report/renderers.h"
+#include "report/verdict.h"
+
+namespace incident::cli {
+namespace {
+
+int complain(const std::string& message) {
+    auto line = fmt::format("incident: {}\n", escape_for_terminal(message));
+    std::fwrite(line.data(), 1, line.size(), stderr);
+    return report::exit_unusable;
+}
+
+report::RenderOptions options_for(const Invocation& inv, const Output& output) {
+    auto options = inv.render;
+    options.width = output.width();
+    options.color = wants_color(inv.color, output.is_terminal());
+    options.unicode = locale_is_utf8();
+    return options;
+}
+
+int explain(const Invocation& inv) {
+    auto output = Output::open("");
+    if (!output) return complain(output.error());
+    if (!report::explain(inv.kind, options_for(inv, *output), output->sink()))
+        return complain(fmt::format("there is no finding kind '{}'; 'incident explain' lists them", inv.kind));
+    auto failure = output->finish();
+    return failure.empty() ? report::exit_nothing : complain(failure);
+}
+
+int run(Invocation& inv) {
+    if (inv.row->name == "explain") return explain(inv);
+    for (const auto& path : {inv.output, inv.json_output}) {
+        if (!path.empty() && (same_file(path, inv.analyze.core_path) || same_file(path, inv.analyze.images.executable)))
+            return complain(fmt::format("{} is an input: it will not be overwritten", path));
+    }
+
+    Progress progress(inv.progress == "auto" && ::isatty(STDERR_FILENO) == 1);
+    inv.analyze.progress = [&](std::string_view phase, std::uint64_t done, std::uint64_t total) { progress.show(phase, done, total); };
+    inv.analyze.open.progress = [&](std::uint64_t done, std::uint64_t total) { progress.show("decompressing", done, total); };
+    inv.analyze.log = [&](std::string_view line) {
+        progress.clear();
+        auto text = escape_for_terminal(line) + "\n";
+        std::fwrite(text.data(), 1, text.size(), stderr);
+    };
+    auto report = analyze(inv.analyze);
+    progress.clear();
+    if (!report) return complain(fmt::format("{}: {}", inv.analyze.core_path, describe(report.error())));
+
+    // Files are opened only now: a core that cannot be read leaves an earlier report alone.
+    if (!inv.json_output.empty()) {
+        auto json = Output::open(inv.json_output);
+        if (!json) return complain(json.error());
+        report::find_renderer("json")->render(*report, options_for(inv, *json), json->sink());
+        if (auto failure = json->finish(); !failure.empty()) return complain(failure);
+    }
+    auto output = Output::open(inv.output);
+    if (!output) return complain(output.error());
+    const auto* renderer = report::find_renderer(inv.format);
+    if (renderer == nullptr) return complain(fmt::format("the format '{}' is not built yet", inv.format));
+    renderer->render(*report, options_for(inv, *output), output->sink());
+    if (auto failure = output->finish(); !failure.empty()) return complain(failure);
+    return report::exit_code(*report, inv.analyze.min_severity);
+}
+
+}  // namespace
+}  // namespace incident::cli
+
+int main(int argc, char** argv) {
+    std::signal(SIGPIPE, SIG_IGN);
+    auto parsed = incident::cli::parse(std::vector<std::string>(argv + 1, argv + argc));
+    if (parsed.exit) {
+        std::fwrite(parsed.out.data(), 1, parsed.out.size(), stdout);
+        std::fwrite(parsed.err.data(), 1, parsed.err.size(), stderr);
+        return *parsed.exit;
+    }
+    return incident::cli::run(parsed.invocation);
+}

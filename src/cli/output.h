@@ -1,0 +1,40 @@
+// Where the result goes: stdout or a file, as bytes; and what that place can show. A reader that goes away (EPIPE) is no
+// error; a full disk is.
+#pragma once
+
+#include <expected>
+#include <string>
+
+#include "report/renderers.h"
+
+namespace incident::cli {
+
+class Output {
+public:
+    /// Empty path or "-": stdout.
+    static std::expected<Output, std::string> open(const std::string& path);
+    Output(Output&& other) noexcept;
+    Output& operator=(Output&&) = delete;
+    ~Output();
+
+    report::Sink sink();
+    bool is_terminal() const;
+    unsigned width() const;   ///< 100; a terminal's own width between 40 and 200; $COLUMNS wins
+    /// Why writing failed, empty when it did not or when the reader just left.
+    std::string finish();
+
+private:
+    Output(int fd, bool owned, std::string name) : fd_(fd), owned_(owned), name_(std::move(name)) {}
+    bool write(std::string_view bytes);
+
+    int fd_;
+    bool owned_;
+    std::string name_;
+    int error_ = 0;
+};
+
+bool wants_color(const std::string& when, bool is_terminal);
+bool locale_is_utf8();
+bool same_file(const std::string& a, const std::string& b);
+
+}  // namespace incident::cli

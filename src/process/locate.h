@@ -1,0 +1,119 @@
+// locate: one address, one answer for everyone: "what is this?" Registers, slots, evidence and the `locate` command all
+// print the same line. The Locator joins what the passes found: goroutine stacks, spans, images, mappings, thread stacks.
+//
+// place() is cheap (no allocation, no libdw) and [any thread]: use it in loops over millions of words. describe() and
+// location() name symbols and belong to the one thread that may touch libdw.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/core_file.h"
+#include "core/memory.h"
+#include "go/binary/runtime.h"
+#include "go/heap/spans.h"
+#include "go/stacks/goroutines.h"
+#include "image/images.h"
+#include "report/report.h"
+
+namespace incident {
+
+/// What is known so far; null or empty parts were not computed and their answers degrade to the next best.
+struct LocateContext {
+    const CoreFile& core;
+    const Memory& memory;
+    const Images& images;
+    const go::Runtime* runtime = nullptr;
+    const go::GoroutineList* goroutines = nullptr;
+    const go::Spans* spans = nullptr;
+    std::span<const go::GoStack> stacks = {};  ///< parallel to goroutines->all; empty: not walked
+    /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
+    std::function<std::string(const go::ObjectRef&)> object_type = {};
+    /// One line about an address inside a malloc arena ("malloc chunk, 64 B, freed (tcache)"); empty string: not one.
+    std::function<std::string(Address)> malloc_chunk = {};
+};
+
+enum class PlaceKind : std::uint8_t {
+    null,
+    small_number,     ///< below the lowest mappable address, or a small negative number
+    non_canonical,    ///< no machine address of user space
+    unmapped,
+    go_stack,         ///< the stack of a goroutine: see `part`
+    go_freed_stack,   ///< a stack span, but no goroutine of ours lives there: given back, or of a dead goroutine
+    g0_stack,         ///< system stack of an M
+    gsignal_stack,    ///< signal stack of an M
+    native_stack,     ///< mapping that holds a thread's sp
+    go_object,        ///< a slot of a heap span: see `object`
+    go_span_tail,     ///< inside a heap span, behind its last slot: bitmaps, marks
+    go_free_page,     ///< heap page in no span: given back or never used
+    go_manual,        ///< heap pages the runtime uses itself (work buffers)
+    go_runtime,       ///< the runtime's off-heap memory: mspans, bitmaps, tables
+    image,            ///< section of a mapped ELF file
+    mapped_file,      ///< file mapping without an image
+    vdso,
+    malloc_heap,      ///< [heap], what follows brk
+    anonymous,
+};
+std::string_view to_string(PlaceKind kind);
+
+enum class StackPart : std::uint8_t { unknown, live, dead };
+
+struct Placement {
+    Address address;
+    PlaceKind kind = PlaceKind::unmapped;
+    AddressRange range;                        ///< the stack, slot, span, section or mapping that holds it
+    // stacks
+    StackPart part = StackPart::unknown;
+    Address sp;                                ///< of the stack's owner; null: unknown
+    std::optional<std::int64_t> goroutine;     ///< go_stack
+    std::optional<std::int32_t> thread;        ///< g0, gsignal, native stacks
+    const go::PhysicalFrame* frame = nullptr;  ///< go_stack, live: whose frame, when stacks were walked
+    // heap
+    go::ObjectRef object;
+    // files
+    const Image* image = nullptr;
+    const Section* section = nullptr;          ///< null: between sections
+    const MappedFile* file = nullptr;
+
+    bool mapped() const { return kind > PlaceKind::unmapped; }
+    /// A place whose content is gone by the runtime's own rules.
+    bool freed() const {
+        return kind == PlaceKind::go_freed_stack || kind == PlaceKind::go_free_page ||
+               (kind == PlaceKind::go_object && object.state == go::SlotState::free) ||
+               ((kind == PlaceKind::go_stack || kind == PlaceKind::native_stack) && part == StackPart::dead);
+    }
+};
+
+class Locator {
+public:
+    /// Keeps references into `context`, which must outlive it.
+    explicit Locator(LocateContext context);
+    Locator(Locator&&) noexcept;
+    ~Locator();
+
+    const LocateContext& context() const;
+    Placement place(Address a) const;                       ///< [any thread]
+    /// The line everybody prints: "heap: main.Tx, 48 B, allocated", "data: main.ledger+0x8", "unmapped".
+    std::string describe(const Placement& placement) const;
+    std::string describe(Address a) const { return describe(place(a)); }
+    /// As describe(), but empty where a plain number needs no remark (small numbers, unmapped values).
+    std::string points_to(std::uint64_t value) const;
+    /// Symbol that covers `a`: "main.ledger+0x8", "main.settle+0x4f"; empty: none.
+    std::string symbol(Address a) const;
+    report::Location location(Address a) const;             ///< with details
+
+    /// The sp below which the stack of goroutine `index` (into goroutines->all) is dead; null: unknown.
+    Address live_sp(std::size_t index) const;
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
+};
+
+}  // namespace incident

@@ -1,0 +1,141 @@
+#include "report/terminal/parts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+
+namespace incident::report::terminal {
+
+namespace {
+
+/// Go's standard library by the first element of the import path: a module outside it has a dot there, or is main.
+bool is_standard_library(std::string_view function) {
+    constexpr std::array names{
+        "archive", "bufio", "bytes", "cmp", "compress", "container", "context", "crypto", "database", "debug", "embed",
+        "encoding", "errors", "expvar", "flag", "fmt", "go", "hash", "html", "image", "internal", "io", "iter", "log", "maps",
+        "math", "mime", "net", "os", "path", "plugin", "reflect", "regexp", "runtime", "slices", "sort", "strconv", "strings",
+        "sync", "syscall", "testing", "text", "time", "unicode", "unique", "unsafe", "vendor", "weak"};
+    auto package = function.substr(0, function.find_first_of("/."));
+    return std::ranges::find(names, package) != names.end();
+}
+
+}  // namespace
+
+Context::Context(Canvas& c, const Report& r) : canvas(c), report(r) {
+    if (r.goroutines) {
+        goroutines.reserve(r.goroutines->size());
+        for (const auto& g : *r.goroutines) goroutines.emplace(g.id, &g);
+    }
+    if (r.threads)
+        for (const auto& t : *r.threads) threads.emplace(t.tid, &t);
+}
+
+const Goroutine* Context::goroutine(std::int64_t id) const {
+    auto found = goroutines.find(id);
+    return found == goroutines.end() ? nullptr : found->second;
+}
+
+const Thread* Context::thread(std::int32_t tid) const {
+    auto found = threads.find(tid);
+    return found == threads.end() ? nullptr : found->second;
+}
+
+std::string_view base_name(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
+
+std::string grouped(std::uint64_t count) {
+    auto digits = fmt::format("{}", count);
+    for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+    return digits;
+}
+
+Ink ink_of(Severity severity) {
+    switch (severity) {
+        case Severity::error: return Ink::error;
+        case Severity::warning: return Ink::warning;
+        case Severity::info: return Ink::strong;
+    }
+    return Ink::plain;
+}
+
+Line source_of(const Context& context, std::string_view file, std::uint32_t line) {
+    Line out = context.canvas.line();
+    if (file.empty()) return out;
+    auto name = context.options().all ? file : base_name(file);
+    return out.add(Ink::source, line == 0 ? std::string(name) : fmt::format("{}:{}", name, line));
+}
+
+Line function_of(const Context& context, const Frame& frame) {
+    Line out = context.canvas.line();
+    if (!frame.function.empty()) return out.add(Ink::function, frame.function);
+    if (!frame.module.empty()) return out.add(Ink::function, fmt::format("{}+{:#x}", base_name(frame.module), frame.module_offset));
+    return out.add(frame.pc).add(Ink::quiet, " in no known module");
+}
+
+Line place_of(const Context& context, const Frame& frame) {
+    Line out = function_of(context, frame);
+    auto source = source_of(context, frame.file, frame.line);
+    if (!source.empty()) out.space(2).add(source);
+    else if (!frame.function.empty() && frame.kind != FrameKind::go && !frame.module.empty())
+        out.space(2).add(Ink::source, base_name(frame.module));
+    return out;
+}
+
+const Frame* telling_frame(std::span<const Frame> frames) {
+    const Frame* fallback = nullptr;
+    for (const auto& frame : frames) {
+        if (frame.runtime_internal || frame.function.empty()) continue;
+        if (frame.kind != FrameKind::signal && !(frame.kind == FrameKind::go && is_standard_library(frame.function))) return &frame;
+        if (fallback == nullptr) fallback = &frame;
+    }
+    if (fallback != nullptr) return fallback;
+    return frames.empty() ? nullptr : &frames.front();
+}
+
+Line status_of(const Context& context, const Goroutine& goroutine) {
+    Line out = context.canvas.line(goroutine.status.empty() ? "status unknown" : goroutine.status);
+    if (!goroutine.wait_reason.empty()) out.add(" (").add(goroutine.wait_reason).add(")");
+    return out;
+}
+
+Line title_of(const Context& context, const Goroutine& goroutine) {
+    Line out = context.canvas.line(Ink::strong, fmt::format("goroutine {}", goroutine.id));
+    out.dot().add(status_of(context, goroutine));
+    if (goroutine.waited) out.dot().add(fmt::format("at least {}", human_duration(goroutine.waited->at_least_ns)));
+    if (goroutine.thread) out.dot().add(fmt::format("on thread {}", *goroutine.thread));
+    if (goroutine.locked_to_thread) out.dot().add("locked to its thread");
+    if (goroutine.system) out.dot().add("the runtime's own");
+    if (!goroutine.created_by.empty()) {
+        out.dot().add("created by ").add(Ink::function, goroutine.created_by);
+        auto source = source_of(context, goroutine.created_file, goroutine.created_line);
+        if (!source.empty()) out.space().add(source);
+        if (goroutine.created_by_goroutine) out.add(fmt::format(" in goroutine {}", *goroutine.created_by_goroutine));
+    }
+    return out;
+}
+
+Line title_of(const Context& context, const Thread& thread) {
+    Line out = context.canvas.line(Ink::strong, fmt::format("thread {}", thread.tid));
+    if (!thread.name.empty()) out.dot().add(thread.name);
+    if (thread.goroutine) out.dot().add(fmt::format("runs goroutine {}", *thread.goroutine));
+    return out;
+}
+
+Line actor(const Context& context, const Actor& who) {
+    Line out = context.canvas.line();
+    if (who.goroutine) return out.add(fmt::format("goroutine {}", *who.goroutine));
+    if (who.thread) return out.add(fmt::format("thread {}", *who.thread));
+    return out.add("nobody known");
+}
+
+Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids, std::size_t limit) {
+    Line out = context.canvas.line(ids.size() == 1 ? one : many);
+    std::size_t shown = std::min(ids.size(), context.options().all ? ids.size() : limit);
+    for (std::size_t i = 0; i < shown; ++i) out.add(fmt::format("{}{}", i == 0 ? " " : ", ", ids[i]));
+    if (shown < ids.size()) out.add(fmt::format(" and {} more", grouped(ids.size() - shown)));
+    return out;
+}
+
+}  // namespace incident::report::terminal
