@@ -52,6 +52,7 @@ enum class PlaceKind : std::uint8_t {
     go_object,        ///< a slot of a heap span: see `object`
     go_span_tail,     ///< inside a heap span, behind its last slot: bitmaps, marks
     go_free_page,     ///< heap page in no span: given back or never used
+    go_unknown_page,  ///< heap page in no span that we could read
     go_manual,        ///< heap pages the runtime uses itself (work buffers)
     go_runtime,       ///< the runtime's off-heap memory: mspans, bitmaps, tables
     image,            ///< section of a mapped ELF file
@@ -92,6 +93,8 @@ struct Placement {
 
 class Locator {
 public:
+    struct State;  ///< private to process/
+
     /// Keeps references into `context`, which must outlive it.
     explicit Locator(LocateContext context);
     Locator(Locator&&) noexcept;
@@ -112,7 +115,6 @@ public:
     Address live_sp(std::size_t index) const;
 
 private:
-    struct State;
     std::unique_ptr<State> state_;
 };
 

@@ -1,0 +1,85 @@
+// What the Locator holds: sorted tables of ranges, built once, private to process/.
+#pragma once
+
+#include <vector>
+
+#include "process/locate.h"
+
+namespace incident {
+
+struct Locator::State {
+    explicit State(LocateContext given);
+
+    struct StackRow {            ///< one goroutine's stack
+        AddressRange range;
+        std::uint32_t index;     ///< into goroutines->all
+    };
+    struct SystemRow {           ///< g0 and gsignal stacks
+        AddressRange range;
+        std::uint32_t index;     ///< into goroutines->machines
+        bool signal;
+    };
+    struct ThreadRow {           ///< a thread whose sp lies in a mapping that is no Go stack
+        Address sp;
+        std::int32_t tid;
+        AddressRange mapping;
+    };
+    struct MappingRow {
+        AddressRange range;
+        std::uint8_t permissions = 0;
+        bool vdso = false;
+        bool runtime = false;    ///< holds mspans or heap bitmaps
+        bool brk = false;
+        bool file = false;
+    };
+    struct SectionRow {
+        AddressRange range;
+        const Image* image;
+        const Section* section;
+    };
+    struct GRow {                ///< the runtime.g objects themselves
+        Address g;
+        std::uint32_t index;     ///< goroutines->all, or machines when `system`
+        bool system;
+    };
+
+    LocateContext context;
+    std::vector<StackRow> stacks;
+    std::vector<Address> stack_sp;          ///< parallel to goroutines->all; null: unknown
+    std::vector<bool> frames_off_stack;     ///< parallel: walked frames include other stacks (C, g0)
+    std::vector<SystemRow> systems;
+    std::vector<ThreadRow> threads;         ///< sorted by sp
+    std::vector<MappingRow> mappings;
+    std::vector<const MappedFile*> files;   ///< sorted
+    std::vector<SectionRow> sections;
+    std::vector<GRow> gs;
+
+    void index_goroutines();
+    void index_threads();
+    void index_mappings();
+    void index_images();
+
+    Address find_live_sp(std::size_t index) const;
+    const MappingRow* mapping_at(Address a) const;
+    const MappedFile* file_at(Address a) const;
+    const SectionRow* section_at(Address a) const;
+    const GRow* g_at(Address base) const;
+    bool place_stack(Placement& p) const;
+    bool place_system_stack(Placement& p) const;
+    bool place_native_stack(Placement& p, const MappingRow& mapping) const;
+    void place_heap(Placement& p) const;
+    const go::PhysicalFrame* frame_at(std::uint32_t goroutine, Address a) const;
+};
+
+namespace detail {
+/// The row of a sorted, disjoint table whose `range` holds `a`; nullptr when none does.
+template <class Rows>
+auto find_row(const Rows& rows, Address a) -> decltype(rows.data()) {
+    auto after = std::ranges::upper_bound(rows, a, {}, [](const auto& row) { return row.range.begin; });
+    if (after == rows.begin()) return nullptr;
+    const auto& row = *(after - 1);
+    return row.range.contains(a) ? &row : nullptr;
+}
+}  // namespace detail
+
+}  // namespace incident

@@ -1,0 +1,236 @@
+// Locator: words. One line per placement, the same for registers, slots, evidence and the `locate` command; details for the
+// latter. Freed memory is the one thing a reader must not overlook, so it alone is in capitals.
+#include <algorithm>
+
+#include <elf.h>
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "process/locate_state.h"
+
+namespace incident {
+
+namespace {
+
+std::string_view base_name(std::string_view path) {
+    auto slash = path.rfind('/');
+    return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+std::string plus(std::uint64_t offset) { return offset == 0 ? std::string{} : "+" + hex(offset); }
+
+std::string permissions_text(std::uint8_t flags) {
+    return {(flags & PF_R) != 0 ? 'r' : '-', (flags & PF_W) != 0 ? 'w' : '-', (flags & PF_X) != 0 ? 'x' : '-'};
+}
+
+/// Type of the object by what the span itself says: a malloc header or largeType. Names the allocation's element type.
+std::optional<std::string> type_by_span(const LocateContext& context, const go::ObjectRef& object) {
+    if (context.runtime == nullptr || object.state == go::SlotState::free) return std::nullopt;
+    Address type;
+    if (object.span->pointers == go::PointerInfo::span_type) {
+        type = object.span->large_type;
+    } else if (object.span->pointers == go::PointerInfo::header) {
+        if (auto header = context.memory.load_address(object.base)) type = *header;
+    }
+    return type.is_null() ? std::nullopt : context.runtime->type_name(type);
+}
+
+std::uint64_t header_size(const go::ObjectRef& object) { return object.span->pointers == go::PointerInfo::header ? 8 : 0; }
+
+std::string state_text(const go::Spans& spans, const go::ObjectRef& object) {
+    switch (object.state) {
+        case go::SlotState::free: return "FREE";
+        case go::SlotState::unknown: return "allocated or free: unknown";
+        case go::SlotState::allocated: break;
+    }
+    if (auto marked = spans.marked(*object.span, object.index); marked && !*marked) return "garbage, not swept yet";
+    return "allocated";
+}
+
+std::string object_text(const Locator::State& state, const Placement& p) {
+    const auto& context = state.context;
+    const go::ObjectRef& object = p.object;
+    std::uint64_t offset = p.address - object.base > 0 ? p.address.value - object.base.value : 0;
+    std::string status = state_text(*context.spans, object);
+    if (const auto* row = state.g_at(object.base)) {
+        std::string whose = row->system ? fmt::format("of a system stack of thread {}", context.goroutines->machines[row->index].tid)
+                                        : fmt::format("of goroutine {}", context.goroutines->all[row->index].goid);
+        return fmt::format("heap: runtime.g {}{}", whose, plus(offset));
+    }
+    std::string type = context.object_type ? context.object_type(object) : std::string{};
+    if (type.empty()) type = type_by_span(context, object).value_or("");
+    if (!type.empty()) {
+        std::uint64_t header = header_size(object);
+        offset = offset >= header ? offset - header : 0;
+        return fmt::format("heap: {}{}, {} B, {}", escape_for_terminal(type), plus(offset), object.size, status);
+    }
+    std::string_view kind = object.state == go::SlotState::free ? "slot" : "object";
+    return fmt::format("heap: {} B {}{}{}, {}", object.size, kind, plus(offset), object.span->noscan() ? ", no pointers" : "", status);
+}
+
+std::string stack_text(const Placement& p) {
+    std::uint64_t below_top = p.range.end.value - p.address.value;
+    std::string whose = fmt::format("goroutine {}'s stack", *p.goroutine);
+    if (p.part == StackPart::dead) return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
+    std::string in = p.frame != nullptr && !p.frame->func.name.empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->func.name)) : "";
+    return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top), p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
+}
+
+std::string native_stack_text(const Placement& p) {
+    if (p.address >= p.sp) return fmt::format("thread {}'s stack, sp{}", *p.thread, plus(p.address.value - p.sp.value));
+    std::uint64_t below = p.sp.value - p.address.value;
+    return fmt::format("thread {}'s stack, {}: {} below its sp", *p.thread, p.part == StackPart::dead ? "DEAD part" : "red zone", hex(below));
+}
+
+/// "main.settle+0x4f settle.go:77"; empty when no Go function covers it.
+std::string go_text(const go::Runtime* runtime, Address a, bool with_line) {
+    if (runtime == nullptr) return {};
+    auto func = runtime->find_func(a);
+    if (!func) return {};
+    std::string text = escape_for_terminal(func->name) + plus(a.value - func->entry.value);
+    if (!with_line || func->table == nullptr) return text;
+    auto position = func->table->position(*func, a);
+    if (position.file.empty()) return text;
+    return fmt::format("{} {}:{}", text, escape_for_terminal(base_name(position.file)), position.line);
+}
+
+std::string native_text(const Image& image, Address a) {
+    auto symbol = image.symbol_at(a);
+    if (!symbol || symbol->name.empty()) return {};
+    return escape_for_terminal(demangle(symbol->name)) + plus(a.value - symbol->address.value);
+}
+
+bool executable_section(const Section& section, const Locator::State& state, Address a) {
+    if (const Segment* segment = state.context.memory.find(a)) return (segment->permissions & PF_X) != 0;
+    return section.name == ".text" || section.name.starts_with(".plt") || section.name == ".init" || section.name == ".fini";
+}
+
+std::string image_text(const Locator::State& state, const Placement& p) {
+    const Image& image = *p.image;
+    std::string_view file = base_name(image.path());
+    std::string module = &image == state.context.images.executable() ? "" : escape_for_terminal(file) + " ";
+    if (p.section == nullptr) return fmt::format("file: {}{}", escape_for_terminal(file), plus(p.address.value - image.bias()));
+    bool text = executable_section(*p.section, state, p.address);
+    std::string_view what = text ? "text" : p.section->writable ? "data" : "rodata";
+    if (text)
+        if (std::string go = go_text(state.context.runtime, p.address, true); !go.empty()) return fmt::format("text: {}", go);
+    if (!text && state.context.runtime != nullptr) {
+        for (const auto& m : state.context.runtime->modules()) {
+            if (!m.types.contains(p.address)) continue;
+            if (auto name = state.context.runtime->type_name(p.address)) return fmt::format("type: {}", escape_for_terminal(*name));
+        }
+    }
+    std::string symbol = native_text(image, p.address);
+    // The Go linker folds all strings and all types into one symbol each: an offset into those says less than the section.
+    bool folded = symbol.starts_with("go:") || symbol.starts_with("go.string") || symbol.starts_with("type:") || symbol.starts_with("type.*");
+    if (symbol.empty() || folded)
+        symbol = fmt::format("{}{}", escape_for_terminal(p.section->name), plus(p.address.value - p.section->range.begin.value));
+    return fmt::format("{}: {}{}", what, module, symbol);
+}
+
+}  // namespace
+
+std::string Locator::describe(const Placement& p) const {
+    const State& s = *state_;
+    switch (p.kind) {
+        case PlaceKind::null: return "nil";
+        case PlaceKind::small_number: return "small number";
+        case PlaceKind::non_canonical: return "no user-space address";
+        case PlaceKind::unmapped: return "unmapped";
+        case PlaceKind::go_stack: return stack_text(p);
+        case PlaceKind::go_freed_stack: return fmt::format("FREED stack of {} B", p.range.size());
+        case PlaceKind::g0_stack:
+            return fmt::format("system stack of thread {}, {} below its top", *p.thread, hex(p.range.end.value - p.address.value));
+        case PlaceKind::gsignal_stack:
+            return fmt::format("signal stack of thread {}, {} below its top", *p.thread, hex(p.range.end.value - p.address.value));
+        case PlaceKind::native_stack: return native_stack_text(p);
+        case PlaceKind::go_object: return object_text(s, p);
+        case PlaceKind::go_span_tail: return "heap: behind the last slot of a span";
+        case PlaceKind::go_free_page: return "heap: FREE page";
+        case PlaceKind::go_unknown_page: return "heap: page of unknown state";
+        case PlaceKind::go_manual: return "heap: pages the Go runtime uses itself";
+        case PlaceKind::go_runtime: return "Go runtime memory";
+        case PlaceKind::image: return image_text(s, p);
+        case PlaceKind::mapped_file:
+            return fmt::format("file: {}{}", escape_for_terminal(base_name(p.file->path)),
+                               plus(p.address.value - p.file->range.begin.value + p.file->file_offset));
+        case PlaceKind::vdso: return "vdso";
+        case PlaceKind::malloc_heap:
+        case PlaceKind::anonymous: break;
+    }
+    if (s.context.malloc_chunk)
+        if (std::string chunk = s.context.malloc_chunk(p.address); !chunk.empty()) return chunk;
+    if (p.kind == PlaceKind::malloc_heap) return "C heap (brk)";
+    const State::MappingRow* mapping = s.mapping_at(p.address);
+    if (mapping == nullptr) return "anonymous mapping";
+    return fmt::format("anonymous mapping, {}, {}", human_size(mapping->range.size()), permissions_text(mapping->permissions));
+}
+
+std::string Locator::points_to(std::uint64_t value) const {
+    Placement p = place(Address{value});
+    switch (p.kind) {
+        case PlaceKind::null:
+        case PlaceKind::small_number:
+        case PlaceKind::non_canonical:
+        case PlaceKind::unmapped: return {};
+        default: return describe(p);
+    }
+}
+
+std::string Locator::symbol(Address a) const {
+    if (std::string go = go_text(state_->context.runtime, a, false); !go.empty()) return go;
+    const State::SectionRow* row = state_->section_at(a);
+    return row == nullptr ? std::string{} : native_text(*row->image, a);
+}
+
+report::Location Locator::location(Address a) const {
+    Placement p = place(a);
+    report::Location out;
+    out.address = a;
+    out.kind = to_string(p.kind);
+    out.text = describe(p);
+    auto add = [&](std::string name, std::string value) { out.details.emplace_back(std::move(name), std::move(value)); };
+    auto add_range = [&](std::string name, AddressRange range) {
+        add(std::move(name), fmt::format("{}-{} ({} B)", hex(range.begin.value), hex(range.end.value), range.size()));
+    };
+    const auto& context = state_->context;
+    if (p.object.span != nullptr) {
+        const go::Span& span = *p.object.span;
+        add_range("span", span.range);
+        add("mspan", hex(span.mspan.value));
+        if (span.state == go::SpanState::in_use) {
+            add("size class", span.large() ? "large" : fmt::format("{} ({} B)", span.size_class(), span.elem_size));
+            add("pointers", span.noscan() ? "none (noscan)" : "scanned");
+        }
+        if (p.kind == PlaceKind::go_object) {
+            add("slot", fmt::format("{} of {}", p.object.index, span.elem_count));
+            add_range("object", p.range);
+            add("state", state_text(*context.spans, p.object));
+        }
+    } else if (p.mapped()) {
+        add_range(p.image != nullptr && p.section != nullptr ? "section" : "range", p.range);
+    }
+    if (p.goroutine) add("goroutine", std::to_string(*p.goroutine));
+    if (p.thread) add("thread", std::to_string(*p.thread));
+    if (!p.sp.is_null()) add("sp", hex(p.sp.value));
+    if (p.frame != nullptr) add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->func.name), hex(p.frame->sp.value), hex(p.frame->cfa.value)));
+    if (p.image != nullptr) {
+        add("file", escape_for_terminal(p.image->path()));
+        if (p.section != nullptr) add("section name", escape_for_terminal(p.section->name));
+        add("file address", hex(a.value - p.image->bias()));
+    } else if (p.file != nullptr) {
+        add("file", escape_for_terminal(p.file->path));
+        add("file offset", hex(a.value - p.file->range.begin.value + p.file->file_offset));
+    }
+    if (const State::MappingRow* mapping = state_->mapping_at(a); mapping != nullptr) {
+        add_range("mapping", mapping->range);
+        add("permissions", permissions_text(mapping->permissions));
+    }
+    if (p.mapped()) {
+        const Segment* segment = context.memory.find(a);
+        add("bytes from", segment != nullptr ? std::string(to_string(segment->origin)) : incident::describe(context.memory.explain(a)));
+    }
+    return out;
+}
+
+}  // namespace incident
