@@ -64,7 +64,7 @@ const Locator::State::GRow* Locator::State::g_at(Address base) const {
 const go::PhysicalFrame* Locator::State::frame_at(std::uint32_t goroutine, Address a) const {
     if (context.stacks.empty()) return nullptr;
     const auto& frames = context.stacks[goroutine].physical;
-    auto holds = [&](const go::PhysicalFrame& f) { return a >= f.sp && a < f.cfa; };
+    auto holds = [&](const go::PhysicalFrame& f) { return f.owner == go::StackOwner::goroutine && a >= f.sp && a < f.cfa; };
     if (frames_off_stack[goroutine]) {
         auto found = std::ranges::find_if(frames, holds);
         return found == frames.end() ? nullptr : &*found;

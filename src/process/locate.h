@@ -19,6 +19,7 @@
 #include "go/binary/runtime.h"
 #include "go/heap/spans.h"
 #include "go/stacks/goroutines.h"
+#include "go/stacks/walk.h"
 #include "image/images.h"
 #include "report/report.h"
 

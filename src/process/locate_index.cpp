@@ -49,7 +49,7 @@ void Locator::State::index_goroutines() {
     if (context.stacks.size() == list.all.size()) {
         frames_off_stack.resize(list.all.size());
         for (std::size_t i = 0; i < list.all.size(); ++i)
-            frames_off_stack[i] = std::ranges::any_of(context.stacks[i].physical, [&](const auto& f) { return !list.all[i].stack.contains(f.sp); });
+            frames_off_stack[i] = std::ranges::any_of(context.stacks[i].physical, [](const auto& f) { return f.owner != go::StackOwner::goroutine; });
     } else {
         context.stacks = {};
     }
@@ -64,7 +64,7 @@ Address Locator::State::find_live_sp(std::size_t index) const {
         // The lowest sp of its walked frames on this stack; frames on other stacks do not count.
         Address lowest{};
         for (const auto& frame : context.stacks[index].physical)
-            if (inside(frame.sp) && (lowest.is_null() || frame.sp < lowest)) lowest = frame.sp;
+            if (frame.owner == go::StackOwner::goroutine && inside(frame.sp) && (lowest.is_null() || frame.sp < lowest)) lowest = frame.sp;
         if (!lowest.is_null()) return lowest;
     }
     if (g.tid) {

@@ -72,7 +72,7 @@ std::string stack_text(const Placement& p) {
     std::uint64_t below_top = p.range.end.value - p.address.value;
     std::string whose = fmt::format("goroutine {}'s stack", *p.goroutine);
     if (p.part == StackPart::dead) return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
-    std::string in = p.frame != nullptr && !p.frame->func.name.empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->func.name)) : "";
+    std::string in = p.frame != nullptr && !p.frame->name().empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->name())) : "";
     return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top), p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
 }
 
@@ -213,7 +213,7 @@ report::Location Locator::location(Address a) const {
     if (p.goroutine) add("goroutine", std::to_string(*p.goroutine));
     if (p.thread) add("thread", std::to_string(*p.thread));
     if (!p.sp.is_null()) add("sp", hex(p.sp.value));
-    if (p.frame != nullptr) add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->func.name), hex(p.frame->sp.value), hex(p.frame->cfa.value)));
+    if (p.frame != nullptr) add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->name()), hex(p.frame->sp.value), hex(p.frame->cfa.value)));
     if (p.image != nullptr) {
         add("file", escape_for_terminal(p.image->path()));
         if (p.section != nullptr) add("section name", escape_for_terminal(p.section->name));

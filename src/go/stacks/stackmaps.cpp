@@ -64,7 +64,7 @@ StackObject object_of_type(const Memory& memory, Address at, Address type) {
     return object;
 }
 
-Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame, Address at) {
+Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame, const Func& func, Address at) {
     auto count = TRY(memory.load<std::uint64_t>(at));
     if (count > object_limit) return fail(ErrorKind::corrupt, fmt::format("{} stack objects in one frame", count), at);
     const ModuleData* module = module_of(runtime, frame.func()->entry);
@@ -140,7 +140,7 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
         maps.args.words = std::min<std::uint32_t>(maps.args.words, static_cast<std::uint32_t>(std::max(func.args, 0)) / 8);
     }
     maps.args.base = frame.cfa;
-    if (auto at = func.table->funcdata(func, FuncData::stack_objects)) maps.objects = TRY(read_objects(memory, runtime, frame, *at));
+    if (auto at = func.table->funcdata(func, FuncData::stack_objects)) maps.objects = TRY(read_objects(memory, runtime, frame, func, *at));
     return maps;
 }
 
