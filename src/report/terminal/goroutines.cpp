@@ -1,0 +1,221 @@
+// Goroutines: one line each, grouped by equal stacks, a short summary, or one in full.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "base/text.h"
+#include "report/terminal/views.h"
+
+namespace incident::report::terminal {
+
+namespace {
+
+/// "sync.Mutex.Lock" for a waiting goroutine, the status for any other.
+std::string_view state_of(const Goroutine& g) { return g.wait_reason.empty() ? g.status : g.wait_reason; }
+
+Line place_of(const Context& context, const Goroutine& g) {
+    const auto* frame = telling_frame(g.frames);
+    if (frame != nullptr) return place_of(context, *frame);
+    Line out = context.canvas.line();
+    if (!g.start.empty()) out.add(Ink::quiet, "started in ").add(Ink::function, g.start);
+    return out;
+}
+
+Line counts_by_status(const Context& context, std::span<const Goroutine> goroutines) {
+    std::map<std::string_view, std::size_t> counts;
+    std::size_t system = 0;
+    for (const auto& g : goroutines) {
+        ++counts[g.status];
+        system += g.system ? 1 : 0;
+    }
+    std::vector<std::pair<std::string_view, std::size_t>> order(counts.begin(), counts.end());
+    std::ranges::stable_sort(order, std::greater(), [](const auto& c) { return c.second; });
+    Line out = context.canvas.line();
+    for (const auto& [status, count] : order) out.dot().add(fmt::format("{} {}", grouped(count), status.empty() ? "of unknown status" : status));
+    if (system != 0) out.add(Ink::quiet, fmt::format("  ({} of them the runtime's own)", grouped(system)));
+    return out;
+}
+
+struct Group {
+    const Goroutine* first = nullptr;
+    std::vector<std::int64_t> ids;
+    std::uint64_t longest_wait = 0;
+};
+
+/// Groups in order of size, largest first. `key` decides what is equal.
+template <class Key>
+std::vector<Group> group_by(std::span<const Goroutine> goroutines, Key key) {
+    std::unordered_map<std::string, std::size_t> index;
+    std::vector<Group> groups;
+    for (const auto& g : goroutines) {
+        auto [at, fresh] = index.try_emplace(key(g), groups.size());
+        if (fresh) groups.push_back({&g, {}, 0});
+        auto& group = groups[at->second];
+        group.ids.push_back(g.id);
+        if (g.waited) group.longest_wait = std::max(group.longest_wait, g.waited->at_least_ns);
+    }
+    std::ranges::stable_sort(groups, std::greater(), [](const Group& g) { return g.ids.size(); });
+    return groups;
+}
+
+void append_bytes(std::string& out, std::string_view text) { out.append(text).push_back('\0'); }
+
+std::string stack_key(const Goroutine& g) {
+    std::string key;
+    append_bytes(key, g.status);
+    append_bytes(key, g.wait_reason);
+    append_bytes(key, g.created_by);
+    for (const auto& f : g.frames) {
+        std::array<char, sizeof(std::uint64_t)> pc;
+        std::copy_n(reinterpret_cast<const char*>(&f.pc.value), pc.size(), pc.begin());
+        key.append(pc.data(), pc.size());
+        if (f.inlined) append_bytes(key, f.function);
+    }
+    return key;
+}
+
+std::string place_key(const Goroutine& g) {
+    std::string key;
+    append_bytes(key, state_of(g));
+    const auto* frame = telling_frame(g.frames);
+    append_bytes(key, frame != nullptr ? frame->function : g.start);
+    append_bytes(key, frame != nullptr ? frame->file : std::string_view());
+    return key + fmt::format("{}", frame != nullptr ? frame->line : 0);
+}
+
+Line waited_line(const Context& context, std::uint64_t nanoseconds) {
+    Line out = context.canvas.line();
+    if (nanoseconds != 0) out.add(fmt::format("≥ {}", human_duration(nanoseconds)));
+    return out;
+}
+
+}  // namespace
+
+void print_goroutine_list(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.goroutines) return;
+    const auto& goroutines = *context.report.goroutines;
+    canvas.blank();
+    Line head = canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine")).add("  ");
+    canvas.wrap(head.add(counts_by_status(context, goroutines)), 2);
+    canvas.blank();
+    if (context.options().stacks) {
+        for (const auto& g : goroutines) {
+            if (!canvas.alive()) return;
+            canvas.wrap(title_of(context, g), 2);
+            for (const auto& b : g.blocked_on) canvas.wrap(canvas.line("  on ").add(b.what).space().add(b.address), 5);
+            print_stack(context, {g.frames, {}, g.stack_end});
+            canvas.blank();
+        }
+        return;
+    }
+    Table table(canvas, 0, {12, 12, 26, 0, 0});
+    table.row({canvas.line(Ink::quiet, "id"), canvas.line(Ink::quiet, "status"), canvas.line(Ink::quiet, "waits for"),
+               canvas.line(Ink::quiet, "since"), canvas.line(Ink::quiet, "in")});
+    std::size_t rows = 0;
+    for (const auto& g : goroutines) {
+        if (!canvas.alive()) return;
+        Line what = canvas.line(g.wait_reason);
+        Line in = place_of(context, g);
+        if (!g.blocked_on.empty()) {
+            in.space(2).add(Ink::quiet, "on ").add(g.blocked_on.front().what).space().add(g.blocked_on.front().address);
+            if (g.blocked_on.size() > 1) in.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
+        }
+        if (g.thread) in.space(2).add(Ink::quiet, fmt::format("thread {}", *g.thread));
+        table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(g.status), std::move(what),
+                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in)});
+        if (++rows % 4096 == 0) table.flush();
+    }
+    table.flush();
+}
+
+void print_goroutine_groups(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.goroutines) return;
+    const auto& goroutines = *context.report.goroutines;
+    auto groups = group_by(goroutines, stack_key);
+    canvas.blank();
+    Line head = canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine"));
+    canvas.wrap(head.add(fmt::format(" in {}  ", count_of(groups.size(), "group"))).add(counts_by_status(context, goroutines)), 2);
+    for (const auto& group : groups) {
+        if (!canvas.alive()) return;
+        canvas.blank();
+        Line title = canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))).space(2).add(status_of(context, *group.first));
+        if (group.longest_wait != 0) title.dot().add(fmt::format("at least {}", human_duration(group.longest_wait)));
+        if (!group.first->created_by.empty()) title.dot().add("created by ").add(Ink::function, group.first->created_by);
+        canvas.wrap(title.dot().add(list_of(context, "goroutine", "goroutines", group.ids, 8)), 4);
+        print_stack(context, {group.first->frames, {}, group.first->stack_end});
+    }
+}
+
+void print_goroutine_summary(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.goroutines || context.report.goroutines->empty()) return;
+    const auto& goroutines = *context.report.goroutines;
+    canvas.blank();
+    canvas.wrap(canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine")).add("  ").add(counts_by_status(context, goroutines)), 2);
+    std::vector<Goroutine> none;
+    auto groups = group_by(goroutines, place_key);
+    std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
+    constexpr std::size_t most = 10;
+    std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
+    Table table(canvas, 2, {0, 26, 0, 0, 0});
+    for (std::size_t i = 0; i < shown; ++i) {
+        const auto& group = groups[i];
+        Line who = group.ids.size() == 1 ? canvas.line(Ink::quiet, fmt::format("goroutine {}", group.ids[0])) : canvas.line();
+        table.row({canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))), canvas.line(state_of(*group.first)),
+                   waited_line(context, group.longest_wait), place_of(context, *group.first), std::move(who)});
+    }
+    table.flush();
+    if (shown < groups.size())
+        canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more places (--all, or the command goroutines)", groups.size() - shown)));
+}
+
+void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool title) {
+    auto& canvas = context.canvas;
+    std::string who = title ? fmt::format("goroutine {}: ", goroutine.id) : std::string();
+    bool first = true;
+    for (const auto& panic : goroutine.panics) {
+        if (first) canvas.blank();
+        Line line = canvas.line(who);
+        if (panic.goexit) line.add("runtime.Goexit");
+        else line.add(Ink::strong, panic.value.empty() ? "value unknown" : panic.value);
+        if (!panic.type.empty()) line.add(Ink::quiet, fmt::format(" ({})", panic.type));
+        if (panic.recovered) line.space(2).add(Ink::good, "recovered");
+        canvas.row(first ? "panics" : "", line);
+        first = false;
+    }
+    first = true;
+    for (const auto& defer : goroutine.defers) {
+        if (first && goroutine.panics.empty()) canvas.blank();
+        Line line = canvas.line(Ink::function, defer.function.empty() ? "unknown function" : defer.function);
+        line.add(Ink::quiet, fmt::format(" ({}, pending", defer.kind));
+        if (defer.frame) line.add(Ink::quiet, fmt::format(" in #{}", *defer.frame));
+        line.add(Ink::quiet, ")");
+        if (defer.closure) line.space().add(*defer.closure);
+        canvas.row(first ? "defers" : "", line);
+        first = false;
+    }
+}
+
+void print_goroutine(Context& context, const Goroutine& goroutine) {
+    auto& canvas = context.canvas;
+    canvas.blank();
+    canvas.wrap(title_of(context, goroutine), 2);
+    auto detail = [&](std::string_view label, const Line& text) { canvas.row(fmt::format("  {}", label), text, 12); };
+    for (const auto& b : goroutine.blocked_on) detail("on", canvas.line(b.what).space().add(b.address));
+    if (goroutine.waited && !goroutine.waited->basis.empty()) detail("waited", canvas.line(human_duration(goroutine.waited->at_least_ns)).add(" at least: ").add(goroutine.waited->basis));
+    if (!goroutine.start.empty()) detail("started in", canvas.line(Ink::function, goroutine.start));
+    if (!goroutine.labels.empty()) {
+        Line labels = canvas.line();
+        for (const auto& [name, value] : goroutine.labels) labels.dot().add(name).add("=").add(value);
+        detail("labels", labels);
+    }
+    if (!goroutine.frames_computed) detail("frames", canvas.line(Ink::warning, "not known"));
+    print_stack(context, {goroutine.frames, goroutine.snapshots, goroutine.stack_end});
+    print_panics_and_defers(context, goroutine, false);
+}
+
+}  // namespace incident::report::terminal

@@ -1,0 +1,115 @@
+// Addresses: mappings, one location, annotated words, the heap by type.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "report/terminal/views.h"
+
+namespace incident::report::terminal {
+
+void print_maps(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.maps) return;
+    const auto& maps = *context.report.maps;
+    std::uint64_t size = 0, in_core = 0, lost = 0;
+    for (const auto& m : maps) {
+        size += m.range.size();
+        in_core += m.in_core;
+        lost += m.lost;
+    }
+    canvas.blank();
+    Line head = canvas.line(Ink::strong, count_of(maps.size(), "mapping")).add("  ").add(human_size(size));
+    head.dot().add(fmt::format("{} in the core", human_size(in_core)));
+    if (lost != 0) head.dot().add(Ink::warning, fmt::format("{} cut off", human_size(lost)));
+    canvas.wrap(head, 2);
+    canvas.blank();
+    Table table(canvas, 0, {0, 0, 0, 0, 0, 0});
+    table.row({canvas.line(Ink::quiet, "begin"), canvas.line(Ink::quiet, "end"), canvas.line(Ink::quiet, "size"), canvas.line(Ink::quiet, "mode"),
+               canvas.line(Ink::quiet, "bytes from"), canvas.line(Ink::quiet, "what")});
+    for (const auto& m : maps) {
+        if (!canvas.alive()) return;
+        Line from = canvas.line(m.origin == "absent" || m.lost != 0 ? Ink::warning : Ink::plain, m.origin);
+        if (m.in_core != 0 && m.in_core < m.range.size()) from.add(Ink::quiet, fmt::format(" {} in core", human_size(m.in_core)));
+        if (m.lost != 0) from.add(Ink::warning, fmt::format(" {} cut off", human_size(m.lost)));
+        Line what = canvas.line(m.what);
+        if (!m.path.empty()) {
+            if (!what.empty()) what.space(2);
+            what.add(Ink::source, m.path);
+            if (m.file_offset != 0) what.add(Ink::quiet, fmt::format("+{:#x}", m.file_offset));
+        }
+        table.row({canvas.line().add(m.range.begin), canvas.line().add(m.range.end), canvas.line(human_size(m.range.size())),
+                   canvas.line(m.permissions), std::move(from), std::move(what)});
+    }
+    table.flush();
+}
+
+void print_location(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.location) return;
+    const auto& location = *context.report.location;
+    canvas.blank();
+    Line line = canvas.line().add(location.address).space(2).add(Ink::strong, location.text.empty() ? location.kind : location.text);
+    canvas.wrap(line, 2);
+    Table table(canvas, 2, {24, 0});
+    for (const auto& [name, value] : location.details) table.row({canvas.line(Ink::label, name), canvas.line(value)});
+    table.flush();
+}
+
+void print_words(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.words) return;
+    canvas.blank();
+    Table table(canvas, 0, {0, 30, 0, 0});
+    for (const auto& w : *context.report.words) {
+        Line meaning = canvas.line(w.points_to);
+        if (w.value && !w.origin.empty() && w.origin != "core") {
+            if (!meaning.empty()) meaning.space(2);
+            meaning.add(Ink::quiet, "from " + w.origin);
+        }
+        Line value = w.value ? canvas.line(Ink::address, fmt::format("{:#018x}", *w.value))
+                             : canvas.line(Ink::warning, w.origin.empty() ? "unreadable" : w.origin);
+        table.row({canvas.line().add(w.address), canvas.line(w.symbol), std::move(value), std::move(meaning)});
+    }
+    table.flush();
+}
+
+void print_heap(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.heap) return;
+    const auto& heap = *context.report.heap;
+    auto print = [&](std::string_view title, const std::vector<HeapType>& types, bool live) {
+        if (types.empty()) return;
+        canvas.blank();
+        canvas.heading(title);
+        constexpr std::size_t most = 30;
+        std::size_t shown = context.options().all ? types.size() : std::min(types.size(), most);
+        Table table(canvas, 2, {0, 0, 0, 0});
+        table.row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, live ? "reachable" : ""),
+                   canvas.line(Ink::quiet, "type")});
+        for (std::size_t i = 0; i < shown; ++i) {
+            const auto& t = types[i];
+            table.row({canvas.line(Ink::strong, human_size(t.bytes)), canvas.line(grouped(t.count)), canvas.line(live ? human_size(t.live) : ""),
+                       t.name.empty() ? canvas.line(Ink::quiet, "type unknown") : canvas.line(Ink::type, t.name)});
+        }
+        table.flush();
+        if (shown < types.size())
+            canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more types (--all)", grouped(types.size() - shown))));
+    };
+    if (!heap.totals.empty()) {
+        canvas.blank();
+        canvas.heading("heap");
+        Table table(canvas, 2, {30, 0});
+        for (const auto& [name, value] : heap.totals) {
+            bool bytes = name.ends_with("bytes");
+            std::string label = name;
+            std::ranges::replace(label, '_', ' ');
+            table.row({canvas.line(Ink::label, label), canvas.line(bytes ? human_size(value) : grouped(value))});
+        }
+        table.flush();
+    }
+    print("by type", heap.types, true);
+    print("by what keeps them", heap.retainers, false);
+}
+
+}  // namespace incident::report::terminal

@@ -1,0 +1,196 @@
+// Stacks and annotated frames: the part that engineers draw by hand today. A stack is one column of frames, innermost first;
+// a frame that we have a snapshot of opens into a block behind a gutter, in the order of a person's drawing: where, how it
+// was found, registers, slots from high to low addresses, the instructions around the pc.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/text.h"
+#include "report/terminal/views.h"
+
+namespace incident::report::terminal {
+
+namespace {
+
+constexpr unsigned gutter_column = 2;
+
+bool same_place(const Frame& a, const Frame& b) { return a.function == b.function && a.line == b.line && a.pc == b.pc; }
+
+/// What is worth a word about how a frame was found: the weak ways always, the strong ones never.
+Line doubt_of(const Context& context, const Frame& frame) {
+    Line out = context.canvas.line();
+    if (frame.inlined) out.add(Ink::quiet, "inlined");
+    if (frame.kind == FrameKind::signal) out.dot().add(Ink::strong, "signal frame");
+    if (frame.trust == Trust::scan) out.dot().add(Ink::warning, "found by scan");
+    return out;
+}
+
+/// The word that most slots give as their source, so that only the others need to say theirs.
+std::string_view usual_source(std::span<const Slot> slots) {
+    std::map<std::string_view, std::size_t> counts;
+    for (const auto& slot : slots)
+        if (slot.by != "frame layout") ++counts[slot.by];
+    auto most = std::ranges::max_element(counts, {}, [](const auto& c) { return c.second; });
+    return most == counts.end() ? std::string_view() : most->first;
+}
+
+void print_code(Context& context, std::span<const CodeLine> code, const Line& gutter) {
+    if (code.empty()) return;
+    auto& canvas = context.canvas;
+    Table table(canvas, gutter.width(), {2, 0, 10, 44, 0});
+    for (const auto& line : code) {
+        auto space = line.text.find(' ');
+        auto mnemonic = std::string_view(line.text).substr(0, space);
+        auto operands = space == std::string::npos ? std::string_view() : std::string_view(line.text).substr(space + 1);
+        auto ink = line.current ? Ink::strong : Ink::plain;
+        Line marker = canvas.line(Ink::error, line.current ? "▶" : "");
+        table.row({marker, canvas.line().add(line.pc), canvas.line(ink, mnemonic), canvas.line(ink, operands),
+                   canvas.line(line.current ? Ink::strong : Ink::quiet, line.comment)});
+    }
+    table.flush(&gutter);
+}
+
+void print_snapshot(Context& context, const FrameSnapshot& snapshot, unsigned indent) {
+    auto& canvas = context.canvas;
+    const auto& frame = snapshot.frame;
+    Line gutter = canvas.line().space(indent).add(Ink::quiet, "│").space();
+    Line head = canvas.line().space(indent).add(Ink::quiet, "┌ ").add(Ink::strong, fmt::format("#{} ", snapshot.index));
+    head.add(place_of(context, frame));
+    std::string by = fmt::format("by {}", frame.trust == Trust::frame_pointer ? "frame pointer" : to_string(frame.trust));
+    auto usual = usual_source(snapshot.slots);
+    if (!usual.empty() && usual != to_string(frame.trust)) by += fmt::format(", slots by {}", usual);
+    if (frame.inlined) by += ", inlined";
+    Line tail = canvas.line(frame.trust == Trust::scan ? Ink::warning : Ink::quiet, by);
+    if (head.width() + tail.width() + 4 <= canvas.width()) {
+        canvas.print(head.space().fill_to(canvas.width() - tail.width() - 1, Ink::quiet, "─").space().add(tail));
+    } else {
+        canvas.wrap(head.space(2).add(tail), indent + 4, &gutter);
+    }
+    Line registers = gutter;
+    auto add = [&](std::string_view name, const std::optional<Address>& value) {
+        if (value) registers.add(Ink::quiet, name).space().add(*value).space(2);
+    };
+    add("pc", frame.pc);
+    add("sp", frame.sp);
+    add("bp", frame.bp);
+    add("cfa", frame.cfa);
+    canvas.wrap(registers, gutter.width(), &gutter);
+    print_slots(context, snapshot.slots, gutter);
+    print_code(context, snapshot.code, gutter);
+    for (const auto& note : snapshot.notes) canvas.wrap(canvas.line().add(gutter).add(note), gutter.width() + 2, &gutter);
+}
+
+void print_frame_line(Context& context, const Frame& frame, std::size_t index, unsigned indent) {
+    auto& canvas = context.canvas;
+    Line line = canvas.line().space(indent).add(Ink::quiet, fmt::format("  #{:<2} ", index));
+    line.add(place_of(context, frame));
+    auto doubt = doubt_of(context, frame);
+    if (!doubt.empty()) line.space(2).add(doubt);
+    if (context.options().all) {
+        line.space(2).add(Ink::quiet, "pc ").add(frame.pc);
+        if (frame.sp) line.add(Ink::quiet, " sp ").add(*frame.sp);
+    }
+    canvas.wrap(line, indent + 8);
+}
+
+/// A stretch of frames that prints as one line: shown, hidden (the runtime's), repeated (recursion) or left out (too many).
+struct Item {
+    enum class Kind : std::uint8_t { frame, hidden, repeated, left_out } kind;
+    std::size_t first = 0, count = 1;
+};
+
+std::vector<Item> plan(const Context& context, const StackView& view) {
+    constexpr std::size_t most = 40, tail = 10;
+    auto has_snapshot = [&](std::size_t i) { return std::ranges::find(view.snapshots, i, &FrameSnapshot::index) != view.snapshots.end(); };
+    bool all = context.options().all || view.every_frame;
+    std::vector<Item> items;
+    for (std::size_t i = 0; i < view.frames.size(); ++i) {
+        const auto& frame = view.frames[i];
+        if (!all && frame.runtime_internal && !has_snapshot(i)) {
+            if (!items.empty() && items.back().kind == Item::Kind::hidden) ++items.back().count;
+            else items.push_back({Item::Kind::hidden, i});
+        } else if (!context.options().all && i >= 2 && same_place(frame, view.frames[i - 1]) && same_place(frame, view.frames[i - 2]) &&
+                   !has_snapshot(i)) {
+            if (items.back().kind == Item::Kind::repeated) ++items.back().count;
+            else items.push_back({Item::Kind::repeated, i});
+        } else {
+            items.push_back({Item::Kind::frame, i});
+        }
+    }
+    if (context.options().all || items.size() <= most) return items;
+    std::size_t from = most - tail, to = items.size() - tail;
+    Item left_out{Item::Kind::left_out, items[from].first, items[to].first - items[from].first};
+    items.erase(items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to));
+    items.insert(items.begin() + static_cast<std::ptrdiff_t>(from), left_out);
+    return items;
+}
+
+}  // namespace
+
+void print_slots(Context& context, std::span<const Slot> slots, const Line& gutter) {
+    auto& canvas = context.canvas;
+    auto usual = usual_source(slots);
+    Table table(canvas, gutter.width(), {14, 26, 32, 42, 0});
+    for (const auto& slot : slots) {
+        bool furniture = slot.by == "frame layout";
+        Line meaning = canvas.line(slot.points_to);
+        if (!furniture && !slot.by.empty() && slot.by != usual) {
+            if (!meaning.empty()) meaning.space(2);
+            meaning.add(slot.by == "scan" ? Ink::warning : Ink::quiet, "by " + slot.by);
+        }
+        Line value = slot.value.empty() ? canvas.line(Ink::quiet, "unreadable")
+                                        : canvas.line(slot.value.starts_with("0x") ? Ink::address : Ink::plain, slot.value);
+        table.row({canvas.line(Ink::label, slot.place), canvas.line(Ink::strong, slot.name),
+                   canvas.line(furniture ? Ink::quiet : Ink::type, slot.type), std::move(value), std::move(meaning)});
+    }
+    table.flush(&gutter);
+}
+
+void print_stack(Context& context, const StackView& view, unsigned indent) {
+    auto& canvas = context.canvas;
+    auto quiet = [&](const std::string& text) { canvas.print(canvas.line().space(indent + 2).add(Ink::quiet, text)); };
+    if (view.frames.empty())
+        for (const auto& snapshot : view.snapshots) print_snapshot(context, snapshot, indent);
+    for (const auto& item : plan(context, view)) {
+        if (!canvas.alive()) return;
+        switch (item.kind) {
+            case Item::Kind::hidden: quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame"))); continue;
+            case Item::Kind::repeated: quiet(fmt::format("… {} more of the same", grouped(item.count))); continue;
+            case Item::Kind::left_out: quiet(fmt::format("… {} (--all)", count_of(item.count, "frame"))); continue;
+            case Item::Kind::frame: break;
+        }
+        auto snapshot = std::ranges::find(view.snapshots, item.first, &FrameSnapshot::index);
+        if (snapshot != view.snapshots.end()) print_snapshot(context, *snapshot, indent);
+        else print_frame_line(context, view.frames[item.first], item.first, indent);
+    }
+    if (!view.end.empty() && view.end != "outermost frame") {
+        canvas.wrap(canvas.line().space(indent + 2).add(Ink::warning, "the walk ended here: ").add(view.end), indent + 4);
+    }
+}
+
+void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots) {
+    auto& canvas = context.canvas;
+    for (std::size_t i = 0; i < snapshots.size();) {
+        std::size_t end = i + 1;
+        auto same = [&](const FrameSnapshot& s) { return s.goroutine == snapshots[i].goroutine && s.thread == snapshots[i].thread; };
+        while (end < snapshots.size() && same(snapshots[end])) ++end;
+        StackView view{{}, snapshots.subspan(i, end - i), {}};
+        canvas.blank();
+        const auto* goroutine = snapshots[i].goroutine ? context.goroutine(*snapshots[i].goroutine) : nullptr;
+        const auto* thread = goroutine == nullptr && snapshots[i].thread ? context.thread(*snapshots[i].thread) : nullptr;
+        if (goroutine != nullptr) {
+            canvas.wrap(title_of(context, *goroutine), 2);
+            view.frames = goroutine->frames;
+        } else if (thread != nullptr) {
+            canvas.wrap(title_of(context, *thread), 2);
+            view.frames = thread->frames;
+        } else if (snapshots[i].goroutine || snapshots[i].thread) {
+            canvas.print(canvas.line(Ink::strong, "").add(actor(context, {snapshots[i].goroutine, snapshots[i].thread})));
+        }
+        print_stack(context, view);
+        i = end;
+    }
+}
+
+}  // namespace incident::report::terminal

@@ -1,0 +1,89 @@
+// Threads and registers.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "report/terminal/views.h"
+
+namespace incident::report::terminal {
+
+void print_registers(Context& context, std::span<const Register> registers) {
+    auto& canvas = context.canvas;
+    Table table(canvas, 2, {8, 0, 0});
+    std::vector<const Register*> silent;
+    for (const auto& r : registers) {
+        if (r.points_to.empty() && r.note.empty()) {
+            silent.push_back(&r);
+            continue;
+        }
+        Line meaning = canvas.line(r.points_to);
+        if (!r.note.empty()) {
+            if (!meaning.empty()) meaning.space(2);
+            meaning.add(Ink::error, "← ").add(Ink::strong, r.note);
+        }
+        table.row({canvas.line(Ink::label, r.name), canvas.line().add(Address{r.value}), std::move(meaning)});
+    }
+    table.flush();
+    // Plain numbers: as many to a row as fit.
+    Line line = canvas.line().space(2);
+    for (const auto* r : silent) {
+        Line cell = canvas.line(Ink::label, r->name).space().add(Address{r->value});
+        unsigned column = line.width() <= 2 ? 2 : 2 + (line.width() - 2 + 23) / 24 * 24;
+        if (column + cell.width() > canvas.width()) {
+            canvas.print(line);
+            line = canvas.line();
+            column = 2;
+        }
+        line.to_column(column, false).add(cell);
+    }
+    if (!silent.empty()) canvas.print(line);
+}
+
+void print_thread(Context& context, const Thread& thread) {
+    auto& canvas = context.canvas;
+    canvas.blank();
+    canvas.wrap(title_of(context, thread), 2);
+    if (!thread.note.empty()) canvas.wrap(canvas.line().space(2).add(thread.note), 4);
+    print_stack(context, {thread.frames, {}, thread.stack_end, true});
+    if (!thread.registers.empty()) {
+        canvas.blank();
+        canvas.heading("registers");
+        print_registers(context, thread.registers);
+    }
+    const auto* goroutine = thread.goroutine ? context.goroutine(*thread.goroutine) : nullptr;
+    if (goroutine != nullptr && goroutine->frames_computed) print_goroutine(context, *goroutine);
+}
+
+void print_threads(Context& context) {
+    auto& canvas = context.canvas;
+    if (!context.report.threads) return;
+    const auto& threads = *context.report.threads;
+    canvas.blank();
+    canvas.heading(count_of(threads.size(), "thread"));
+    // Equal stacks together: the pool of idle threads of a Go process is one picture, not twenty.
+    std::vector<std::pair<const Thread*, std::vector<std::int64_t>>> groups;
+    auto same = [&](const Thread& a, const Thread& b) {
+        return !a.goroutine && !b.goroutine && !a.frames.empty() && a.note == b.note &&
+               std::ranges::equal(a.frames, b.frames, [](const Frame& x, const Frame& y) { return x.pc == y.pc && x.function == y.function; });
+    };
+    for (const auto& t : threads) {
+        auto group = std::ranges::find_if(groups, [&](const auto& g) { return same(*g.first, t); });
+        if (group != groups.end() && !context.options().all) group->second.push_back(t.tid);
+        else groups.push_back({&t, {t.tid}});
+    }
+    for (const auto& [thread, tids] : groups) {
+        if (!canvas.alive()) return;
+        canvas.blank();
+        if (tids.size() == 1) {
+            canvas.wrap(title_of(context, *thread), 2);
+        } else {
+            Line title = canvas.line(Ink::strong, fmt::format("{} threads with the same stack", tids.size()));
+            canvas.wrap(title.dot().add(list_of(context, "", "", tids, 12)), 2);
+        }
+        if (!thread->note.empty()) canvas.wrap(canvas.line().space(2).add(thread->note), 4);
+        print_stack(context, {thread->frames, {}, thread->stack_end, true});
+    }
+}
+
+}  // namespace incident::report::terminal
