@@ -39,26 +39,33 @@ if [ "${BUILD:-1}" = 1 ]; then
 fi
 
 bad=0
-core() { # build mode how
-  local c=$d/$1.$2; case $3 in gcore) c=$c-gcore;; signal) c=$c-quit;; esac
-  local b=$1 m=$2 how=$3; rm -rf "$c"; mkdir -p "$c"
-  (cd "$c"
-   if [ "$how" = gcore ] || [ "$how" = signal ]; then
-     env -i PATH=/usr/bin:/bin GOTRACEBACK=crash "$d/exe.$b" "$m-hang" >.out 2>.err & p=$!
-     for _ in $(seq 100); do grep -q READY .out && break; sleep 0.1; done
-     sleep 0.2
-     if [ "$how" = signal ]; then kill -QUIT $p; wait $p || echo $? >.rc
-     else gcore -o full $p >.gcore 2>&1; kill -KILL $p; wait $p; cp --sparse=always full.$p core; rm -f full.$p .gcore; echo 0 >.rc; fi
-   else
-     env -i PATH=/usr/bin:/bin GOTRACEBACK=crash timeout -s KILL 60 sh -c 'exec "$0" "$1" >.out 2>.err' "$d/exe.$b" "$m" || echo $? >.rc
-   fi) 2>/dev/null
-  mv "$c"/core.* "$c/core" 2>/dev/null
-  { echo "stderr-begin (printed while it died)"; cat "$c/.err"; echo "stderr-end"; } >>"$c/truth.txt"
-  local rc; rc=$(cat "$c/.rc" 2>/dev/null || echo 0)
-  if [ -s "$c/core" ] && ! grep -q 'not as planted' "$c/.err"; then chmod 644 "$c/core"
-    [ -z "${VERBOSE:-}" ] || echo "$ver ${c##*/} rc=$rc disk=$(du -k "$c/core" | cut -f1)K"
-  else echo "$ver ${c##*/} rc=$rc NO CORE: $(head -c 200 "$c/.err" | tr '\n' ' ')" >&2; bad=1; rm -rf "$c"; return; fi
-  rm -f "$c"/.out "$c"/.err "$c"/.rc
+core() { # build mode how; three tries, because a race or a collision of addresses may spoil one
+  local b=$1 m=$2 how=$3 c=$d/$1.$2 rc try
+  case $how in gcore) c=$c-gcore;; signal) c=$c-quit;; esac
+  for try in 1 2 3; do
+    rm -rf "$c"; mkdir -p "$c"
+    (cd "$c"
+     if [ "$how" = gcore ] || [ "$how" = signal ]; then
+       env -i PATH=/usr/bin:/bin GOTRACEBACK=crash "$d/exe.$b" "$m-hang" >.out 2>.err & p=$!
+       for _ in $(seq 100); do grep -q READY .out && break; sleep 0.1; done
+       sleep 0.2
+       if [ "$how" = signal ]; then kill -QUIT $p; wait $p || echo $? >.rc
+       else gcore -o full $p >.gcore 2>&1; kill -KILL $p; wait $p; cp --sparse=always full.$p core; rm -f full.$p .gcore; echo 0 >.rc; fi
+     else
+       env -i PATH=/usr/bin:/bin GOTRACEBACK=crash timeout -s KILL 30 sh -c 'exec "$0" "$1" >.out 2>.err' "$d/exe.$b" "$m" || echo $? >.rc
+     fi) 2>/dev/null
+    mv "$c"/core.* "$c/core" 2>/dev/null
+    rc=$(cat "$c/.rc" 2>/dev/null || echo 0)
+    # A core belongs to a run only if the mode got as far as writing its truth and died as it should.
+    if [ -s "$c/core" ] && [ -s "$c/truth.txt" ] && ! grep -q 'not as planted' "$c/.err"; then
+      { echo "stderr-begin (printed while it died)"; cat "$c/.err"; echo "stderr-end"; } >>"$c/truth.txt"
+      chmod 644 "$c/core"; rm -f "$c"/.out "$c"/.err "$c"/.rc
+      [ -z "${VERBOSE:-}" ] || echo "$ver ${c##*/} rc=$rc disk=$(du -k "$c/core" | cut -f1)K"
+      return
+    fi
+    echo "$ver ${c##*/} rc=$rc NO CORE (try $try): $(head -c 200 "$c/.err" | tr '\n' ' ')" >&2
+  done
+  bad=1; rm -rf "$c"
 }
 for case in "$src"/cases/*/case.json; do
   m=$(basename "$(dirname "$case")"); [ "$only" = "  " ] || [[ $only == *" $m "* ]] || continue
