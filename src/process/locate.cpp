@@ -47,6 +47,8 @@ Locator::~Locator() = default;
 const LocateContext& Locator::context() const { return state_->context; }
 Address Locator::live_sp(std::size_t index) const { return index < state_->stack_sp.size() ? state_->stack_sp[index] : Address{}; }
 
+const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
+
 const Locator::State::MappingRow* Locator::State::mapping_at(Address a) const { return detail::find_row(mappings, a); }
 const Locator::State::SectionRow* Locator::State::section_at(Address a) const { return detail::find_row(sections, a); }
 

@@ -106,11 +106,14 @@ public:
     /// The line everybody prints: "heap: main.Tx, 48 B, allocated", "data: main.ledger+0x8", "unmapped".
     std::string describe(const Placement& placement) const;
     std::string describe(Address a) const { return describe(place(a)); }
+    /// A return address: "text: main.worker+0x37 ledger.go:88", the line being that of the call before it.
+    std::string describe_return(Address pc) const;
     /// As describe(), but empty where a plain number needs no remark (small numbers, unmapped values).
     std::string points_to(std::uint64_t value) const;
     /// Symbol that covers `a`: "main.ledger+0x8", "main.settle+0x4f"; empty: none.
     std::string symbol(Address a) const;
     report::Location location(Address a) const;             ///< with details
+    const MappedFile* file_at(Address a) const;             ///< row of NT_FILE; null: none [any thread]
 
     /// The sp below which the stack of goroutine `index` (into goroutines->all) is dead; null: unknown.
     Address live_sp(std::size_t index) const;

@@ -83,13 +83,13 @@ std::string native_stack_text(const Placement& p) {
 }
 
 /// "main.settle+0x4f settle.go:77"; empty when no Go function covers it.
-std::string go_text(const go::Runtime* runtime, Address a, bool with_line) {
+std::string go_text(const go::Runtime* runtime, Address a, bool with_line, bool after_call = false) {
     if (runtime == nullptr) return {};
-    auto func = runtime->find_func(a);
+    auto func = runtime->find_func(after_call ? a - 1 : a);
     if (!func) return {};
     std::string text = escape_for_terminal(func->name) + plus(a.value - func->entry.value);
     if (!with_line || func->table == nullptr) return text;
-    auto position = func->table->position(*func, a);
+    auto position = func->table->position(*func, after_call ? a - 1 : a);
     if (position.file.empty()) return text;
     return fmt::format("{} {}:{}", text, escape_for_terminal(base_name(position.file)), position.line);
 }
@@ -100,17 +100,12 @@ std::string native_text(const Image& image, Address a) {
     return escape_for_terminal(demangle(symbol->name)) + plus(a.value - symbol->address.value);
 }
 
-bool executable_section(const Section& section, const Locator::State& state, Address a) {
-    if (const Segment* segment = state.context.memory.find(a)) return (segment->permissions & PF_X) != 0;
-    return section.name == ".text" || section.name.starts_with(".plt") || section.name == ".init" || section.name == ".fini";
-}
-
 std::string image_text(const Locator::State& state, const Placement& p) {
     const Image& image = *p.image;
     std::string_view file = base_name(image.path());
     std::string module = &image == state.context.images.executable() ? "" : escape_for_terminal(file) + " ";
     if (p.section == nullptr) return fmt::format("file: {}{}", escape_for_terminal(file), plus(p.address.value - image.bias()));
-    bool text = executable_section(*p.section, state, p.address);
+    bool text = p.section->executable;
     std::string_view what = text ? "text" : p.section->writable ? "data" : "rodata";
     if (text)
         if (std::string go = go_text(state.context.runtime, p.address, true); !go.empty()) return fmt::format("text: {}", go);
@@ -175,6 +170,11 @@ std::string Locator::points_to(std::uint64_t value) const {
         case PlaceKind::unmapped: return {};
         default: return describe(p);
     }
+}
+
+std::string Locator::describe_return(Address pc) const {
+    std::string go = go_text(state_->context.runtime, pc, true, true);
+    return go.empty() ? describe(pc) : "text: " + go;
 }
 
 std::string Locator::symbol(Address a) const {

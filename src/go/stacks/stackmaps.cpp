@@ -67,7 +67,7 @@ StackObject object_of_type(const Memory& memory, Address at, Address type) {
 Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame, const Func& func, Address at) {
     auto count = TRY(memory.load<std::uint64_t>(at));
     if (count > object_limit) return fail(ErrorKind::corrupt, fmt::format("{} stack objects in one frame", count), at);
-    const ModuleData* module = module_of(runtime, frame.func()->entry);
+    const ModuleData* module = module_of(runtime, func.entry);
     std::vector<StackObject> objects;
     objects.reserve(count);
     // Negative offsets count from varp, the others from the arguments.
