@@ -93,6 +93,9 @@ public:
     /// Variables visible at `pc`, read through `registers` and `cfa` of that frame.
     std::vector<Variable> variables_at(Address pc, const Registers& registers, std::optional<Address> cfa, const Memory& memory) const;
 
+    /// The same text, alive as long as the Image: for names that report::Frame points to.
+    std::string_view keep(std::string text) const;
+
     /// libdw handles for unwind/ and go/layout; null when there is none.
     ::Dwarf* dwarf() const;
     ::Dwarf_CFI_s* eh_cfi() const;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "image/elf_file.h"
@@ -77,6 +78,7 @@ struct ImageState {
         bool searched_dwarf = false;
         DebugInfo debug;
         std::unique_ptr<UnitIndex, DropUnitIndex> units;
+        std::unordered_set<std::string> kept;  ///< names that frames point to
         bool searched_eh_cfi = false;
         std::unique_ptr<Dwarf_CFI, EndCfi> eh_cfi;
     };

@@ -21,6 +21,12 @@ struct Images::State {
     std::optional<report::Module> executable_module;
     std::vector<report::Gap> gaps;
     std::vector<Segment> to_splice;
+    struct ModuleRange {
+        AddressRange range;
+        std::size_t module = 0;  ///< index in modules
+        std::uint64_t bias = 0;
+    };
+    std::vector<ModuleRange> module_ranges;  ///< sorted
 };
 
 Images::Images(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -42,6 +48,16 @@ const Image* Images::find(Address a) const {
         if (it->first.contains(a)) return &state_->images[it->second];
     }
     return nullptr;
+}
+
+std::optional<Images::Place> Images::find_module(Address a) const {
+    const auto& rows = state_->module_ranges;
+    auto it = std::ranges::upper_bound(rows, a, {}, [](const auto& row) { return row.range.begin; });
+    for (int steps = 0; it != rows.begin() && steps < 8; ++steps) {
+        --it;
+        if (it->range.contains(a)) return Place{&state_->modules[it->module], it->bias};
+    }
+    return std::nullopt;
 }
 
 void Images::splice_into(Memory& memory) const {
@@ -181,6 +197,16 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
         }
         describe_outcome(one, is_main, search, module, state->gaps);
         if (is_main) state->executable_module = module;
+        State::ModuleRange place;
+        place.module = state->modules.size();
+        if (one.elf && !one.elf->range.empty()) {
+            place.range = one.elf->range;
+            place.bias = one.elf->bias;
+        } else if (!one.rows.empty()) {
+            place.range = {one.rows.front().range.begin, one.rows.back().range.end};
+            place.bias = one.rows.front().range.begin.value - one.rows.front().file_offset;
+        }
+        if (!place.range.empty()) state->module_ranges.push_back(place);
         state->modules.push_back(std::move(module));
     };
     if (mapped.main) match_one(*mapped.main);
@@ -201,6 +227,7 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
                 image->bias = *bias;
                 image->debug_paths = paths;
                 fill_static_tables(*image);
+                state->module_ranges.push_back({image->range, state->modules.size(), image->bias});
                 state->modules.push_back({"[vdso]", image->file.ids().gnu, ModuleStatus::verified, core.path(), "its bytes are in the core"});
                 state->images.push_back(Image(std::move(image)));
             }
@@ -209,6 +236,7 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
     for (std::size_t i = 0; i < state->images.size(); ++i)
         if (!state->images[i].range().empty()) state->by_address.emplace_back(state->images[i].range(), i);
     std::ranges::sort(state->by_address);
+    std::ranges::sort(state->module_ranges, {}, [](const auto& row) { return row.range.begin; });
     return Images(std::move(state));
 }
 

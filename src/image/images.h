@@ -33,6 +33,13 @@ public:
     const Image* find(Address a) const;      ///< the image whose range holds `a` [any thread]
     const Image* executable() const;         ///< null when missing or refused [any thread]
 
+    /// Also for files that are missing or refused: which mapped ELF holds `a`, and where it begins. [any thread]
+    struct Place {
+        const report::Module* module = nullptr;
+        std::uint64_t bias = 0;              ///< target address minus ELF address
+    };
+    std::optional<Place> find_module(Address a) const;
+
     const std::vector<report::Module>& modules() const;   ///< every mapped ELF, found or not; executable first
     const std::optional<report::Module>& executable_module() const;
     const std::vector<report::Gap>& gaps() const;

@@ -31,6 +31,11 @@ struct StepResult {
     std::optional<UnwindState> caller;
     std::optional<Address> cfa;   ///< of the frame that was unwound
     std::string reason;           ///< when rejected or outermost: why, for --trace and for `end`
+    /// The caller is on another stack (a signal handler's alternate stack ends, Go's systemstack): its bounds. Only then
+    /// may sp fall; the loop allows 16 such changes.
+    std::optional<AddressRange> stack;
+    /// The frame that was unwound turned out to be the kernel's signal frame.
+    bool signal_frame = false;
 };
 
 struct UnwindStep {
@@ -64,8 +69,15 @@ Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const Unw
 UnwindStep cfi_step(const Memory& memory, const Images& images);
 /// Saved frame pointer chain. Rejects when the return address is not in executable memory after a call.
 UnwindStep frame_pointer_step(const Memory& memory);
-/// Looks for the next word that is a plausible return address. What it finds has Trust::scan.
+/// Looks for the next word that is a plausible return address, 1024 words at most. What it finds has Trust::scan. Of a
+/// context whose pc is no code at all (a call through a bad pointer) only the word at sp is tried.
 UnwindStep scan_step(const Memory& memory, const Images& images);
+
+/// What the kernel left on the stack for a signal handler's return: the interrupted registers, in the ucontext at `at`.
+/// nullopt when memory does not hold a plausible one.
+std::optional<Registers> load_ucontext(const Memory& memory, const Machine& machine, Address at);
+/// Is `pc` the trampoline that a signal handler returns to (mov $15, %rax; syscall)? Its sp then points to the ucontext.
+bool is_signal_return(const Memory& memory, Address pc);
 
 /// Frame (with inlined ones first) for one unwound frame of native code: function, file, line, module.
 std::vector<report::Frame> symbolize_native(const UnwoundFrame& frame, const Images& images);

@@ -1,0 +1,78 @@
+// The two steps that guess: the chain of saved frame pointers, and the search for a word that looks like a return address. Both
+// insist on a call instruction before the address where the code is held.
+#include "base/text.h"
+#include "disasm/disasm.h"
+#include "unwind/code.h"
+#include "unwind/unwinder.h"
+
+namespace incident {
+namespace {
+
+constexpr std::uint64_t scan_words = 1024;
+
+StepResult rejected(std::string why) { return {.reason = std::move(why)}; }
+
+bool plausible_return(const Memory& memory, Address a) {
+    switch (is_code(memory, a)) {
+        case Code::yes: return may_be_return_address(memory, a);
+        case Code::no: return false;
+        case Code::unknown: return true;
+    }
+    return false;
+}
+
+UnwindState caller_at(const UnwindState& state, Address pc, Address sp, report::Trust trust) {
+    UnwindState caller{Registers(state.registers.machine()), /*after_call=*/true, trust, report::FrameKind::native, std::nullopt};
+    caller.registers.set_pc(pc);
+    caller.registers.set_sp(sp);
+    return caller;
+}
+
+StepResult found(UnwindState caller, Address cfa) {
+    StepResult out{.kind = StepResult::Kind::caller, .cfa = cfa};
+    out.caller = std::move(caller);
+    return out;
+}
+
+}  // namespace
+
+UnwindStep frame_pointer_step(const Memory& memory) {
+    return {"frame pointer", [&memory](const UnwindState& state, AddressRange stack) -> StepResult {
+                const auto fp = state.registers.fp(), sp = state.registers.sp();
+                if (!fp || !sp) return rejected("not known");
+                if (*fp < *sp || !stack.contains(AddressRange{*fp, *fp + 16})) return rejected(hex(fp->value) + " is not on the stack above sp");
+                if (!fp->is_aligned(8)) return rejected(hex(fp->value) + " is not aligned");
+                auto saved = memory.load<std::uint64_t>(*fp), back = memory.load<std::uint64_t>(*fp + 8);
+                if (!saved || !back) return rejected("frame at " + hex(fp->value) + " cannot be read");
+                if (*back == 0) return {.kind = StepResult::Kind::outermost, .cfa = *fp + 16, .reason = "the return address is 0: outermost frame"};
+                if (!plausible_return(memory, Address{*back})) return rejected(hex(*back) + " at " + hex(fp->value + 8) + " is no return address");
+                UnwindState caller = caller_at(state, Address{*back}, *fp + 16, report::Trust::frame_pointer);
+                caller.registers.set_fp(Address{*saved});
+                return found(std::move(caller), *fp + 16);
+            }};
+}
+
+UnwindStep scan_step(const Memory& memory, const Images& images) {
+    return {"scan", [&memory, &images](const UnwindState& state, AddressRange stack) -> StepResult {
+                const auto sp = state.registers.sp(), pc = state.registers.pc(), fp = state.registers.fp();
+                if (!sp) return rejected("no sp");
+                // A jump to nowhere has executed nothing: if it was a call, the return address is the word at sp and no other.
+                const bool nowhere = !state.after_call && pc && is_code(memory, *pc) == Code::no;
+                const std::uint64_t words = nowhere ? 1 : scan_words;
+                Address at{(sp->value + 7) & ~std::uint64_t{7}};
+                MemoryCursor cursor(memory);
+                for (std::uint64_t i = 0; i < words && at + 8 <= stack.end; ++i, at += 8) {
+                    std::uint64_t word = 0;
+                    if (!cursor.load(at, word)) break;
+                    if (word < 0x1000 || !may_be_return_address(memory, Address{word}) || is_code(memory, Address{word}) != Code::yes) continue;
+                    if (!nowhere && !images.find_module(Address{word})) continue;  // JIT code is not worth a guess
+                    UnwindState caller = caller_at(state, Address{word}, at + 8, report::Trust::scan);
+                    // A frame pointer that points above may still be the caller's: callees save it.
+                    if (fp && *fp > at && stack.contains(*fp)) caller.registers.set_fp(*fp);
+                    return found(std::move(caller), at + 8);
+                }
+                return rejected("no word that could be a return address");
+            }};
+}
+
+}  // namespace incident
