@@ -35,9 +35,10 @@ var (
 	someFile  []byte
 )
 
+// Sixteen of them: the collector lets a stale pointer pass when its old span has become a stack meanwhile.
 type blobHolder struct {
 	magic uint64
-	data  unsafe.Pointer
+	data  [16]unsafe.Pointer
 }
 
 //go:noinline
@@ -135,20 +136,34 @@ func init() {
 	page("kept_page", true)
 	bad := func(mode string, held bool) {
 		add(mode, func() {
-			elsewhere(func() { makeBlob(held) })
+			quiet()                // else a collection between two of them gives the second one the first one's pages
+			var hidden [16]uintptr // not addresses as they stand
+			elsewhere(func() {
+				for i := range hidden {
+					makeBlob(held)
+					hidden[i] = theHolder.where ^ 0x5555
+					keep(keepBlob)
+				}
+			})
 			collect()
 			debug.FreeOSMemory()
-			blob.data = unsafe.Pointer(theHolder.where)
-			object("blob", "main.blobHolder", unsafe.Pointer(blob), "field=data value=%s", hex(blob.data))
 			theHolder.where = 0
-			if held {
-				runtime.GC()
+			if !held {
+				truthf("expect crash=go-fatal message=%q", "found bad pointer in Go heap (incorrect use of unsafe or cgo?)")
+				planted("go.pointer.bad", "blob", "field=data, one of 16")
+			} else {
 				healthy()
-				return
 			}
-			truthf("expect crash=go-fatal message=%q", "found bad pointer in Go heap (incorrect use of unsafe or cgo?)")
-			planted("go.pointer.bad", "blob", "field=data")
-			fatal("culprit", runtime.GC)
+			object("blob", "main.blobHolder", unsafe.Pointer(blob), "field=data, 16 pointers into blocks of 8 MiB")
+			last = func() {
+				for i := range hidden {
+					blob.data[i] = unsafe.Pointer(hidden[i] ^ 0x5555)
+				}
+				runtime.GC()
+				if !held {
+					fail("the collector let them pass")
+				}
+			}
 		})
 	}
 	bad("bad_pointer", false)

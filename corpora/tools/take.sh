@@ -11,7 +11,7 @@ src=$here/../$program; only=" $* "
 case $(cat /proc/sys/kernel/core_pattern) in core|core.%p) ;; *) echo "core_pattern is not \"core\"" >&2; exit 2;; esac
 ulimit -c unlimited
 export GOENV=off GOTOOLCHAIN=local GOFLAGS= GO111MODULE=off GOPROXY=off
-if [ "$program" = native ]; then ver=glibc-$(ldd --version | sed -n '1s/.* //p'); minor=0; builds=${BUILDS:-O0 O2 stripped static}
+if [ "$program" = native ]; then ver=glibc-$(ldd --version | sed -n '1s/.* //p'); minor=0; builds=${BUILDS:-O0 O2 stripped static xxO0 xxO2 xxstripped}
 else
   minor=$("$go" version | sed -n 's/.* go1\.\([0-9]*\).*/\1/p'); ver=go1.$minor
   if [ "$program" = cgo ]; then builds=${BUILDS:-dwarf stripped}; else builds=${BUILDS:-dwarf stripped noopt}; fi
@@ -75,6 +75,6 @@ c = json.load(open(sys.argv[1]))
 print(c.get("go_since", 16), c.get("go_until", 99), ",".join(c["how"]), ",".join(c["builds"]))' "$case")
   [ "$program" = native ] || { [ "$minor" -ge "$since" ] && [ "$minor" -le "$until" ]; } || continue
   for b in $builds; do [[ ,$cb, == *,$b,* ]] || continue
-    for how in ${hows//,/ }; do [ "$how" != gcore ] || [ "$b" = dwarf ] || [ "$b" = O2 ] || continue; core "$b" "$m" "$how"; done; done
+    for how in ${hows//,/ }; do [ "$how" != gcore ] || [ "$b" = dwarf ] || [ "$b" = O2 ] || [ "$b" = xxO2 ] || continue; core "$b" "$m" "$how"; done; done
 done
 exit $bad
