@@ -5,6 +5,7 @@
 #include <array>
 
 #include "report/json.h"
+#include "report/markdown.h"
 #include "report/terminal/terminal.h"
 
 namespace incident::report {
@@ -13,6 +14,7 @@ std::span<const Renderer> renderers() {
     static constexpr std::array rows{
         Renderer{"terminal", render_terminal},
         Renderer{"json", render_json},
+        Renderer{"markdown", render_markdown},
     };
     return rows;
 }

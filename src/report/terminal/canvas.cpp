@@ -12,6 +12,8 @@ namespace incident::report::terminal {
 namespace {
 
 constexpr std::size_t flush_at = 64 * 1024;
+/// A space that no line breaks at. Escaped text holds no control characters, so this one is free.
+constexpr char kept_space = '\x1f';
 
 std::string_view escape_of(Ink ink) {
     switch (ink) {
@@ -149,6 +151,11 @@ Line& Line::fill_to(unsigned column, Ink ink, std::string_view glyph) {
     return add(ink, text);
 }
 
+Line& Line::keep() {
+    for (auto& span : spans_) std::ranges::replace(span.text, ' ', kept_space);
+    return *this;
+}
+
 Line& Line::dot() { return empty() ? *this : add(Ink::quiet, " · "); }
 
 void Line::elide(unsigned limit) {
@@ -198,7 +205,9 @@ void Canvas::put(const Line& line) {
         if (i + 1 == spans.size()) text = text.substr(0, text.find_last_not_of(' ') + 1);
         auto escape = options_.color ? escape_of(spans[i].ink) : std::string_view();
         buffer_ += escape;
+        auto at = buffer_.size();
         buffer_ += text;
+        std::replace(buffer_.begin() + static_cast<std::ptrdiff_t>(at), buffer_.end(), kept_space, ' ');
         if (!escape.empty()) buffer_ += "\x1b[0m";
     }
     buffer_ += '\n';
@@ -239,7 +248,8 @@ void Canvas::wrap(const Line& line, unsigned hanging, const Line* gutter) {
                 if (first || !at_start) out.append(span.ink, std::string(piece), w);
                 continue;
             }
-            if (out.width() + w > width() && !at_start) {
+            bool too_long = w > width() - hanging;  // even for a line of its own: it is cut where it stands
+            if (out.width() + w > width() && !at_start && (!too_long || out.width() + 16 > width())) {
                 start_next();
                 first = false;
                 at_start = true;
@@ -273,12 +283,12 @@ void Canvas::heading(std::string_view text, std::string_view note) {
 }
 
 Table::Table(Canvas& canvas, unsigned indent, std::vector<unsigned> limits)
-    : canvas_(canvas), indent_(indent), limits_(std::move(limits)) {}
+    : canvas_(canvas), indent_(indent), limits_(std::move(limits)), widths_(limits_.size(), 0) {}
 
 void Table::row(std::vector<Line> cells) { rows_.push_back(std::move(cells)); }
 
 void Table::flush(const Line* gutter) {
-    std::vector<unsigned> widths(limits_.size(), 0);
+    auto& widths = widths_;
     for (auto& cells : rows_) {
         for (std::size_t c = 0; c < cells.size() && c < widths.size(); ++c) {
             if (limits_[c] != 0) cells[c].elide(limits_[c]);
@@ -291,7 +301,7 @@ void Table::flush(const Line* gutter) {
         unsigned column = indent_, last = indent_;
         for (std::size_t c = 0; c < cells.size(); ++c) {
             if (!cells[c].empty()) {
-                out.to_column(column, false);
+                out.to_column(column + (c == right_ ? widths[c] - cells[c].width() : 0), false);
                 out.add(cells[c]);
                 last = column;
             }

@@ -3,6 +3,7 @@
 // nothing alone: what they say is also said by words or by position.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,8 @@ public:
     Line& fill_to(unsigned column, Ink ink, std::string_view glyph);
     /// " · " between parts; nothing in front of the first.
     Line& dot();
+    /// Forbids line breaks inside what was added so far.
+    Line& keep();
 
     unsigned width() const { return width_; }
     bool empty() const { return width_ == 0; }
@@ -113,11 +116,15 @@ public:
     /// Prints and empties. A column that is empty in every row takes no room.
     void flush(const Line* gutter = nullptr);
     bool empty() const { return rows_.empty(); }
+    /// Numbers read by their last digit.
+    Table& right(std::size_t column) { return right_ = column, *this; }
 
 private:
     Canvas& canvas_;
     unsigned indent_;
     std::vector<unsigned> limits_;
+    std::vector<unsigned> widths_;   ///< only ever grow, so that a long table flushed in pieces stays aligned
+    std::size_t right_ = SIZE_MAX;
     std::vector<std::vector<Line>> rows_;
 };
 

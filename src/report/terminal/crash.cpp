@@ -43,7 +43,7 @@ void print_message(Context& context, std::string_view message) {
 
 }  // namespace
 
-void print_crash(Context& context, const Crash& crash) {
+void print_crash(Context& context, const Crash& crash, std::span<const FrameSnapshot> more) {
     auto& canvas = context.canvas;
     if (crash.message) print_message(context, *crash.message);
     auto signal = signal_line(context, crash);
@@ -59,7 +59,8 @@ void print_crash(Context& context, const Crash& crash) {
         canvas.heading("registers of the faulting context", where);
         print_registers(context, crash.registers);
     }
-    if (!crash.frames.empty() || !crash.snapshots.empty()) {
+    auto snapshots = crash.snapshots.empty() ? more : std::span(crash.snapshots);
+    if (!crash.frames.empty() || !snapshots.empty()) {
         canvas.blank();
         const auto* goroutine = crash.goroutine ? context.goroutine(*crash.goroutine) : nullptr;
         const auto* thread = goroutine == nullptr && crash.thread ? context.thread(*crash.thread) : nullptr;
@@ -67,7 +68,7 @@ void print_crash(Context& context, const Crash& crash) {
         else if (thread != nullptr) canvas.wrap(title_of(context, *thread), 2);
         else if (crash.goroutine || crash.thread) canvas.print(canvas.line(Ink::strong, "").add(actor(context, {crash.goroutine, crash.thread})));
         auto end = goroutine != nullptr ? std::string_view(goroutine->stack_end) : thread != nullptr ? std::string_view(thread->stack_end) : "";
-        print_stack(context, {crash.frames, crash.snapshots, end});
+        print_stack(context, {crash.frames, snapshots, end});
         if (goroutine != nullptr) print_panics_and_defers(context, *goroutine, false);
     }
     if (!crash.raw_stack.empty()) {

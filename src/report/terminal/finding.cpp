@@ -42,10 +42,25 @@ std::vector<Line> evidence_lines(Context& context, const Finding& finding) {
         if (e.address) source.add(Ink::quiet, source.empty() ? "at " : " at ").add(*e.address);
         if (!e.origin.empty() && e.origin != "core") source.add(Ink::quiet, fmt::format(" (from {})", e.origin));
         if (!e.by.empty()) source.dot().add(Ink::quiet, "by " + e.by);
-        if (!source.empty()) line.add(Ink::quiet, " · ").add(source);
+        if (!source.empty()) line.add(Ink::quiet, " · ").add(source.width() < 50 ? source.keep() : source);
         lines.push_back(std::move(line));
     }
     return lines;
+}
+
+void print_subject(Context& context, const Subject& subject) {
+    auto& canvas = context.canvas;
+    Line line = canvas.line();
+    if (!subject.symbol.empty()) line.add(Ink::strong, subject.symbol).space(2);
+    if (!subject.type.empty()) line.add(Ink::type, subject.type).space(2);
+    if (subject.address) line.add(*subject.address);
+    if (!line.empty()) canvas.row(subject.what.empty() ? "subject" : subject.what, line);
+}
+
+const Lock* lock_of(const Context& context, const Finding& finding) {
+    if (!finding.subject.address || !context.report.locks) return nullptr;
+    auto lock = std::ranges::find(*context.report.locks, *finding.subject.address, &Lock::address);
+    return lock == context.report.locks->end() ? nullptr : &*lock;
 }
 
 /// Whom the finding concerns, one row per place: "goroutines 19, 20  waiting (…)  main.(*Ledger).Apply  ledger.go:41".
@@ -97,36 +112,6 @@ void print_parties(Context& context, const Finding& finding) {
     print_facts(context, "concerns", lines);
 }
 
-const Lock* lock_of(const Context& context, const Finding& finding) {
-    if (!finding.subject.address || !context.report.locks) return nullptr;
-    auto lock = std::ranges::find(*context.report.locks, *finding.subject.address, &Lock::address);
-    return lock == context.report.locks->end() ? nullptr : &*lock;
-}
-
-void print_subject(Context& context, const Subject& subject) {
-    auto& canvas = context.canvas;
-    Line line = canvas.line();
-    if (!subject.symbol.empty()) line.add(Ink::strong, subject.symbol).space(2);
-    if (!subject.type.empty()) line.add(Ink::type, subject.type).space(2);
-    if (subject.address) line.add(*subject.address);
-    if (!line.empty()) canvas.row(subject.what.empty() ? "subject" : subject.what, line);
-}
-
-/// The cycle that this finding is about: the one with a party of the finding in it.
-void print_own_cycle(Context& context, const Finding& finding) {
-    if (finding.kind != "lock.cycle" || !context.report.wait_graph) return;
-    const auto& graph = *context.report.wait_graph;
-    for (const auto& cycle : graph.cycles) {
-        bool own = std::ranges::all_of(cycle, [&](std::size_t i) {
-            if (i >= graph.edges.size()) return false;
-            const auto& from = graph.edges[i].from;
-            return from.goroutine ? std::ranges::find(finding.goroutines, *from.goroutine) != finding.goroutines.end()
-                                  : from.thread && std::ranges::find(finding.threads, *from.thread) != finding.threads.end();
-        });
-        if (own) print_cycle(context, graph, cycle);
-    }
-}
-
 void print_advice(Context& context, const Finding& finding) {
     auto& canvas = context.canvas;
     canvas.blank();
@@ -154,20 +139,17 @@ void print_finding(Context& context, const Finding& finding, std::size_t number,
         if (!finding.where.empty()) canvas.row("where", canvas.line(finding.where));
         if (!finding.why.empty()) canvas.row("why", canvas.line(finding.why));
     }
-    print_subject(context, finding.subject);
-    const auto* lock = lock_of(context, finding);
-    if (lock != nullptr) print_lock_rows(context, *lock);
-    // A lock's waiters are the parties already; a crash shows its goroutine with the stack.
     bool crash = finding.kind.starts_with("crash.") && context.report.crash.has_value();
-    if (lock == nullptr && !crash) print_parties(context, finding);
+    if (!crash || finding.subject.address != context.report.crash->fault_address) print_subject(context, finding.subject);
+    if (!crash) print_concerned(context, finding);  // a crash shows its goroutine with the stack
     print_facts(context, "evidence", evidence_lines(context, finding));
     if (!finding.explanation.empty()) print_facts(context, "means", {canvas.line(finding.explanation)});
     std::vector<Line> innocent;
     for (const auto& text : finding.innocent) innocent.push_back(canvas.line(text));
     print_facts(context, "innocent", innocent);
     print_own_cycle(context, finding);
-    if (crash) print_crash(context, *context.report.crash);
-    print_snapshots(context, finding.snapshots);
+    if (crash) print_crash(context, *context.report.crash, finding.snapshots);
+    else print_snapshots(context, finding.snapshots);
     print_advice(context, finding);
 }
 
@@ -177,7 +159,7 @@ void print_minor(Context& context) {
     Table table(canvas, 2, {0, 0});
     std::size_t rows = 0;
     for (const auto& f : context.report.findings) {
-        if (f.severity >= context.options().min_severity) continue;
+        if (f.severity >= context.options().min_severity || f.kind == "crash.requested") continue;  // its cause is the WHAT or the crash section
         table.row({canvas.line(Ink::quiet, f.kind), canvas.line(f.title)});
         ++rows;
     }
@@ -188,6 +170,27 @@ void print_minor(Context& context) {
 }
 
 }  // namespace
+
+/// The cycle that this finding is about: the one with a party of the finding in it.
+void print_own_cycle(Context& context, const Finding& finding) {
+    if (finding.kind != "lock.cycle" || !context.report.wait_graph) return;
+    const auto& graph = *context.report.wait_graph;
+    for (const auto& cycle : graph.cycles) {
+        bool own = std::ranges::all_of(cycle, [&](std::size_t i) {
+            if (i >= graph.edges.size()) return false;
+            const auto& from = graph.edges[i].from;
+            return from.goroutine ? std::ranges::find(finding.goroutines, *from.goroutine) != finding.goroutines.end()
+                                  : from.thread && std::ranges::find(finding.threads, *from.thread) != finding.threads.end();
+        });
+        if (own) print_cycle(context, graph, cycle);
+    }
+}
+
+void print_concerned(Context& context, const Finding& finding) {
+    // A lock's waiters are the parties already.
+    if (const auto* lock = lock_of(context, finding)) print_lock_rows(context, *lock);
+    else print_parties(context, finding);
+}
 
 void print_findings(Context& context) {
     const auto& findings = context.report.findings;

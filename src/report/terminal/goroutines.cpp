@@ -15,12 +15,13 @@ namespace {
 /// "sync.Mutex.Lock" for a waiting goroutine, the status for any other.
 std::string_view state_of(const Goroutine& g) { return g.wait_reason.empty() ? g.status : g.wait_reason; }
 
-Line place_of(const Context& context, const Goroutine& g) {
+/// Function and source as two cells.
+std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
     const auto* frame = telling_frame(g.frames);
-    if (frame != nullptr) return place_of(context, *frame);
+    if (frame != nullptr) return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
     Line out = context.canvas.line();
     if (!g.start.empty()) out.add(Ink::quiet, "started in ").add(Ink::function, g.start);
-    return out;
+    return {std::move(out), context.canvas.line()};
 }
 
 Line counts_by_status(const Context& context, std::span<const Goroutine> goroutines) {
@@ -33,6 +34,8 @@ Line counts_by_status(const Context& context, std::span<const Goroutine> gorouti
     std::vector<std::pair<std::string_view, std::size_t>> order(counts.begin(), counts.end());
     std::ranges::stable_sort(order, std::greater(), [](const auto& c) { return c.second; });
     Line out = context.canvas.line();
+    if (order.size() == 1) return out.add(fmt::format("all {}", order.front().first.empty() ? "of unknown status" : order.front().first))
+                                   .add(Ink::quiet, system != 0 ? fmt::format("  ({} of them the runtime's own)", grouped(system)) : "");
     for (const auto& [status, count] : order) out.dot().add(fmt::format("{} {}", grouped(count), status.empty() ? "of unknown status" : status));
     if (system != 0) out.add(Ink::quiet, fmt::format("  ({} of them the runtime's own)", grouped(system)));
     return out;
@@ -111,21 +114,23 @@ void print_goroutine_list(Context& context) {
         }
         return;
     }
-    Table table(canvas, 0, {12, 12, 26, 0, 0});
-    table.row({canvas.line(Ink::quiet, "id"), canvas.line(Ink::quiet, "status"), canvas.line(Ink::quiet, "waits for"),
-               canvas.line(Ink::quiet, "since"), canvas.line(Ink::quiet, "in")});
+    Table table(canvas, 0, {12, 12, 26, 0, 44, 28, 0});
+    table.right(0).row({canvas.line(Ink::quiet, "id"), canvas.line(Ink::quiet, "status"), canvas.line(Ink::quiet, "waits for"),
+                        canvas.line(Ink::quiet, "since"), canvas.line(Ink::quiet, "in"), canvas.line(), canvas.line(Ink::quiet, "on")});
     std::size_t rows = 0;
     for (const auto& g : goroutines) {
         if (!canvas.alive()) return;
         Line what = canvas.line(g.wait_reason);
-        Line in = place_of(context, g);
+        auto [in, source] = place_of(context, g);
+        Line on = canvas.line();
         if (!g.blocked_on.empty()) {
-            in.space(2).add(Ink::quiet, "on ").add(g.blocked_on.front().what).space().add(g.blocked_on.front().address);
-            if (g.blocked_on.size() > 1) in.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
+            on.add(g.blocked_on.front().what).space().add(g.blocked_on.front().address);
+            if (g.blocked_on.size() > 1) on.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
+        } else if (g.thread) {
+            on.add(Ink::quiet, fmt::format("thread {}", *g.thread));
         }
-        if (g.thread) in.space(2).add(Ink::quiet, fmt::format("thread {}", *g.thread));
         table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(g.status), std::move(what),
-                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in)});
+                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in), std::move(source), std::move(on)});
         if (++rows % 4096 == 0) table.flush();
     }
     table.flush();
@@ -156,17 +161,18 @@ void print_goroutine_summary(Context& context) {
     const auto& goroutines = *context.report.goroutines;
     canvas.blank();
     canvas.wrap(canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine")).add("  ").add(counts_by_status(context, goroutines)), 2);
-    std::vector<Goroutine> none;
     auto groups = group_by(goroutines, place_key);
     std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
     constexpr std::size_t most = 10;
     std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
-    Table table(canvas, 2, {0, 26, 0, 0, 0});
+    Table table(canvas, 2, {0, 26, 0, 52, 32, 0});
+    table.right(0);
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& group = groups[i];
+        auto [function, source] = place_of(context, *group.first);
         Line who = group.ids.size() == 1 ? canvas.line(Ink::quiet, fmt::format("goroutine {}", group.ids[0])) : canvas.line();
         table.row({canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))), canvas.line(state_of(*group.first)),
-                   waited_line(context, group.longest_wait), place_of(context, *group.first), std::move(who)});
+                   waited_line(context, group.longest_wait), std::move(function), std::move(source), std::move(who)});
     }
     table.flush();
     if (shown < groups.size())

@@ -10,11 +10,15 @@ namespace incident::report::terminal {
 
 namespace {
 
+const Frame* frame_of(const Context& context, const Actor& who) {
+    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) return telling_frame(g->frames);
+    if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) return telling_frame(t->frames);
+    return nullptr;
+}
+
 /// "main.(*Ledger).Apply  ledger.go:41" of a goroutine or thread, empty when its frames are not known.
 Line place_of(const Context& context, const Actor& who) {
-    const Frame* frame = nullptr;
-    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) frame = telling_frame(g->frames);
-    else if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) frame = telling_frame(t->frames);
+    const auto* frame = frame_of(context, who);
     return frame == nullptr ? context.canvas.line() : terminal::place_of(context, *frame);
 }
 
@@ -40,14 +44,16 @@ void print_lock_rows(Context& context, const Lock& lock) {
 
     constexpr std::size_t most = 8;
     std::size_t shown = context.options().all ? lock.waiters.size() : std::min(lock.waiters.size(), most);
-    Table table(canvas, 0, {10, 0, 8, 0, 0});
+    Table table(canvas, 0, {10, 0, 8, 52, 32, 0});
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& w = lock.waiters[i];
+        const auto* frame = frame_of(context, w.who);
         Line since = canvas.line();
         if (auto ns = waited(context, w.who); ns != 0) since.add(fmt::format("at least {}", human_duration(ns)));
         Line mode = w.mode == "lock" || w.mode == "wait" ? canvas.line() : canvas.line(w.mode);
         Line label = i == 0 ? canvas.line(Ink::label, "waiting").to_column(8) : canvas.line().space(8);
-        table.row({std::move(label), actor(context, w.who), std::move(mode), place_of(context, w.who), std::move(since)});
+        table.row({std::move(label), actor(context, w.who), std::move(mode), frame == nullptr ? canvas.line() : function_of(context, *frame),
+                   frame == nullptr ? canvas.line() : source_of(context, frame->file, frame->line), std::move(since)});
     }
     table.flush();
     if (shown < lock.waiters.size())
@@ -75,27 +81,33 @@ void print_locks(Context& context) {
     print_wait_graph(context);
 }
 
+// A loop in the margin, as one draws it on paper; it stays readable at any width and for any length:
+//   ┌▶ goroutine 18  main.debit  bank.go:30
+//   │    waits for  sync.Mutex main.accounts[2].mu  0xc000118040
+//   │    held by    goroutine 21 · pending defer, bank.go:30
+//   │  goroutine 21 …
+//   └─── held by    goroutine 18 · …
 void print_cycle(Context& context, const WaitGraph& graph, const std::vector<std::size_t>& cycle) {
     auto& canvas = context.canvas;
     canvas.blank();
     canvas.heading(fmt::format("cycle of {}", cycle.size()));
-    Table table(canvas, 2, {0, 36, 0, 0});
-    auto function = [&](const Actor& who) {
-        const Frame* frame = nullptr;
-        if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) frame = telling_frame(g->frames);
-        else if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) frame = telling_frame(t->frames);
-        Line out = actor(context, who);
-        if (frame != nullptr) out.space().add(function_of(context, *frame));
-        return out;
-    };
-    for (auto index : cycle) {
-        if (index >= graph.edges.size()) continue;
-        const auto& edge = graph.edges[index];
-        Line held = canvas.line(Ink::quiet, "── held by ──▶ ").add(Ink::strong, "").add(actor(context, edge.to));
-        if (!edge.basis.empty()) held.add(Ink::quiet, fmt::format(" ({})", edge.basis));
-        table.row({function(edge.from), canvas.line(Ink::quiet, "── waits for ──▶ ").add(edge.what), std::move(held)});
+    Line gutter = canvas.line().space(2).add(Ink::quiet, "│").space(2);
+    for (std::size_t i = 0; i < cycle.size(); ++i) {
+        if (cycle[i] >= graph.edges.size()) continue;
+        const auto& edge = graph.edges[cycle[i]];
+        bool last = i + 1 == cycle.size();
+        Line who = i == 0 ? canvas.line().space(2).add(Ink::quiet, "┌▶ ") : gutter;
+        Line name = canvas.line(Ink::strong, edge.from.goroutine ? fmt::format("goroutine {}", *edge.from.goroutine) : "");
+        if (edge.from.thread) name.add(Ink::strong, fmt::format("thread {}", *edge.from.thread));
+        canvas.wrap(who.add(name).space(2).add(place_of(context, edge.from)), 7, &gutter);
+        Line wait = canvas.line().add(gutter).space(2).add(Ink::label, "waits for").space(2).add(edge.what);
+        if (edge.object) wait.space(2).add(*edge.object);
+        canvas.wrap(wait, 18, &gutter);
+        Line held = last ? canvas.line().space(2).add(Ink::quiet, "└─── ") : canvas.line().add(gutter).space(2);
+        held.add(Ink::label, "held by").space(4).add(actor(context, edge.to));
+        if (!edge.basis.empty()) held.dot().add(Ink::quiet, edge.basis);
+        canvas.wrap(held, 18, last ? nullptr : &gutter);
     }
-    table.flush();
 }
 
 void print_wait_graph(Context& context) {

@@ -10,19 +10,25 @@ namespace incident::report::terminal {
 
 namespace {
 
+/// " · text", in one piece: the line may break before it.
+void add_part(Line& line, Ink ink, std::string_view text) {
+    Line part(line.unicode());
+    line.dot().add(part.add(ink, text).keep());
+}
+
 void add_core(Line& line, const CoreInput& core) {
     std::string text = core.path == "-" ? "core on stdin" : std::string(base_name(core.path));
     if (core.size != 0) text += " " + human_size(core.size);
     if (!core.compression.empty()) text += fmt::format(" ({})", core.compression);
-    line.dot().add(text);
-    if (!core.arch.empty() && core.arch != "x86-64") line.dot().add(core.arch);
+    add_part(line, Ink::plain, text);
+    if (!core.arch.empty() && core.arch != "x86-64") add_part(line, Ink::plain, core.arch);
     if (core.truncated)
-        line.dot().add(Ink::warning, fmt::format("cut off at {}, {} missing", human_size(core.truncated->at),
+        add_part(line, Ink::warning, fmt::format("cut off at {}, {} missing", human_size(core.truncated->at),
                                                  human_size(core.truncated->missing_bytes)));
     if (core.program.empty() && !core.pid) return;
     std::string process = core.program;
     if (core.pid) process += fmt::format("{}pid {}", process.empty() ? "" : ", ", *core.pid);
-    line.dot().add(Ink::strong, process);
+    add_part(line, Ink::strong, process);
 }
 
 void add_go(Line& line, const GoRuntime& go) {
@@ -30,16 +36,16 @@ void add_go(Line& line, const GoRuntime& go) {
     if (go.debug_info == "stripped") text += ", stripped";
     if (go.debug_info == "symbols") text += ", no DWARF";
     if (!go.variant.empty()) text += ", " + go.variant;
-    line.dot().add(text);
+    add_part(line, Ink::plain, text);
 }
 
 void add_executable(Line& line, const std::optional<Module>& executable) {
     if (!executable) {
-        line.dot().add(Ink::warning, "executable unknown");
+        add_part(line, Ink::warning, "executable unknown");
         return;
     }
     auto ink = executable->status == ModuleStatus::verified ? Ink::plain : Ink::warning;
-    line.dot().add(ink, fmt::format("executable {}", to_string(executable->status)));
+    add_part(line, ink, fmt::format("executable {}", to_string(executable->status)));
 }
 
 /// Rows WHAT, WHERE, WHY; an empty one is left out.
@@ -56,9 +62,11 @@ void print_rows(Context& context, Ink ink, std::string_view what, std::string_vi
 
 std::string quiet_why(const Report& report) {
     auto with = [&](Outcome o) { return static_cast<std::size_t>(std::ranges::count(report.detectors, o, &DetectorOutcome::outcome)); };
-    std::size_t looked = with(Outcome::clean) + with(Outcome::partial) + with(Outcome::found);
-    std::string text = looked == 0 ? std::string() : fmt::format("{} looked", count_of(looked, "detector"));
-    if (auto partial = with(Outcome::partial); partial != 0) text += fmt::format(", {} of them could not check everything", partial);
+    std::size_t clean = with(Outcome::clean) + with(Outcome::found), partial = with(Outcome::partial);
+    std::string text;
+    if (clean != 0) text = fmt::format("{} looked at everything and found nothing", count_of(clean, "detector"));
+    if (partial != 0 && clean != 0) text += fmt::format(", {} could not check everything", partial);
+    if (partial != 0 && clean == 0) text = fmt::format("{} looked, none could check everything", count_of(partial, "detector"));
     auto damage = static_cast<std::size_t>(std::ranges::count_if(report.gaps, &Gap::damage));
     if (damage != 0)
         text += fmt::format("{}{} in the input: silence is not health here", text.empty() ? "" : "; ", count_of(damage, "gap"));
@@ -72,7 +80,7 @@ void print_header(Context& context) {
     Line line = context.canvas.line(Ink::quiet, report.tool.version.empty() ? report.tool.name : report.tool.name + " " + report.tool.version);
     add_core(line, report.input.core);
     if (report.runtime.go) add_go(line, *report.runtime.go);
-    else if (report.runtime.libc) line.dot().add(report.runtime.libc->name + (report.runtime.libc->version ? " " + *report.runtime.libc->version : ""));
+    else if (report.runtime.libc) add_part(line, Ink::plain, report.runtime.libc->name + (report.runtime.libc->version ? " " + *report.runtime.libc->version : ""));
     add_executable(line, report.input.executable);
     context.canvas.wrap(line, 2);
 }

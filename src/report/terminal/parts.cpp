@@ -22,6 +22,18 @@ bool is_standard_library(std::string_view function) {
     return std::ranges::find(names, package) != names.end();
 }
 
+/// The C library and its kin: where C threads wait, never what they do.
+bool is_system_module(std::string_view module) {
+    constexpr std::array names{"libc.so", "libc-", "libpthread", "ld-linux", "ld-", "linux-vdso", "[vdso]", "libstdc++", "libgcc_s", "libm."};
+    auto name = base_name(module);
+    return std::ranges::any_of(names, [&](std::string_view n) { return name.starts_with(n); });
+}
+
+bool is_library_frame(const Frame& frame) {
+    if (frame.kind == FrameKind::signal) return true;
+    return frame.kind == FrameKind::go ? is_standard_library(frame.function) : is_system_module(frame.module);
+}
+
 }  // namespace
 
 Context::Context(Canvas& c, const Report& r) : canvas(c), report(r) {
@@ -87,7 +99,7 @@ const Frame* telling_frame(std::span<const Frame> frames) {
     const Frame* fallback = nullptr;
     for (const auto& frame : frames) {
         if (frame.runtime_internal || frame.function.empty()) continue;
-        if (frame.kind != FrameKind::signal && !(frame.kind == FrameKind::go && is_standard_library(frame.function))) return &frame;
+        if (!is_library_frame(frame)) return &frame;
         if (fallback == nullptr) fallback = &frame;
     }
     if (fallback != nullptr) return fallback;
@@ -103,15 +115,17 @@ Line status_of(const Context& context, const Goroutine& goroutine) {
 Line title_of(const Context& context, const Goroutine& goroutine) {
     Line out = context.canvas.line(Ink::strong, fmt::format("goroutine {}", goroutine.id));
     out.dot().add(status_of(context, goroutine));
-    if (goroutine.waited) out.dot().add(fmt::format("at least {}", human_duration(goroutine.waited->at_least_ns)));
-    if (goroutine.thread) out.dot().add(fmt::format("on thread {}", *goroutine.thread));
-    if (goroutine.locked_to_thread) out.dot().add("locked to its thread");
-    if (goroutine.system) out.dot().add("the runtime's own");
+    auto part = [&](const std::string& text) { out.dot().add(context.canvas.line(text).keep()); };
+    if (goroutine.waited) part(fmt::format("at least {}", human_duration(goroutine.waited->at_least_ns)));
+    if (goroutine.thread) part(fmt::format("on thread {}", *goroutine.thread));
+    if (goroutine.locked_to_thread) part("locked to its thread");
+    if (goroutine.system) part("the runtime's own");
     if (!goroutine.created_by.empty()) {
-        out.dot().add("created by ").add(Ink::function, goroutine.created_by);
+        Line creator = context.canvas.line("created by ").add(goroutine.created_by);
         auto source = source_of(context, goroutine.created_file, goroutine.created_line);
-        if (!source.empty()) out.space().add(source);
-        if (goroutine.created_by_goroutine) out.add(fmt::format(" in goroutine {}", *goroutine.created_by_goroutine));
+        if (!source.empty()) creator.space().add(source);
+        if (goroutine.created_by_goroutine) creator.add(fmt::format(" in goroutine {}", *goroutine.created_by_goroutine));
+        out.dot().add(creator.width() < 60 ? creator.keep() : creator);
     }
     return out;
 }

@@ -37,8 +37,8 @@ Line function_of(const Context& context, const Frame& frame);
 /// function  file:line
 Line place_of(const Context& context, const Frame& frame);
 
-/// The frame that tells a person where this stack is: the first one that is neither the runtime's nor the standard
-/// library's; else the first of the library; null when there are no frames.
+/// The frame that tells a person where this stack is: the first one that is neither the runtime's nor a standard library's
+/// (Go's or C's); else the first of the library; null when there are no frames.
 const Frame* telling_frame(std::span<const Frame> frames);
 
 /// "waiting (sync.Mutex.Lock)"

@@ -152,7 +152,12 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
     auto quiet = [&](const std::string& text) { canvas.print(canvas.line().space(indent + 2).add(Ink::quiet, text)); };
     if (view.frames.empty())
         for (const auto& snapshot : view.snapshots) print_snapshot(context, snapshot, indent);
-    for (const auto& item : plan(context, view)) {
+    // The runtime's frames at both ends of a goroutine are always the same story: one word at the end is enough.
+    auto items = plan(context, view);
+    std::size_t above = 0, below = 0;
+    if (items.size() > 1 && items.front().kind == Item::Kind::hidden) above = items.front().count, items.erase(items.begin());
+    if (items.size() > 1 && items.back().kind == Item::Kind::hidden) below = items.back().count, items.pop_back();
+    for (const auto& item : items) {
         if (!canvas.alive()) return;
         switch (item.kind) {
             case Item::Kind::hidden: quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame"))); continue;
@@ -164,6 +169,8 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
         if (snapshot != view.snapshots.end()) print_snapshot(context, *snapshot, indent);
         else print_frame_line(context, view.frames[item.first], item.first, indent);
     }
+    if (above != 0 && below != 0) quiet(fmt::format("… {} above, {} below (--all)", count_of(above, "runtime frame"), below));
+    else if (above + below != 0) quiet(fmt::format("… {} {} (--all)", count_of(above + below, "runtime frame"), above != 0 ? "above" : "below"));
     if (!view.end.empty() && view.end != "outermost frame") {
         canvas.wrap(canvas.line().space(indent + 2).add(Ink::warning, "the walk ended here: ").add(view.end), indent + 4);
     }

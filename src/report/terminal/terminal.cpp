@@ -28,6 +28,8 @@ bool crash_is_in_findings(const Context& context) {
     return false;
 }
 
+}  // namespace
+
 void print_crash_section(Context& context) {
     if (!context.report.crash || crash_is_in_findings(context)) return;
     const auto& crash = *context.report.crash;
@@ -37,7 +39,7 @@ void print_crash_section(Context& context) {
     print_crash(context, crash);
 }
 
-void print_body(Context& context) {
+void print_view(Context& context) {
     const auto& command = context.report.command;
     if (command == "goroutines") return context.options().group ? print_goroutine_groups(context) : print_goroutine_list(context);
     if (command == "goroutine") return print_one_goroutine(context);
@@ -60,14 +62,13 @@ void print_body(Context& context) {
     if (command == "analyze") print_goroutine_summary(context);
 }
 
-}  // namespace
 }  // namespace terminal
 
 void render_terminal(const Report& report, const RenderOptions& options, const Sink& sink) {
     terminal::Canvas canvas(options, sink);
     terminal::Context context(canvas, report);
     terminal::print_header(context);
-    terminal::print_body(context);
+    terminal::print_view(context);
     terminal::print_gaps(context);
     terminal::print_detectors(context);
 }

@@ -26,18 +26,22 @@ void print_registers(Context& context, std::span<const Register> registers) {
     }
     table.flush();
     // Plain numbers: as many to a row as fit.
-    Line line = canvas.line().space(2);
+    std::vector<Line> cells;
+    unsigned widest = 0;
     for (const auto* r : silent) {
-        Line cell = canvas.line(Ink::label, r->name).space().add(Address{r->value});
-        unsigned column = line.width() <= 2 ? 2 : 2 + (line.width() - 2 + 23) / 24 * 24;
-        if (column + cell.width() > canvas.width()) {
-            canvas.print(line);
-            line = canvas.line();
-            column = 2;
-        }
-        line.to_column(column, false).add(cell);
+        cells.push_back(canvas.line(Ink::label, r->name).space().add(Address{r->value}));
+        widest = std::max(widest, cells.back().width());
     }
-    if (!silent.empty()) canvas.print(line);
+    Line line = canvas.line().space(2);
+    for (const auto& cell : cells) {
+        if (line.width() > 2 && line.width() + widest > canvas.width()) {
+            canvas.print(line);
+            line = canvas.line().space(2);
+        }
+        unsigned end = line.width() + widest + 3;
+        line.add(cell).to_column(end);
+    }
+    if (!cells.empty()) canvas.print(line);
 }
 
 void print_thread(Context& context, const Thread& thread) {

@@ -12,12 +12,20 @@ namespace incident::report::terminal {
 void print_header(Context& context);
 void print_answer(Context& context);  ///< WHAT, WHERE, WHY
 
+// terminal.cpp
+void print_view(Context& context);           ///< what the report's command is about, without header and closing
+void print_crash_section(Context& context);  ///< nothing when a finding has printed the crash already
+
 // finding.cpp
 void print_findings(Context& context);
+/// Whom a finding concerns: a lock's state, waiters and holders, or the goroutines and threads that it names.
+void print_concerned(Context& context, const Finding& finding);
+void print_own_cycle(Context& context, const Finding& finding);  ///< of lock.cycle
 
 // crash.cpp
 /// The faulting context, the stack with its annotated frames, the words around sp, panics and defers.
-void print_crash(Context& context, const Crash& crash);
+/// `more`: snapshots that a finding adds to the crash's own.
+void print_crash(Context& context, const Crash& crash, std::span<const FrameSnapshot> more = {});
 
 // stack.cpp
 struct StackView {
