@@ -89,9 +89,7 @@ Result<void> CoreFile::State::parse() {
     if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) return is_not();
     if (header.e_type != ET_CORE) return is_not();
     machine = find_machine(header.e_machine);
-    if (machine == nullptr)
-        return fail(ErrorKind::unsupported,
-                    fmt::format("{} is {}; only x86-64 is read", path, describe_file_kind(front)));
+    if (machine == nullptr) return is_not();
     return parse_headers(header);
 }
 
@@ -124,6 +122,8 @@ Result<void> CoreFile::State::parse_headers(const Elf64_Ehdr& header) {
     std::memcpy(file.data, &header, sizeof header);
     ::mprotect(file.data, page, PROT_READ);
     if (!outcome) return outcome;
+    if (!notes.not_a_process.empty())
+        return fail(ErrorKind::unsupported, fmt::format("{} is {}", path, notes.not_a_process));
     parser.finish();
     judge_size();
     return {};

@@ -1,6 +1,6 @@
 // CoreFile: one ELF core, opened and validated; it interprets nothing. Kernel and gcore cores, sparse, truncated or
 // compressed. "Opened" means: the header and the notes that are there were parsed within bounds; what is cut off or
-// malformed stands in `damage()`. No read of ours can hit a page past the end of the file.
+// malformed stands in `damage()`. No read of ours can hit a page past the end of the file as it was when it was opened.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,9 @@ struct OpenOptions {
 struct SignalInfo {
     int number = 0;
     int code = 0;
-    std::optional<Address> fault_address;     ///< si_addr: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP with code > 0
+    /// si_addr: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP with code > 0. Not with SI_KERNEL (0x80, a general protection fault,
+    /// mostly a non-canonical address): the kernel does not know the address then and the field holds nothing.
+    std::optional<Address> fault_address;
     std::optional<std::int32_t> sender_pid;   ///< code <= 0 (kill, tkill, sigqueue)
     std::optional<std::uint32_t> sender_uid;
 };
@@ -94,10 +96,12 @@ public:
         std::uint64_t missing_bytes = 0;
     };
     const std::optional<Truncation>& truncation() const;
-    /// What was wrong with the file, in words, for the report's gaps.
+    /// What was wrong with the file, in words, for the report's gaps: kind truncated (cut; which regions lost their bytes
+    /// stands in load_segments()), corrupt (contradicts itself; left out), absent (a note that every core should have).
     std::span<const Error> damage() const;
 
-    /// Adds every PT_LOAD's bytes and missing ranges to `memory` (not frozen).
+    /// Adds every PT_LOAD's bytes and missing ranges to `memory` (not frozen). The bytes live as long as this CoreFile, moved
+    /// or not.
     void fill(Memory& memory) const;
 
 private:

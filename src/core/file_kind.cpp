@@ -78,7 +78,7 @@ std::string describe_elf(std::span<const std::byte> front) {
     if (at(EI_CLASS) == ELFCLASS32) machine += ", 32-bit";
     if (big_endian) machine += ", big-endian";
     switch (half(16)) {
-        case ET_CORE: return fmt::format("an ELF core of {}", machine);
+        case ET_CORE: return fmt::format("an ELF core of {}; only 64-bit x86-64 cores of Linux are read", machine);
         case ET_EXEC: return fmt::format("an ELF executable ({}), not a core", machine);
         case ET_DYN: return fmt::format("an ELF executable or shared library ({}), not a core", machine);
         case ET_REL: return fmt::format("an ELF object file ({}), not a core", machine);
@@ -124,8 +124,10 @@ std::string describe_file_kind(std::span<const std::byte> front) {
     for (const auto& magic : magics)
         if (has_magic(front, magic.offset, magic.bytes)) return std::string(magic.name);
     if (auto method = compression_of(front); !method.empty()) return fmt::format("compressed with {}", method);
-    if (std::ranges::all_of(front, [](std::byte b) { return b == std::byte{0}; }))
-        return "a file that begins with zeros (a hole, or a core that was never written)";
+    // gcore writes the ELF header last: a full disk or a kill leaves memory behind a header of zeros.
+    if (std::ranges::all_of(front.first(std::min<std::size_t>(front.size(), sizeof(Elf64_Ehdr))),
+                            [](std::byte b) { return b == std::byte{0}; }))
+        return "a file that begins with zeros: a core whose writing was never finished, perhaps";
     if (has_magic(front, 0, "#!"sv)) return "a script";
     if (looks_like_text(front)) return "a text file";
     return "a file of unknown type (it begins with " + [&] {

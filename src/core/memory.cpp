@@ -7,7 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <queue>
 
 namespace incident {
 
@@ -26,17 +26,23 @@ bool continues(const Segment& left, const Segment& right) {
            left.origin == right.origin && left.permissions == right.permissions;
 }
 
-template <class Range>
-const Range* find_in(const std::vector<Range>& ranges, Address a) noexcept {
-    const Range* base = ranges.data();
-    std::size_t length = ranges.size();
-    if (length == 0) return nullptr;
-    while (length > 1) {  // branch-free: the compiler makes a conditional move of it
+/// Index of the last of `begins` (sorted, not empty) that is not above `a`, or 0. Multiplying instead of branching:
+/// random addresses defeat the branch predictor, and this is on every hot path.
+std::size_t floor_index(const std::vector<std::uint64_t>& begins, std::uint64_t a) noexcept {
+    const std::uint64_t* base = begins.data();
+    for (std::size_t length = begins.size(); length > 1;) {
         std::size_t half = length / 2;
-        base += base[half].range.begin <= a ? half : 0;
+        base += static_cast<std::size_t>(base[half] <= a) * half;
         length -= half;
     }
-    return base->range.contains(a) ? base : nullptr;
+    return static_cast<std::size_t>(base - begins.data());
+}
+
+const MissingRange* find_missing(std::span<const MissingRange> ranges, Address a) noexcept {
+    auto above = std::ranges::upper_bound(ranges, a, {}, [](const MissingRange& m) { return m.range.begin; });
+    if (above == ranges.begin()) return nullptr;
+    const MissingRange& below = *std::prev(above);
+    return below.range.contains(a) ? &below : nullptr;
 }
 
 }  // namespace
@@ -93,21 +99,22 @@ void Memory::freeze() {
             held.push_back(piece);
     };
 
-    struct Stronger {
-        bool operator()(const Claim* a, const Claim* b) const { return a->rank != b->rank ? a->rank > b->rank : a < b; }
+    struct Weaker {
+        bool operator()(const Claim* a, const Claim* b) const { return a->rank < b->rank; }
     };
-    std::set<const Claim*, Stronger> active;  // those that may cover `at`; ended ones are dropped when they surface
+    // Those that may cover `at`, strongest on top; ended ones are dropped when they surface.
+    std::priority_queue<const Claim*, std::vector<const Claim*>, Weaker> active;
     std::size_t next = 0;
     Address at{};
     while (next < claims.size() || !active.empty()) {
-        while (!active.empty() && (*active.begin())->range.end <= at) active.erase(active.begin());
+        while (!active.empty() && active.top()->range.end <= at) active.pop();
         if (active.empty()) {
             if (next == claims.size()) break;
             at = std::max(at, claims[next].range.begin);
         }
-        while (next < claims.size() && claims[next].range.begin <= at) active.insert(&claims[next++]);
-        if (active.empty() || (*active.begin())->range.end <= at) continue;
-        const Claim& top = **active.begin();
+        while (next < claims.size() && claims[next].range.begin <= at) active.push(&claims[next++]);
+        if (active.empty() || active.top()->range.end <= at) continue;
+        const Claim& top = *active.top();
         Address end = top.range.end;
         // A weaker claim that begins inside `top` changes nothing there; a stronger one cuts it short.
         while (next < claims.size() && claims[next].range.begin < end) {
@@ -115,7 +122,7 @@ void Memory::freeze() {
                 end = claims[next].range.begin;
                 break;
             }
-            active.insert(&claims[next++]);
+            active.push(&claims[next++]);
         }
         if (end > at) emit(top, at, end);
         at = end;
@@ -124,9 +131,16 @@ void Memory::freeze() {
     missing_ = std::move(missing);
     spliced_.clear();
     spliced_.shrink_to_fit();
+    begins_.clear();
+    begins_.reserve(segments_.size());
+    for (const auto& segment : segments_) begins_.push_back(segment.range.begin.value);
 }
 
-const Segment* Memory::find(Address a) const noexcept { return find_in(segments_, a); }
+const Segment* Memory::find(Address a) const noexcept {
+    if (begins_.empty()) return nullptr;
+    const Segment* segment = &segments_[floor_index(begins_, a.value)];
+    return segment->range.contains(a) ? segment : nullptr;
+}
 
 Result<std::span<const std::byte>> Memory::view(Address a, std::size_t size) const {
     if (size == 0) return std::span<const std::byte>{};
@@ -177,11 +191,11 @@ Result<std::string_view> Memory::view_cstring(Address a, std::size_t limit) cons
     return std::unexpected(explain(beyond));
 }
 
-bool Memory::is_mapped(Address a) const noexcept { return find(a) != nullptr || find_in(missing_, a) != nullptr; }
+bool Memory::is_mapped(Address a) const noexcept { return find(a) != nullptr || find_missing(missing_, a) != nullptr; }
 
 Error Memory::explain(Address a) const {
     if (find(a) != nullptr) return {ErrorKind::unsupported, "readable, nothing is wrong with it", a};
-    if (const MissingRange* range = find_in(missing_, a)) {
+    if (const MissingRange* range = find_missing(missing_, a)) {
         if (range->why == ErrorKind::truncated)
             return {range->why, "mapped, but the core file is cut off before it", a};
         return {range->why, "mapped, but its bytes were not dumped", a};

@@ -99,7 +99,8 @@ public:
 private:
     std::vector<Segment> segments_;       // sorted, disjoint once frozen
     std::vector<Segment> spliced_;        // before freeze
-    std::vector<MissingRange> missing_;
+    std::vector<MissingRange> missing_;   // sorted, disjoint once frozen
+    std::vector<std::uint64_t> begins_;   // of segments_, dense for find()
 };
 
 /// Remembers the last segment hit: one per thread or per loop. Values are the same as Memory's.

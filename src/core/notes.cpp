@@ -64,6 +64,11 @@ void NoteParser::take(const Note& note) {
         delve_notes_ = true;
         return;
     }
+    // Memory of a whole machine, or of a process of another system, comes in ELF cores too.
+    if (note.owner == "QEMU" || note.owner == "VMCOREINFO" || note.owner == "XEN")
+        notes_.not_a_process = "a memory dump of a kernel or virtual machine, not a core of a process";
+    for (std::string_view system : {"FreeBSD", "NetBSD-CORE", "OpenBSD"})
+        if (note.owner == system) notes_.not_a_process = "an ELF core of a BSD process; only Linux cores are read";
     if (note.owner != "CORE" && note.owner != "LINUX") return;
     switch (note.type) {
         case NT_PRSTATUS: return take_prstatus(note);

@@ -23,6 +23,7 @@ struct CoreNotes {
     std::optional<ProcessInfo> process_info;
     bool written_by_gcore = false;
     bool saw_file_table = false;
+    std::string_view not_a_process;  ///< set when the notes show that this is another kind of core: what it is
 };
 
 /// Feed it the notes in file order; the order is information (who a note belongs to, and who wrote the core).

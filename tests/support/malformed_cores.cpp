@@ -241,6 +241,14 @@ std::vector<MalformedCore> malformed_cores() {
     add("owner without NUL",
         sound().raw_notes(ByteWriter().put(4u).put(8u).put(1u).put_text("CORE").put(std::uint64_t{0}).take()).build(),
         true, "shorter than the registers");
+    add("vmcore", sound().note("VMCOREINFO", 0, words("OSRELEASE=6.1.0\n")).build(), false,
+        "kernel or virtual machine");
+    add("freebsd", CoreBuilder().note("FreeBSD", NT_PRSTATUS, filled(300, 0)).build(), false, "only Linux cores");
+    {
+        Bytes unfinished = sound().build();
+        std::fill_n(unfinished.begin(), sizeof(Elf64_Ehdr), std::byte{0});
+        add("unfinished gcore", unfinished, false, "whose writing was never finished");
+    }
     add("dlv dump", CoreBuilder().note("Delve Header", 0x444C5645, words("linux/amd64\n")).build(), true, "dlv dump");
     return table;
 }
