@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "image/image_state.h"
+
 namespace incident {
 namespace {
 
@@ -27,8 +29,8 @@ std::string array_bounds(Dwarf_Die& array) {
     return out.empty() ? "[]" : out;
 }
 
-std::string subroutine_name(Dwarf_Die& type, const char* declarator, unsigned depth) {
-    std::string out = type_name(type_of(type), depth + 1) + " " + declarator + "(";
+std::string subroutine_name(Dwarf_Die& type, const char* declarator, const ImageState* image, unsigned depth) {
+    std::string out = type_name(type_of(type), image, depth + 1) + " " + declarator + "(";
     bool first = true;
     Dwarf_Die child;
     if (dwarf_child(&type, &child) == 0) do {
@@ -36,7 +38,7 @@ std::string subroutine_name(Dwarf_Die& type, const char* declarator, unsigned de
             if (tag != DW_TAG_formal_parameter && tag != DW_TAG_unspecified_parameters) continue;
             if (!first) out += ", ";
             first = false;
-            out += tag == DW_TAG_formal_parameter ? type_name(type_of(child), depth + 1) : "...";
+            out += tag == DW_TAG_formal_parameter ? type_name(type_of(child), image, depth + 1) : "...";
         } while (dwarf_siblingof(&child, &child) == 0);
     return out + (first ? "void)" : ")");
 }
@@ -120,34 +122,37 @@ bool is_pointer(Dwarf_Die type) {
     }
 }
 
-std::string type_name(std::optional<Dwarf_Die> type, unsigned depth) {
+std::string type_name(std::optional<Dwarf_Die> type, const ImageState* image, unsigned depth) {
     if (!type) return "void";
     if (depth > 16) return "…";
     const int tag = dwarf_tag(&*type);
     const std::string_view name = die_name(*type);
-    if (!name.empty()) return std::string(elaborated(tag, *type)).append(name);
+    if (!name.empty()) {
+        const bool nested = image != nullptr && tag != DW_TAG_base_type && elaborated(tag, *type).empty() && !is_go(*type);
+        return nested ? qualified_name(*image, *type) : std::string(elaborated(tag, *type)).append(name);
+    }
     const auto target = [&] { return type_of(*type); };
     switch (tag) {
         case DW_TAG_pointer_type:
             if (auto pointee = target(); pointee && dwarf_tag(&*pointee) == DW_TAG_subroutine_type)
-                return subroutine_name(*pointee, "(*)", depth);
-            return with_suffix(type_name(target(), depth + 1), "*");
-        case DW_TAG_reference_type: return with_suffix(type_name(target(), depth + 1), "&");
-        case DW_TAG_rvalue_reference_type: return with_suffix(type_name(target(), depth + 1), "&&");
+                return subroutine_name(*pointee, "(*)", image, depth);
+            return with_suffix(type_name(target(), image, depth + 1), "*");
+        case DW_TAG_reference_type: return with_suffix(type_name(target(), image, depth + 1), "&");
+        case DW_TAG_rvalue_reference_type: return with_suffix(type_name(target(), image, depth + 1), "&&");
         case DW_TAG_const_type:
         case DW_TAG_volatile_type: {
             const std::string word = tag == DW_TAG_const_type ? "const" : "volatile";
             auto inner = target();
-            if (inner && is_pointer(*inner) && dwarf_tag(&*inner) == DW_TAG_pointer_type) return with_suffix(type_name(inner, depth + 1), word);
-            return word + " " + type_name(inner, depth + 1);
+            if (inner && is_pointer(*inner) && dwarf_tag(&*inner) == DW_TAG_pointer_type) return with_suffix(type_name(inner, image, depth + 1), word);
+            return word + " " + type_name(inner, image, depth + 1);
         }
-        case DW_TAG_restrict_type: case DW_TAG_atomic_type: return type_name(target(), depth + 1);
-        case DW_TAG_array_type: return type_name(target(), depth + 1) + " " + array_bounds(*type);
-        case DW_TAG_subroutine_type: return subroutine_name(*type, "", depth);
+        case DW_TAG_restrict_type: case DW_TAG_atomic_type: return type_name(target(), image, depth + 1);
+        case DW_TAG_array_type: return type_name(target(), image, depth + 1) + " " + array_bounds(*type);
+        case DW_TAG_subroutine_type: return subroutine_name(*type, "", image, depth);
         case DW_TAG_structure_type: case DW_TAG_class_type: return "struct {…}";
         case DW_TAG_union_type: return "union {…}";
         case DW_TAG_enumeration_type: return "enum {…}";
-        case DW_TAG_ptr_to_member_type: return type_name(target(), depth + 1) + " ::*";
+        case DW_TAG_ptr_to_member_type: return type_name(target(), image, depth + 1) + " ::*";
         default: return "?";
     }
 }

@@ -8,6 +8,8 @@
 
 namespace incident {
 
+struct ImageState;
+
 /// The DIE's own name; "" when it has none.
 std::string_view die_name(Dwarf_Die& die);
 bool is_go(Dwarf_Die& die);                                   ///< by the language of its unit
@@ -19,7 +21,8 @@ bool is_aggregate(Dwarf_Die& die);                            ///< struct, class
 /// Pointer, reference; in Go also chan, map and func, which are pointers in memory.
 bool is_pointer(Dwarf_Die type);
 /// As the source would spell it: "*main.Order", "struct ctx *", "const char *", "int [4]".
-std::string type_name(std::optional<Dwarf_Die> type, unsigned depth = 0);
+/// With `image` C++ names are qualified: "std::vector<int>".
+std::string type_name(std::optional<Dwarf_Die> type, const ImageState* image = nullptr, unsigned depth = 0);
 /// DW_AT_data_member_location as constant bytes; 0 when the attribute is missing (unions).
 std::optional<std::uint64_t> member_offset(Dwarf_Die& member);
 /// Go writes locations as DW_FORM_block1, which libdw (0.188) refuses from DWARF 4 on. Up to 127 bytes the encoding is that of

@@ -52,15 +52,23 @@ struct InlineFrame {
     std::uint32_t line = 0;
 };
 
+enum class Encoding : std::uint8_t { other, signed_integer, unsigned_integer, boolean, character, floating, pointer };
+
 /// A parameter or local variable at one pc, located and read by the caller's frame.
 struct Variable {
-    std::string name;
+    std::string name;             ///< as in DWARF: Go calls a variable that escaped to the heap "&x"
     std::string type;             ///< source type name: "*main.Order", "struct ctx *"
     bool parameter = false;
-    std::optional<Address> address;        ///< null: in a register or not available
-    std::string place;                     ///< "rax", "optimized out", or empty when it has an address
-    std::optional<std::uint64_t> value;    ///< of scalar and pointer variables up to 8 bytes
+    bool result = false;          ///< Go: a result parameter, perhaps not set yet
+    std::size_t level = 0;        ///< which of inline_frames_at it belongs to; 0 is the innermost
+    std::uint32_t line = 0;       ///< of its declaration; 0 unknown
+    std::optional<Address> address;        ///< null: in registers, computed or not available
+    std::string place;                     ///< "rax", "rax, rbx", "computed", "optimized out", …; empty when it has an address
+    std::optional<std::uint64_t> value;    ///< of scalar and pointer variables up to 8 bytes; signed ones sign-extended
+    std::vector<std::byte> bytes;          ///< content of what has no address but is known: Go strings and slices in registers
+    std::string enumerator;                ///< name of an enumeration's value
     std::uint64_t size = 0;                ///< bytes; 0 unknown
+    Encoding encoding = Encoding::other;
     bool pointer = false;                  ///< value is an address (pointer, chan, map, func)
 };
 
@@ -90,7 +98,8 @@ public:
     std::optional<Symbol> find_symbol(std::string_view name) const;
     std::optional<SourceLine> line_at(Address pc) const;   ///< by DWARF; for a caller pass pc-1
     std::vector<InlineFrame> inline_frames_at(Address pc) const;  ///< empty without DWARF
-    /// Variables visible at `pc`, read through `registers` and `cfa` of that frame.
+    /// Variables visible at `pc` (for a caller pass pc-1), read through `registers` and `cfa` of that frame. By level: its
+    /// parameters, then its locals, innermost block first.
     std::vector<Variable> variables_at(Address pc, const Registers& registers, std::optional<Address> cfa, const Memory& memory) const;
 
     /// The same text, alive as long as the Image: for names that report::Frame points to.

@@ -107,7 +107,9 @@ bool find_unit(const ImageState& image, Dwarf_Addr elf_address, Dwarf_Die& unit)
 /// The function and the blocks and inlined calls around `elf_address`, outermost (the function) first; empty: none.
 std::vector<Dwarf_Die> scopes_at(const ImageState& image, Dwarf_Addr elf_address);
 /// Demangled name of a function DIE, through its abstract origin and specification.
-std::string function_name(Dwarf_Die& die);
+std::string function_name(const ImageState& image, Dwarf_Die& die);
+/// The name of a DIE behind the namespaces and classes around its declaration.
+std::string qualified_name(const ImageState& image, Dwarf_Die die);
 
 struct Image::State : ImageState {
     using ImageState::ImageState;

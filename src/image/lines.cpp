@@ -7,12 +7,43 @@
 namespace incident {
 namespace {
 
+/// Optimised code has several rows for one address; the one that begins a statement is what debuggers show.
+Dwarf_Line* prefer_statement(Dwarf_Die& unit, Dwarf_Line* line, Dwarf_Addr a) {
+    bool statement = false;
+    Dwarf_Lines* lines = nullptr;
+    std::size_t count = 0;
+    if (dwarf_linebeginstatement(line, &statement) != 0 || statement || dwarf_getsrclines(&unit, &lines, &count) != 0) return line;
+    const auto address_of = [&](std::size_t i) {
+        Dwarf_Addr address = 0;
+        dwarf_lineaddr(dwarf_onesrcline(lines, i), &address);
+        return address;
+    };
+    Dwarf_Addr row = 0;
+    if (dwarf_lineaddr(line, &row) != 0) return line;
+    std::size_t low = 0, high = count;  // first row behind a
+    while (low < high) {
+        const std::size_t middle = low + (high - low) / 2;
+        if (address_of(middle) <= a)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (std::size_t i = low; i-- > 0 && address_of(i) == row;) {
+        Dwarf_Line* other = dwarf_onesrcline(lines, i);
+        int number = 0;
+        if (dwarf_linebeginstatement(other, &statement) == 0 && statement && dwarf_lineno(other, &number) == 0 && number > 0) return other;
+    }
+    return line;
+}
+
 /// The row of the line table that covers `a`; line 0 rows are the compiler's own code and count as unknown.
 SourceLine line_of(Dwarf_Die& unit, Dwarf_Addr a) {
     SourceLine out;
     Dwarf_Line* line = dwarf_getsrc_die(&unit, a);
     int number = 0;
     if (line == nullptr || dwarf_lineno(line, &number) != 0 || number <= 0) return out;
+    line = prefer_statement(unit, line, a);
+    if (dwarf_lineno(line, &number) != 0 || number <= 0) return out;
     const char* file = dwarf_linesrc(line, nullptr, nullptr);
     out.file = file == nullptr ? "" : file;
     out.line = static_cast<std::uint32_t>(number);
@@ -53,7 +84,7 @@ std::vector<InlineFrame> Image::inline_frames_at(Address pc) const {
     for (auto scope = scopes.rbegin(); scope != scopes.rend(); ++scope) {
         const int tag = dwarf_tag(&*scope);
         if (tag != DW_TAG_inlined_subroutine && tag != DW_TAG_subprogram) continue;
-        out.push_back({function_name(*scope), here.file, here.line});
+        out.push_back({function_name(*state_, *scope), here.file, here.line});
         if (tag == DW_TAG_inlined_subroutine) here = call_site(unit, *scope);
     }
     return out;

@@ -25,7 +25,9 @@ struct Scope {  ///< namespace or class, for qualified names
 };
 
 struct Unit {
+    bool listed = false;
     std::vector<CodeRange> functions;  ///< by begin
+    std::vector<Scope> scopes;         ///< as the DIEs stand: an inner one follows its outer one
 };
 
 void add_ranges(Dwarf_Die& die, std::vector<CodeRange>& out) {
@@ -44,20 +46,29 @@ const CodeRange* find_range(const std::vector<CodeRange>& sorted, Dwarf_Addr a) 
     return nullptr;
 }
 
-void collect_functions(Dwarf_Die& parent, unsigned depth, std::vector<CodeRange>& out) {
+/// Lists functions with code and named scopes below `parent`, whose DIEs end at `end`.
+void collect(Dwarf_Die& parent, Dwarf_Off end, unsigned depth, Unit& out) {
     Dwarf_Die child;
     if (depth > deepest || dwarf_child(&parent, &child) != 0) return;
-    do {
-        switch (dwarf_tag(&child)) {
-            case DW_TAG_subprogram:
-                add_ranges(child, out);
-                [[fallthrough]];
+    for (bool more = true; more;) {
+        Dwarf_Die current = child;
+        const int tag = dwarf_tag(&current);
+        more = dwarf_siblingof(&current, &child) == 0;
+        const Dwarf_Off current_end = more ? dwarf_dieoffset(&child) : end;
+        switch (tag) {
+            case DW_TAG_subprogram: add_ranges(current, out.functions); break;
+            case DW_TAG_namespace: case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type: {
+                std::string_view name = die_name(current);
+                if (name.empty() && tag == DW_TAG_namespace) name = "(anonymous namespace)";
+                if (!name.empty() && dwarf_haschildren(&current) == 1) out.scopes.push_back({dwarf_dieoffset(&current), current_end, std::string(name)});
+                break;
+            }
             // gcc leaves the code of lambdas and local classes where they were written.
-            case DW_TAG_namespace: case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type: case DW_TAG_lexical_block:
-            case DW_TAG_module: collect_functions(child, depth + 1, out); break;
-            default: break;
+            case DW_TAG_lexical_block: case DW_TAG_module: break;
+            default: continue;
         }
-    } while (dwarf_siblingof(&child, &child) == 0);
+        collect(current, current_end, depth + 1, out);
+    }
 }
 
 }  // namespace
@@ -75,6 +86,16 @@ namespace {
 UnitIndex& index_of(const ImageState& image) {
     if (!image.lazy.units) image.lazy.units.reset(new UnitIndex);
     return *image.lazy.units;
+}
+
+Unit& unit_of(const ImageState& image, Dwarf_Die& unit) {
+    Unit& details = index_of(image).details[dwarf_dieoffset(&unit)];
+    if (!details.listed) {
+        details.listed = true;
+        collect(unit, ~Dwarf_Off{0}, 0, details);
+        std::ranges::stable_sort(details.functions, {}, &CodeRange::begin);
+    }
+    return details;
 }
 
 bool covers(Dwarf_Die& die, Dwarf_Addr a) { return dwarf_haspc(&die, a) == 1; }
@@ -122,12 +143,7 @@ std::vector<Dwarf_Die> scopes_at(const ImageState& image, Dwarf_Addr a) {
     std::vector<Dwarf_Die> out;
     Dwarf_Die unit;
     if (!find_unit(image, a, unit)) return out;
-    auto [row, fresh] = index_of(image).details.try_emplace(dwarf_dieoffset(&unit));
-    if (fresh) {
-        collect_functions(unit, 0, row->second.functions);
-        std::ranges::stable_sort(row->second.functions, {}, &CodeRange::begin);
-    }
-    const CodeRange* function = find_range(row->second.functions, a);
+    const CodeRange* function = find_range(unit_of(image, unit).functions, a);
     Dwarf_Die die;
     if (function == nullptr || dwarf_offdie(dwarf_of(image), function->die, &die) == nullptr) return out;
     out.push_back(die);
@@ -135,14 +151,32 @@ std::vector<Dwarf_Die> scopes_at(const ImageState& image, Dwarf_Addr a) {
     return out;
 }
 
-std::string function_name(Dwarf_Die& die) {
+std::string qualified_name(const ImageState& image, Dwarf_Die die) {
+    // A definition and an inlined copy point to the declaration, which stands where the source put it.
+    for (unsigned i = 0; i < deepest; ++i) {
+        Dwarf_Attribute attribute;
+        Dwarf_Die origin;
+        if ((dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr && dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr) ||
+            dwarf_formref_die(&attribute, &origin) == nullptr)
+            break;
+        die = origin;
+    }
+    std::string out;
+    Dwarf_Die unit;
+    if (dwarf_diecu(&die, &unit, nullptr, nullptr) != nullptr && dwarf_cu_getdwarf(die.cu) == dwarf_of(image)) {
+        const Dwarf_Off at = dwarf_dieoffset(&die);
+        for (const Scope& scope : unit_of(image, unit).scopes)
+            if (scope.begin < at && at < scope.end) out += scope.name + "::";
+    }
+    return out.append(die_name(die));
+}
+
+std::string function_name(const ImageState& image, Dwarf_Die& die) {
     Dwarf_Attribute attribute;
     for (unsigned name : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name})
         if (dwarf_attr_integrate(&die, name, &attribute) != nullptr)
             if (const char* mangled = dwarf_formstring(&attribute); mangled != nullptr && *mangled != '\0') return demangle(mangled);
-    if (dwarf_attr_integrate(&die, DW_AT_name, &attribute) != nullptr)
-        if (const char* name = dwarf_formstring(&attribute)) return name;
-    return {};
+    return qualified_name(image, die);  // C, Go, and C++ without linkage: local classes, lambdas
 }
 
 }  // namespace incident
