@@ -158,6 +158,23 @@ Line& Line::keep() {
 
 Line& Line::dot() { return empty() ? *this : add(Ink::quiet, " · "); }
 
+void Line::elide_end(unsigned limit) {
+    if (width_ <= limit) return;
+    std::string_view mark = unicode_ ? "…" : "..";
+    unsigned mark_width = unicode_ ? 1 : 2, room = limit > mark_width ? limit - mark_width : 0, at = 0;
+    std::vector<Span> kept;
+    for (auto& span : spans_) {
+        auto head = take_columns(span.text, room - at);
+        at += display_width(head);
+        bool cut = head.size() < span.text.size();
+        if (!head.empty()) kept.push_back({span.ink, std::string(head)});
+        if (cut) break;
+    }
+    spans_ = std::move(kept);
+    width_ = at;
+    append(Ink::quiet, std::string(mark), mark_width);
+}
+
 void Line::elide(unsigned limit) {
     if (width_ <= limit || limit == 0) return;
     std::string_view mark = unicode_ ? "…" : "..";
@@ -224,47 +241,68 @@ void Canvas::blank() {
     blank_ = true;
 }
 
+namespace {
+
+/// A stretch without a break inside, over as many spans as it takes, and the spaces in front of it.
+struct Word {
+    std::vector<Line::Span> pieces;
+    unsigned width = 0;
+    unsigned spaces = 0;
+};
+
+std::vector<Word> words_of(const Line& line) {
+    std::vector<Word> words(1);
+    for (const auto& span : line.spans()) {
+        std::string_view rest = span.text;
+        while (!rest.empty()) {
+            if (rest[0] == ' ') {
+                auto count = std::min(rest.find_first_not_of(' '), rest.size());
+                if (words.back().width != 0) words.emplace_back();
+                words.back().spaces += static_cast<unsigned>(count);
+                rest.remove_prefix(count);
+                continue;
+            }
+            auto piece = rest.substr(0, rest.find(' '));
+            words.back().pieces.push_back({span.ink, std::string(piece)});
+            words.back().width += display_width(piece);
+            rest.remove_prefix(piece.size());
+        }
+    }
+    return words;
+}
+
+}  // namespace
+
 void Canvas::wrap(const Line& line, unsigned hanging, const Line* gutter) {
     if (line.width() <= width()) return print(line);
-    hanging = std::min(hanging, width() / 2);
+    hanging = std::min(hanging, width() * 2 / 3);
     Line out(options_.unicode);
-    auto start_next = [&] {
+    bool fresh = false;  // `out` holds nothing but what every further line begins with
+    auto next_line = [&] {
         print(out);
         out = Line(options_.unicode);
         if (gutter != nullptr) out.add(*gutter);
         out.to_column(hanging, false);
+        fresh = true;
     };
-    bool at_start = true;  // of an output line: spaces are dropped there, except in the first line
-    bool first = true;
-    for (const auto& span : line.spans()) {
-        std::string_view rest = span.text;
-        while (!rest.empty()) {
-            bool blank_piece = rest[0] == ' ';
-            auto end = blank_piece ? rest.find_first_not_of(' ') : rest.find(' ');
-            auto piece = rest.substr(0, end);
-            rest.remove_prefix(piece.size());
-            unsigned w = display_width(piece);
-            if (blank_piece) {
-                if (first || !at_start) out.append(span.ink, std::string(piece), w);
-                continue;
+    for (const auto& word : words_of(line)) {
+        bool fits = out.width() + word.spaces + word.width <= width();
+        bool hopeless = word.width > width() - hanging && out.width() + word.spaces + 16 <= width();  // cut where it stands
+        if (!fits && !hopeless && !fresh && out.width() != 0) next_line();
+        else if (!fresh) out.space(word.spaces);
+        fresh = false;
+        for (const auto& piece : word.pieces) {
+            for (std::string_view rest = piece.text; !rest.empty();) {
+                auto head = take_columns(rest, width() - std::min(width(), out.width()));
+                if (head.empty() && !fresh) {
+                    next_line();
+                    continue;
+                }
+                if (head.empty()) head = rest;  // not one character fits: give up on the width, not on the text
+                out.append(piece.ink, std::string(head), display_width(head));
+                rest.remove_prefix(head.size());
+                fresh = false;
             }
-            bool too_long = w > width() - hanging;  // even for a line of its own: it is cut where it stands
-            if (out.width() + w > width() && !at_start && (!too_long || out.width() + 16 > width())) {
-                start_next();
-                first = false;
-                at_start = true;
-            }
-            while (out.width() + w > width() && out.width() < width()) {  // longer than a line: cut hard
-                auto head = take_columns(piece, width() - out.width());
-                if (head.empty()) break;
-                out.append(span.ink, std::string(head), display_width(head));
-                piece.remove_prefix(head.size());
-                w = display_width(piece);
-                start_next();
-                first = false;
-            }
-            out.append(span.ink, std::string(piece), w);
-            at_start = false;
         }
     }
     print(out);
@@ -301,7 +339,13 @@ void Table::flush(const Line* gutter) {
         unsigned column = indent_, last = indent_;
         for (std::size_t c = 0; c < cells.size(); ++c) {
             if (!cells[c].empty()) {
-                out.to_column(column + (c == right_ ? widths[c] - cells[c].width() : 0), false);
+                out.to_column(column + ((right_ >> c & 1) != 0 ? widths[c] - cells[c].width() : 0), false);
+                if (one_line_ && c + 1 == cells.size() && column + cells[c].width() > canvas_.width()) {
+                    Line cut = cells[c];
+                    cut.elide_end(canvas_.width() - std::min(canvas_.width(), column));
+                    if (cut.width() > 4) out.add(cut);
+                    break;
+                }
                 out.add(cells[c]);
                 last = column;
             }

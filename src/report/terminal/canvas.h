@@ -55,6 +55,8 @@ public:
     bool unicode() const { return unicode_; }
     /// Shortens to `limit` columns: the middle becomes an ellipsis, so that both package and method stay visible.
     void elide(unsigned limit);
+    /// Shortens to `limit` columns at the end.
+    void elide_end(unsigned limit);
 
     struct Span {
         Ink ink;
@@ -117,14 +119,17 @@ public:
     void flush(const Line* gutter = nullptr);
     bool empty() const { return rows_.empty(); }
     /// Numbers read by their last digit.
-    Table& right(std::size_t column) { return right_ = column, *this; }
+    Table& right(std::size_t column) { return right_ |= std::size_t{1} << column, *this; }
+    /// The last column is cut at the width instead of wrapped: lists that people grep.
+    Table& one_line() { return one_line_ = true, *this; }
 
 private:
     Canvas& canvas_;
     unsigned indent_;
     std::vector<unsigned> limits_;
     std::vector<unsigned> widths_;   ///< only ever grow, so that a long table flushed in pieces stays aligned
-    std::size_t right_ = SIZE_MAX;
+    std::size_t right_ = 0;          ///< bit per column
+    bool one_line_ = false;
     std::vector<std::vector<Line>> rows_;
 };
 

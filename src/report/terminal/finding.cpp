@@ -192,6 +192,18 @@ void print_concerned(Context& context, const Finding& finding) {
     else print_parties(context, finding);
 }
 
+void print_finding_titles(Context& context) {
+    if (context.report.findings.empty()) return;
+    auto& canvas = context.canvas;
+    canvas.blank();
+    canvas.heading("findings", "the command analyze shows them in full");
+    Table table(canvas, 2, {0, 0, 0});
+    for (const auto& f : context.report.findings)
+        table.row({canvas.line(ink_of(f.severity), f.kind), canvas.line(fmt::format("{}, {}", to_string(f.severity), to_string(f.strength))),
+                   canvas.line(f.title)});
+    table.flush();
+}
+
 void print_findings(Context& context) {
     const auto& findings = context.report.findings;
     auto shown = [&](const Finding& f) { return f.severity >= context.options().min_severity; };

@@ -108,29 +108,33 @@ void print_goroutine_list(Context& context) {
         for (const auto& g : goroutines) {
             if (!canvas.alive()) return;
             canvas.wrap(title_of(context, g), 2);
-            for (const auto& b : g.blocked_on) canvas.wrap(canvas.line("  on ").add(b.what).space().add(b.address), 5);
+            for (const auto& b : g.blocked_on) canvas.wrap(canvas.line(Ink::label, "  on ").add(b.what).space().add(b.address), 5);
             print_stack(context, {g.frames, {}, g.stack_end});
             canvas.blank();
         }
         return;
     }
-    Table table(canvas, 0, {12, 12, 26, 0, 44, 28, 0});
-    table.right(0).row({canvas.line(Ink::quiet, "id"), canvas.line(Ink::quiet, "status"), canvas.line(Ink::quiet, "waits for"),
-                        canvas.line(Ink::quiet, "since"), canvas.line(Ink::quiet, "in"), canvas.line(), canvas.line(Ink::quiet, "on")});
+    unsigned widest = std::max(24u, canvas.width() * 2 / 5);
+    Table table(canvas, 0, {12, 24, 0, widest, 28, 0, 0});
+    table.right(0).one_line();
+    table.row({canvas.line(Ink::quiet, "id"), canvas.line(Ink::quiet, "state"), canvas.line(Ink::quiet, "since"),
+               canvas.line(Ink::quiet, "in"), canvas.line(), canvas.line(Ink::quiet, "on"), canvas.line()});
     std::size_t rows = 0;
     for (const auto& g : goroutines) {
         if (!canvas.alive()) return;
-        Line what = canvas.line(g.wait_reason);
+        // A waiting goroutine's state is what it waits for; the address comes before the words, since those may be cut.
         auto [in, source] = place_of(context, g);
-        Line on = canvas.line();
+        Line on = canvas.line(), what = canvas.line();
         if (!g.blocked_on.empty()) {
-            on.add(g.blocked_on.front().what).space().add(g.blocked_on.front().address);
-            if (g.blocked_on.size() > 1) on.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
+            on.add(g.blocked_on.front().address);
+            what.add(g.blocked_on.front().what);
+            if (g.blocked_on.size() > 1) what.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
         } else if (g.thread) {
-            on.add(Ink::quiet, fmt::format("thread {}", *g.thread));
+            what.add(Ink::quiet, fmt::format("thread {}", *g.thread));
         }
-        table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(g.status), std::move(what),
-                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in), std::move(source), std::move(on)});
+        bool waits = g.status == "waiting" && !g.wait_reason.empty();
+        table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(waits ? g.wait_reason : g.status),
+                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in), std::move(source), std::move(on), std::move(what)});
         if (++rows % 4096 == 0) table.flush();
     }
     table.flush();

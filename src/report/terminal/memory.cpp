@@ -25,7 +25,7 @@ void print_maps(Context& context) {
     canvas.wrap(head, 2);
     canvas.blank();
     Table table(canvas, 0, {0, 0, 0, 0, 0, 0});
-    table.row({canvas.line(Ink::quiet, "begin"), canvas.line(Ink::quiet, "end"), canvas.line(Ink::quiet, "size"), canvas.line(Ink::quiet, "mode"),
+    table.right(2).row({canvas.line(Ink::quiet, "begin"), canvas.line(Ink::quiet, "end"), canvas.line(Ink::quiet, "size"), canvas.line(Ink::quiet, "mode"),
                canvas.line(Ink::quiet, "bytes from"), canvas.line(Ink::quiet, "what")});
     for (const auto& m : maps) {
         if (!canvas.alive()) return;
@@ -33,7 +33,7 @@ void print_maps(Context& context) {
         if (m.in_core != 0 && m.in_core < m.range.size()) from.add(Ink::quiet, fmt::format(" {} in core", human_size(m.in_core)));
         if (m.lost != 0) from.add(Ink::warning, fmt::format(" {} cut off", human_size(m.lost)));
         Line what = canvas.line(m.what);
-        if (!m.path.empty()) {
+        if (!m.path.empty() && (m.what.empty() || context.options().all)) {
             if (!what.empty()) what.space(2);
             what.add(Ink::source, m.path);
             if (m.file_offset != 0) what.add(Ink::quiet, fmt::format("+{:#x}", m.file_offset));
@@ -85,7 +85,7 @@ void print_heap(Context& context) {
         constexpr std::size_t most = 30;
         std::size_t shown = context.options().all ? types.size() : std::min(types.size(), most);
         Table table(canvas, 2, {0, 0, 0, 0});
-        table.row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, live ? "reachable" : ""),
+        table.right(0).right(1).right(2).row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, live ? "reachable" : ""),
                    canvas.line(Ink::quiet, "type")});
         for (std::size_t i = 0; i < shown; ++i) {
             const auto& t = types[i];
@@ -100,6 +100,7 @@ void print_heap(Context& context) {
         canvas.blank();
         canvas.heading("heap");
         Table table(canvas, 2, {30, 0});
+        table.right(1);
         for (const auto& [name, value] : heap.totals) {
             bool bytes = name.ends_with("bytes");
             std::string label = name;

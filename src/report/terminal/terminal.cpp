@@ -54,7 +54,7 @@ void print_view(Context& context) {
     }
     if (command == "locks") {
         print_locks(context);
-        return print_findings(context);
+        return print_finding_titles(context);
     }
     print_answer(context);
     print_findings(context);

@@ -18,6 +18,7 @@ void print_crash_section(Context& context);  ///< nothing when a finding has pri
 
 // finding.cpp
 void print_findings(Context& context);
+void print_finding_titles(Context& context);  ///< one line each, for the views that show the facts themselves
 /// Whom a finding concerns: a lock's state, waiters and holders, or the goroutines and threads that it names.
 void print_concerned(Context& context, const Finding& finding);
 void print_own_cycle(Context& context, const Finding& finding);  ///< of lock.cycle

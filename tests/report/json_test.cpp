@@ -1,0 +1,181 @@
+// The JSON against its schema file, and the rules that a schema cannot say: null is not [], bytes survive, nothing waits for
+// a reader that is gone.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#define RAPIDJSON_HAS_STDSTRING 1
+#include <rapidjson/document.h>
+#include <rapidjson/error/en.h>
+#include <rapidjson/schema.h>
+#include <rapidjson/stringbuffer.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "report/renderers.h"
+#include "support/sample_report.h"
+
+namespace incident::report {
+namespace {
+
+std::string render(const Report& report) {
+    std::string out;
+    find_renderer("json")->render(report, {}, [&](std::string_view piece) {
+        out += piece;
+        return true;
+    });
+    return out;
+}
+
+rapidjson::Document parse(const std::string& text) {
+    rapidjson::Document document;
+    document.Parse(text);
+    EXPECT_FALSE(document.HasParseError()) << rapidjson::GetParseError_En(document.GetParseError()) << " at " << document.GetErrorOffset();
+    return document;
+}
+
+rapidjson::Document parse(const Report& report) { return parse(render(report)); }
+
+/// The published schema lets objects gain members; our own output must have none that the schema does not name.
+void tighten(rapidjson::Value& schema, rapidjson::Document& document) {
+    auto& allocator = document.GetAllocator();
+    if (schema.IsArray())
+        for (auto& element : schema.GetArray()) tighten(element, document);
+    if (!schema.IsObject()) return;
+    for (auto& member : schema.GetObject()) tighten(member.value, document);
+    auto properties = schema.FindMember("properties");
+    if (properties == schema.MemberEnd() || !properties->value.IsObject() || schema.HasMember("additionalProperties")) return;
+    schema.AddMember("additionalProperties", false, allocator);
+}
+
+/// The siblings of strings that are not UTF-8 may stand anywhere.
+void drop_hex_siblings(rapidjson::Value& value) {
+    if (value.IsArray())
+        for (auto& element : value.GetArray()) drop_hex_siblings(element);
+    if (!value.IsObject()) return;
+    for (auto member = value.MemberBegin(); member != value.MemberEnd();) {
+        if (std::string_view(member->name.GetString(), member->name.GetStringLength()).ends_with("_hex")) {
+            member = value.EraseMember(member);
+        } else {
+            drop_hex_siblings(member->value);
+            ++member;
+        }
+    }
+}
+
+rapidjson::Document load_schema() {
+    std::ifstream file(INCIDENT_SOURCE_DIR "/docs/incident-report-1.schema.json");
+    std::stringstream text;
+    text << file.rdbuf();
+    auto document = parse(text.str());
+    tighten(document, document);
+    return document;
+}
+
+void expect_valid(const Report& report, std::string_view name) {
+    static const auto schema_text = load_schema();
+    static const rapidjson::SchemaDocument compiled(schema_text);
+    rapidjson::SchemaValidator validator(compiled);
+    auto document = parse(report);
+    drop_hex_siblings(document);
+    if (document.Accept(validator)) return;
+    rapidjson::StringBuffer where, which;
+    validator.GetInvalidDocumentPointer().StringifyUriFragment(where);
+    validator.GetInvalidSchemaPointer().StringifyUriFragment(which);
+    ADD_FAILURE() << name << ": " << where.GetString() << " breaks '" << validator.GetInvalidSchemaKeyword() << "' of " << which.GetString();
+}
+
+TEST(Json, KeepsToItsSchema) {
+    expect_valid(test::sample_hang(), "hang");
+    expect_valid(test::sample_crash(), "crash");
+    expect_valid(test::sample_cycle(), "cycle");
+    expect_valid(test::sample_healthy(), "healthy");
+    expect_valid(test::sample_core_alone(), "core alone");
+    expect_valid(test::sample_hostile(), "hostile");
+    expect_valid(test::sample_memory(), "memory");
+    expect_valid(Report{}, "empty");
+}
+
+TEST(Json, TheSchemaRefusesWhatIsWrong) {
+    auto schema_text = load_schema();
+    rapidjson::SchemaDocument compiled(schema_text);
+    auto document = parse(test::sample_hang());
+    document["goroutines"][0]["id"].SetString("19");
+    rapidjson::SchemaValidator validator(compiled);
+    EXPECT_FALSE(document.Accept(validator)) << "a schema that accepts everything proves nothing";
+    auto extra = parse(test::sample_hang());
+    extra["crash"].AddMember("surprise", 1, extra.GetAllocator());
+    rapidjson::SchemaValidator again(compiled);
+    EXPECT_FALSE(extra.Accept(again)) << "members that the schema does not name are found out";
+}
+
+TEST(Json, HasEverySectionAlways) {
+    auto document = parse(Report{});
+    for (const char* name : {"schema", "tool", "input", "runtime", "crash", "threads", "goroutines", "locks", "wait_graph", "heap", "maps",
+                             "findings", "detectors", "gaps"})
+        EXPECT_TRUE(document.HasMember(name)) << name;
+    for (const char* name : {"crash", "threads", "goroutines", "locks", "wait_graph", "heap", "maps"}) EXPECT_TRUE(document[name].IsNull()) << name;
+    EXPECT_FALSE(document.HasMember("location"));
+}
+
+TEST(Json, UnknownIsNullAndNoneIsEmpty) {
+    auto report = test::sample_hang();
+    report.locks->clear();
+    report.threads.reset();
+    report.goroutines->at(0).frames_computed = false;
+    report.goroutines->at(0).frames.clear();
+    report.goroutines->at(1).frames.clear();
+    auto document = parse(report);
+    EXPECT_TRUE(document["locks"].IsArray());
+    EXPECT_TRUE(document["threads"].IsNull());
+    EXPECT_TRUE(document["goroutines"][0]["frames"].IsNull());
+    EXPECT_TRUE(document["goroutines"][0]["defers"].IsNull());
+    EXPECT_TRUE(document["goroutines"][1]["frames"].IsArray());
+    EXPECT_TRUE(document["goroutines"][1]["waited"]["at_least_ns"].IsUint64());
+    EXPECT_TRUE(document["goroutines"][2]["waited"].IsNull());
+}
+
+TEST(Json, AddressesAreHexStringsAndIdsAreNumbers) {
+    auto document = parse(test::sample_crash());
+    EXPECT_STREQ(document["crash"]["fault_address"].GetString(), "0x10");
+    EXPECT_STREQ(document["crash"]["registers"]["rbx"].GetString(), "0x1b00cd0e4120");
+    EXPECT_EQ(document["crash"]["goroutine"].GetInt64(), 41);
+    EXPECT_EQ(document["goroutines"][0]["id"].GetInt64(), 41);
+    EXPECT_STREQ(document["crash"]["kind"].GetString(), "go-panic");
+}
+
+TEST(Json, BytesThatAreNotUtf8Survive) {
+    auto document = parse(test::sample_hostile());
+    EXPECT_THAT(document["input"]["core"]["program"].GetString(), testing::HasSubstr("\xef\xbf\xbd"));
+    EXPECT_STREQ(document["input"]["core"]["program_hex"].GetString(), "6576696c1b5b33316d0a6e616d65ffe280ae");
+    const auto& finding = document["findings"][0];
+    EXPECT_TRUE(finding["innocent_hex"][0].IsNull());
+    EXPECT_STREQ(finding["innocent_hex"][1].GetString(), "6e6f74ff736f756e64");
+    EXPECT_FALSE(document["input"]["core"].HasMember("arguments_hex"));
+}
+
+TEST(Json, OneGoroutinePerLine) {
+    auto text = render(test::sample_many(50, 3));
+    std::size_t lines = 0;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);)
+        if (line.starts_with("{\"id\":") || line.starts_with(",{\"id\":")) ++lines;
+    EXPECT_EQ(lines, 50u);
+    EXPECT_EQ(parse(text)["goroutines"].Size(), 50u);
+}
+
+TEST(Json, StopsWhenTheReaderIsGone) {
+    std::size_t calls = 0;
+    find_renderer("json")->render(test::sample_many(3000, 6), {}, [&](std::string_view) { return ++calls < 2; });
+    EXPECT_EQ(calls, 2u);
+}
+
+TEST(Json, AStringLongerThanTheBuffer) {
+    Report report;
+    report.findings.emplace_back().title = std::string(300'000, '"');
+    auto document = parse(report);
+    EXPECT_EQ(document["findings"][0]["title"].GetStringLength(), 300'000u);
+}
+
+}  // namespace
+}  // namespace incident::report

@@ -1,0 +1,202 @@
+// Rules that hold for every view of the terminal report, whatever is printed.
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <sstream>
+
+#include "base/text.h"
+#include "report/explain.h"
+#include "report/renderers.h"
+#include "report/terminal/canvas.h"
+#include "support/sample_report.h"
+
+namespace incident::report {
+namespace {
+
+const std::vector<std::string> commands{"analyze", "crash", "goroutines", "goroutine", "threads", "thread", "locks", "heap", "maps", "locate", "read"};
+
+std::vector<Report> samples() {
+    return {test::sample_hang(),       test::sample_crash(),   test::sample_cycle(),  test::sample_healthy(),
+            test::sample_core_alone(), test::sample_hostile(), test::sample_memory(), Report{}};
+}
+
+std::string render(const Report& report, const RenderOptions& options, std::string_view format = "terminal") {
+    std::string out;
+    find_renderer(format)->render(report, options, [&](std::string_view piece) {
+        out += piece;
+        return true;
+    });
+    return out;
+}
+
+template <class Check>
+void for_every_view(const RenderOptions& options, Check check) {
+    for (auto report : samples()) {
+        for (const auto& command : commands) {
+            report.command = command;
+            SCOPED_TRACE(command + " of " + report.input.core.path);
+            check(render(report, options));
+        }
+    }
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+    std::vector<std::string> lines;
+    std::istringstream in(text);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+}
+
+TEST(Terminal, KeepsWithinTheWidth) {
+    for (unsigned width : {60u, 100u, 160u}) {
+        RenderOptions options;
+        options.width = width;
+        for_every_view(options, [&](const std::string& text) {
+            for (const auto& line : lines_of(text)) {
+                if (line.starts_with("check ") || line.find("x/2wx") != std::string::npos) continue;  // commands are there to be pasted whole
+                EXPECT_LE(terminal::display_width(line), width) << line;
+            }
+        });
+    }
+}
+
+TEST(Terminal, LeavesNoControlCharactersAndNoTrailingSpace) {
+    for_every_view({}, [&](const std::string& text) {
+        for (const auto& line : lines_of(text)) {
+            EXPECT_TRUE(line.empty() || line.back() != ' ') << '|' << line << '|';
+            for (unsigned char c : line) EXPECT_GE(c, 0x20) << line;
+        }
+        EXPECT_TRUE(is_valid_utf8(text));
+    });
+}
+
+TEST(Terminal, HasNoTwoEmptyLinesInARow) {
+    for_every_view({}, [&](const std::string& text) { EXPECT_EQ(text.find("\n\n\n"), std::string::npos) << text; });
+}
+
+TEST(Terminal, AsciiMeansAscii) {
+    RenderOptions options;
+    options.unicode = false;
+    for_every_view(options, [&](const std::string& text) {
+        for (unsigned char c : text) ASSERT_LT(c, 0x80) << text;
+    });
+}
+
+TEST(Terminal, ColourCarriesNothingAlone) {
+    RenderOptions plain, color;
+    color.color = true;
+    for (auto report : samples()) {
+        for (const auto& command : commands) {
+            report.command = command;
+            auto stripped = std::regex_replace(render(report, color), std::regex("\x1b\\[[0-9;]*m"), "");
+            EXPECT_EQ(lines_of(stripped).size(), lines_of(render(report, plain)).size()) << command;
+            auto a = lines_of(stripped), b = lines_of(render(report, plain));
+            for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+                a[i].erase(a[i].find_last_not_of(' ') + 1);
+                EXPECT_EQ(a[i], b[i]);
+            }
+        }
+    }
+}
+
+TEST(Terminal, OpensWithWhatWhereWhy) {
+    auto lines = lines_of(render(test::sample_hang(), {}));
+    auto at = std::ranges::find_if(lines, [](const auto& l) { return l.starts_with("WHAT   A lock is held"); });
+    ASSERT_NE(at, lines.end());
+    EXPECT_TRUE((at + 1)->starts_with("WHERE  locked in"));
+    EXPECT_TRUE((at + 2)->starts_with("WHY    state 0x19"));
+    EXPECT_LE(at - lines.begin(), 4);
+}
+
+TEST(Terminal, AddressesAreWhole) {
+    RenderOptions narrow;
+    narrow.width = 60;
+    auto text = render(test::sample_crash(), narrow);
+    for (const char* address : {"0x1b00cd0e4120", "0x1b00cd3c1e60", "0x4a3a17"}) EXPECT_NE(text.find(address), std::string::npos) << address;
+}
+
+TEST(Terminal, MinorFindingsAreNamedNotShown) {
+    auto report = test::sample_cycle();
+    report.findings[1].severity = Severity::info;
+    RenderOptions options;
+    options.min_severity = Severity::warning;
+    auto text = render(report, options);
+    EXPECT_NE(text.find("1 of 1"), std::string::npos);
+    EXPECT_NE(text.find("also noted"), std::string::npos);
+    EXPECT_EQ(text.find("2 of 2"), std::string::npos);
+}
+
+TEST(Terminal, RecursionAndLongStacksAreFolded) {
+    auto report = test::sample_crash();
+    auto& frames = report.crash->frames;
+    auto recursive = frames[3];
+    recursive.inlined = false;
+    frames.insert(frames.begin() + 3, 5000, recursive);
+    auto lines = lines_of(render(report, {}));
+    EXPECT_LT(lines.size(), 120u);
+    EXPECT_TRUE(std::ranges::any_of(lines, [](const auto& l) { return l.find("4,999 more of the same") != std::string::npos; }));
+    for (std::size_t i = 0; i < frames.size(); ++i) frames[i].line = static_cast<std::uint32_t>(i + 1);
+    lines = lines_of(render(report, {}));
+    EXPECT_LT(lines.size(), 160u);
+}
+
+TEST(Terminal, ManyGoroutinesAreOneLineEach) {
+    auto lines = lines_of(render(test::sample_many(10'000, 2), {}));
+    EXPECT_GE(lines.size(), 10'000u);
+    EXPECT_LT(lines.size(), 20'050u);
+}
+
+TEST(Terminal, EqualStacksAreGrouped) {
+    RenderOptions options;
+    options.group = true;
+    auto lines = lines_of(render(test::sample_many(1000, 2), options));
+    EXPECT_LT(lines.size(), 120u);
+}
+
+TEST(Markdown, HostileTextIsNoMarkup) {
+    Report report;
+    report.command = "analyze";
+    auto& finding = report.findings.emplace_back();
+    finding.severity = Severity::error;
+    finding.title = "<script>alert(1)</script> [x](http://y) **b** `c` # h";
+    finding.evidence.push_back({"fact", {}, "``` fence", "", ""});
+    auto text = render(report, {}, "markdown");
+    EXPECT_EQ(text.find("<script>"), std::string::npos);
+    EXPECT_EQ(text.find("[x](http"), std::string::npos);
+    EXPECT_NE(text.find("` ``` fence `"), std::string::npos) << text;
+}
+
+TEST(Markdown, FencesAreClosed) {
+    for (auto report : samples()) {
+        for (const auto& command : commands) {
+            report.command = command;
+            std::size_t fences = 0;
+            for (const auto& line : lines_of(render(report, {}, "markdown"))) fences += line.starts_with("```") ? 1 : 0;
+            EXPECT_EQ(fences % 2, 0u) << command;
+        }
+    }
+}
+
+TEST(Explain, EveryKindSaysEverything) {
+    EXPECT_GE(explanations().size(), 36u);
+    for (const auto& e : explanations()) {
+        EXPECT_FALSE(e.says.empty() || e.meaning.empty() || e.proof.empty() || e.innocent.empty() || e.remedy.empty()) << e.kind;
+        EXPECT_EQ(find_explanation(e.kind), &e) << "twice: " << e.kind;
+    }
+}
+
+TEST(Explain, TakesAKindAPrefixOrNothing) {
+    auto said = [](std::string_view kind) {
+        std::string out;
+        bool known = explain(kind, {}, [&](std::string_view piece) { return out += piece, true; });
+        return known ? out : std::string("unknown");
+    };
+    EXPECT_NE(said("go.map.freed").find("proof"), std::string::npos);
+    EXPECT_NE(said("go.mutex").find("go.mutex.bad-unlock"), std::string::npos);
+    EXPECT_EQ(said("go.mut"), "unknown");
+    EXPECT_NE(said("").find("native.heap.bad-free"), std::string::npos);
+    EXPECT_EQ(said("no.such"), "unknown");
+}
+
+}  // namespace
+}  // namespace incident::report
