@@ -3,9 +3,7 @@
 package main
 
 import (
-	"io/ioutil"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 )
@@ -41,18 +39,39 @@ func (s *service) work(name string) {
 	}
 }
 
-func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := &request{1, make(chan int64, 1)}
-	s.queue <- q
-	_, _ = w.Write([]byte{byte('0' + <-q.reply%10)})
+//go:noinline
+func (s *service) serve(c net.Conn) { // one byte in, one byte out
+	defer c.Close()
+	var b [1]byte
+	for {
+		if _, err := c.Read(b[:]); err != nil {
+			return
+		}
+		q := &request{1, make(chan int64, 1)}
+		s.queue <- q
+		b[0] = byte(<-q.reply)
+		if _, err := c.Write(b[:]); err != nil {
+			return
+		}
+	}
+}
+
+//go:noinline
+func (s *service) accept(ln net.Listener) {
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go s.serve(c)
+	}
 }
 
 func init() {
 	add("server", func() {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		must(err)
-		srv := &http.Server{Handler: theService}
-		go func() { _ = srv.Serve(ln) }()
+		go theService.accept(ln)
 		for i := 0; i < 150; i++ {
 			theService.wg.Add(1)
 			go theService.work("worker" + itoa(i))
@@ -63,19 +82,24 @@ func init() {
 		settle(200)
 		var clients sync.WaitGroup
 		for i := 0; i < 10; i++ {
+			c, err := net.Dial("tcp", ln.Addr().String())
+			must(err)
+			keep(c) // stays connected: its peer waits for the next byte
 			clients.Add(1)
 			go func() {
 				defer clients.Done()
+				var b [1]byte
 				for j := 0; j < 20; j++ {
-					resp, err := http.Get("http://" + ln.Addr().String() + "/x")
-					must(err)
-					_, _ = ioutil.ReadAll(resp.Body)
-					resp.Body.Close()
+					if _, err := c.Write(b[:]); err != nil {
+						fail("%v", err)
+					}
+					if _, err := c.Read(b[:]); err != nil {
+						fail("%v", err)
+					}
 				}
 			}()
 		}
 		clients.Wait()
-		keep(srv)
 		time.Sleep(50 * time.Millisecond)
 		collect()
 		healthy()
