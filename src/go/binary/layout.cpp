@@ -120,8 +120,9 @@ std::optional<Version> parse_version(std::string_view text) {
     auto minor = std::from_chars(text.data() + at + 4, end, version.minor);
     if (minor.ec != std::errc{} || version.minor < 0 || version.minor > 999) return std::nullopt;
     if (minor.ptr != end && *minor.ptr == '.') std::from_chars(minor.ptr + 1, end, version.patch);
-    if (auto x = text.find(" X:"); x != std::string_view::npos) {
-        std::string_view list = text.substr(x + 3);
+    // A blank up to Go 1.25, a dash since: "go1.26.8-X:nogreenteagc".
+    if (auto x = text.find("X:"); x != std::string_view::npos && x > 0 && (text[x - 1] == ' ' || text[x - 1] == '-')) {
+        std::string_view list = text.substr(x + 2);
         list = list.substr(0, list.find(' '));
         while (!list.empty()) {
             auto comma = std::min(list.find(','), list.size());

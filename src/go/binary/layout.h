@@ -22,11 +22,11 @@ struct Version {
     int minor = 0;
     int patch = 0;
     std::string text;                        ///< "go1.26.8"
-    std::vector<std::string> experiments;    ///< "nogreenteagc": what the toolchain wrote behind " X:" when GOEXPERIMENT was set
+    std::vector<std::string> experiments;    ///< "nogreenteagc": what the toolchain wrote behind " X:" or "-X:" when GOEXPERIMENT was set
     bool devel = false;                      ///< "devel go1.28-abcdef …": between releases
     bool at_least(int m) const { return minor >= m; }
 };
-/// "go1.26.8", "go1.25.12 X:nogreenteagc", "go1.27rc1", "devel go1.28-…", vendor suffixes. nullopt: no Go 1 version in it.
+/// "go1.26.8", "go1.25.12 X:greenteagc", "go1.26.8-X:nogreenteagc", "go1.27rc1", "devel go1.28-…", vendor suffixes. nullopt: no Go 1 version in it.
 std::optional<Version> parse_version(std::string_view text);
 
 /// Typed at compile time, placed at run time.

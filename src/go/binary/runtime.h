@@ -30,20 +30,41 @@ struct ModuleData {
     AddressRange typedescs, itabs;              ///< 1.27+
     Address gcdatamask, gcbssmask;              ///< bytedata pointers
     std::string modulename;
+    std::string pluginpath;                     ///< of plugins; empty for the program itself
     const Image* image = nullptr;               ///< null when the executable is missing
 };
 
-/// Package variables of the runtime; each found by symbol, DWARF or decoding, then checked; nullopt when not found.
+/// Package variables of the runtime: addresses in the target. Each was found by symbol, by decoding the operands of functions
+/// that pclntab names, or by scanning .data and .bss for its shape, and then checked; nullopt when not found.
 struct Globals {
     std::optional<Address> allgs;               ///< []*g header
-    std::optional<Address> allm;                ///< *m
+    std::optional<Address> allglen;             ///< uintptr, atomic copy of len(allgs)
+    std::optional<Address> allgptr;             ///< **g, atomic copy of &allgs[0]
+    std::optional<Address> allm;                ///< *m, linked by m.alllink
     std::optional<Address> allp;                ///< []*p header
     std::optional<Address> sched;               ///< runtime.schedt
-    std::optional<Address> semtable;
+    std::optional<Address> semtable;            ///< [251]semaRoot, 64 bytes each
     std::optional<Address> mheap;               ///< runtime.mheap_
-    std::optional<Address> wait_reason_strings; ///< with symbols only
+    std::optional<Address> allfin;              ///< *finblock, linked by alllink
+    std::optional<Address> finq;                ///< *finblock, linked by next (symbols only)
+    std::optional<Address> stackpool;           ///< [4]struct{stackpoolItem, padded to a cache line}
+    std::optional<Address> stack_large;         ///< {mutex, [35]mSpanList}
+    std::optional<Address> work;                ///< runtime.work (symbols only)
+    std::optional<Address> memstats;            ///< runtime.memstats
+    std::optional<Address> gc_phase;            ///< uint32 (symbols only)
+    std::optional<Address> gc_blacken_enabled;  ///< uint32 (symbols only)
+    std::optional<Address> write_barrier;       ///< struct, enabled first (symbols only)
+    std::optional<Address> print_backlog;       ///< [512]byte ring: what print wrote while panicking
+    std::optional<Address> print_backlog_index; ///< int
+    std::optional<Address> panicking;           ///< uint32
+    std::optional<Address> iscgo;               ///< bool (symbols only)
+    std::optional<Address> runtime_init_time;   ///< int64 nanotime (symbols only)
+    std::optional<Address> mbuckets;            ///< *bucket, memory profile (symbols only)
+    std::optional<Address> wait_reason_strings; ///< [...]string
+    std::uint32_t wait_reason_count = 0;        ///< sound strings there, read from the front
+    std::optional<Address> build_version;       ///< string header
     std::optional<Address> sched_init_time;     ///< reserved
-    std::string basis;                          ///< "symbols", "decoded", "scan": for evidence
+    std::string basis;                          ///< "symbols", "decoded", "scan", or a list of them: for evidence
 };
 
 class Runtime {
@@ -54,6 +75,9 @@ public:
     static Result<Runtime> attach(const CoreFile& core, const Memory& memory, const Images& images, const Disassembler& disassembler);
 
     const Version& version() const;
+    /// Which of the structs that builds of one version choose between are in use. Where types decide, prefer asking whether a
+    /// field is present.
+    const LayoutVariant& variant() const;
     const RuntimeLayout& layout() const;
     const Globals& globals() const;
     std::span<const ModuleData> modules() const;
@@ -65,6 +89,7 @@ public:
     std::optional<Func> find_func(std::string_view name) const; ///< by exact name
     /// Name of a runtime type (*_type / rtype) at `type`: "*main.Order"; nullopt when it cannot be one. [any thread]
     std::optional<std::string> type_name(Address type) const;
+    const Memory& memory() const;
 
 private:
     struct State;
