@@ -33,6 +33,10 @@ void for_each_word(const Memory& memory, std::span<const AddressRange> ranges, V
 
 }  // namespace
 
+bool GlobalSearch::in_data(Address at) const {
+    return data.empty() || std::any_of(data.begin(), data.end(), [at](const AddressRange& range) { return range.contains(at); });
+}
+
 void find_by_symbols(GlobalSearch& search, const Image& image) {
     const GlobalChecks& checks = search.checks;
     Globals& out = search.found;
@@ -58,25 +62,17 @@ void find_by_symbols(GlobalSearch& search, const Image& image) {
     take(out.semtable, "runtime.semtable", [&](Address a) { return checks.semtable(a); });
     take(out.mheap, "runtime.mheap_", [&](Address a) { return checks.mheap(a); });
     take(out.allfin, "runtime.allfin", [&](Address a) { return checks.allfin(a); });
-    take(out.finq, "runtime.finq", any);
     take(out.stackpool, "runtime.stackpool", [&](Address a) { return checks.stackpool(a); });
     take(out.stack_large, "runtime.stackLarge", [&](Address a) { return checks.stack_large(a); });
-    take(out.work, "runtime.work", any);
     take(out.memstats, "runtime.memstats", [&](Address a) { return checks.memstats(a); });
-    take(out.gc_phase, "runtime.gcphase", any);
-    take(out.gc_blacken_enabled, "runtime.gcBlackenEnabled", any);
-    take(out.write_barrier, "runtime.writeBarrier", any);
     take(out.print_backlog, "runtime.printBacklog", any);
     take(out.print_backlog_index, "runtime.printBacklogIndex", any);
     take(out.panicking, "runtime.panicking", any);
-    take(out.iscgo, "runtime.iscgo", any);
-    take(out.runtime_init_time, "runtime.runtimeInitTime", any);
-    take(out.mbuckets, "runtime.mbuckets", any);
     take(out.wait_reason_strings, "runtime.waitReasonStrings", any);
     take(out.build_version, "runtime.buildVersion", any);
 }
 
-void find_by_scan(GlobalSearch& search, std::span<const AddressRange> data) {
+void find_by_scan(GlobalSearch& search) {
     const GlobalChecks& checks = search.checks;
     const RuntimeLayout& layout = search.layout;
     Globals& out = search.found;
@@ -86,7 +82,7 @@ void find_by_scan(GlobalSearch& search, std::span<const AddressRange> data) {
     std::uint64_t longest = 0, widest = 0;
     std::size_t most_ms = 0;
     std::uint64_t last_head = 0;
-    for_each_word(search.memory, data, [&](Address at, const std::byte* p, std::size_t room) {
+    for_each_word(search.memory, search.data, [&](Address at, const std::byte* p, std::size_t room) {
         const std::uint64_t word = word_at(p);
         const bool pointer = word % 8 == 0 && word >= 0x1000 && word < (1ull << 47);
         if (pointer && room >= 24) {
@@ -100,7 +96,7 @@ void find_by_scan(GlobalSearch& search, std::span<const AddressRange> data) {
             }
             if (want_mheap && !out.mheap && slice && layout.mheap.allspans.present() && length >= 4) {
                 const Address base = at - static_cast<std::uint64_t>(layout.mheap.allspans.offset);
-                if (checks.mheap(base) == Verdict::yes) out.mheap = base;
+                if (search.in_data(base) && checks.mheap(base) == Verdict::yes) out.mheap = base;
             }
         }
         if (want_allm && pointer && word != last_head && checks.m(Address{word}) == Verdict::yes) {
@@ -123,11 +119,13 @@ void find_by_scan(GlobalSearch& search, std::span<const AddressRange> data) {
             }
         }
         std::uint64_t best = 0;
-        for_each_word(search.memory, data, [&](Address at, const std::byte* p, std::size_t) {
+        for_each_word(search.memory, search.data, [&](Address at, const std::byte* p, std::size_t) {
             const std::uint64_t goidgen = word_at(p);
             // Ids are handed to the processors in batches of 16, so the generator is ahead of every g.
             if (goidgen < highest_goid || goidgen > (highest_goid + 16) * 64 || (best != 0 && goidgen >= best)) return;
-            if (checks.sched(at) != Verdict::yes) return;
+            // Many a place with small numbers passes the check; schedinit sets 10000, and few programs change it.
+            const auto most = StructView(search.memory, at).get(layout.schedt.maxmcount);
+            if (!most || *most != 10000 || checks.sched(at) != Verdict::yes) return;
             out.sched = at;
             best = goidgen;
         });

@@ -1,6 +1,6 @@
-// Finding the runtime's package variables. Symbols give names; without them, functions that pclntab names give addresses by
-// their rip-relative operands; without code, .data and .bss are scanned for the shapes. Whatever the way, the answer is
-// checked against what the variable must look like.
+// Finding the runtime's package variables. Functions that pclntab names give addresses by their rip-relative operands, in
+// stripped binaries too, and faster than a symbol table is loaded; symbols fill what that missed; without code, .data and
+// .bss are scanned for the shapes. Whatever the way, the answer is checked against what the variable must look like.
 #pragma once
 
 #include <span>
@@ -48,17 +48,19 @@ struct GlobalSearch {
     const RuntimeLayout& layout;
     GlobalChecks checks;
     Globals found;
+    std::vector<AddressRange> data;              ///< of the module with the runtime: where its variables can be; empty: anywhere
     bool by_symbol = false, by_decoding = false, by_scan = false;
     std::vector<std::string> doubtful;           ///< symbols whose memory does not look as it should
 
-    GlobalSearch(const Memory& m, const RuntimeLayout& l) : memory(m), layout(l), checks(m, l) {}
+    GlobalSearch(const Memory& m, const RuntimeLayout& l, std::vector<AddressRange> d = {}) : memory(m), layout(l), checks(m, l), data(std::move(d)) {}
+    bool in_data(Address at) const;
 };
 
-/// By ELF symbols of an image that has them.
+/// By ELF symbols of an image that has them; fills only what is still missing.
 void find_by_symbols(GlobalSearch& search, const Image& image);
 /// By the operands of the runtime's own functions; fills only what is still missing.
 void find_by_decoding(GlobalSearch& search, const Pclntab& pclntab, const Disassembler& disassembler);
-/// By shape, in these ranges of data; fills only what is still missing of allgs, allm, mheap_ and sched.
-void find_by_scan(GlobalSearch& search, std::span<const AddressRange> data);
+/// By shape, in search.data; fills only what is still missing of allgs, allm, mheap_ and sched.
+void find_by_scan(GlobalSearch& search);
 
 }  // namespace incident::go

@@ -200,13 +200,17 @@ Verdict GlobalChecks::allfin(Address at) const {
 }
 
 Verdict GlobalChecks::memstats(Address at) const {
-    std::uint64_t last;
+    std::uint64_t last, last_unix;
     std::uint8_t enabled;
     std::uint32_t cycles;
-    if (!load(memory_, at, layout_.mstats.last_gc_nanotime, last) || !load(memory_, at, layout_.mstats.enablegc, enabled) ||
+    if (!load(memory_, at, layout_.mstats.last_gc_nanotime, last) || !load(memory_, at, layout_.mstats.last_gc_unix, last_unix) || !load(memory_, at, layout_.mstats.enablegc, enabled) ||
         !load(memory_, at, layout_.mstats.numgc, cycles))
         return Verdict::unreadable;
-    return enabled <= 1 && (last == 0) == (cycles == 0) && last < (1ull << 62) ? Verdict::yes : Verdict::no;
+    if (enabled != 1 || cycles > (1u << 30) || (last == 0) != (cycles == 0) || (last_unix == 0) != (cycles == 0)) return Verdict::no;
+    // All zero before the first collection: nothing to tell it by.
+    constexpr std::uint64_t year_2010 = 1262304000ull * 1000000000, year_2200 = 7258118400ull * 1000000000;
+    if (cycles == 0) return Verdict::unreadable;
+    return last_unix > year_2010 && last_unix < year_2200 && last < last_unix ? Verdict::yes : Verdict::no;
 }
 
 Verdict GlobalChecks::span_list(Address at) const {

@@ -19,14 +19,14 @@ struct Operand {
 
 enum Name : std::size_t {
     allgadd, mcommoninit, schedtrace, mexit, procresize, mReserveID, checkmcount, semacquire1, semrelease1, mallocinit,
-    stackpoolalloc, stackalloc, stackfree, markroot, queuefinalizer, recordForPanic, startpanic_m, reason_string, reason_pointer_string, schedinit,
+    stackpoolalloc, stackalloc, stackfree, markroot, queuefinalizer, recordForPanic, printlock, startpanic_m, reason_string, reason_pointer_string, schedinit,
     gcMarkTermination, name_count
 };
 
 constexpr std::array<std::string_view, name_count> names = {
     "runtime.allgadd", "runtime.mcommoninit", "runtime.schedtrace", "runtime.mexit", "runtime.procresize", "runtime.mReserveID",
     "runtime.checkmcount", "runtime.semacquire1", "runtime.semrelease1", "runtime.mallocinit", "runtime.stackpoolalloc",
-    "runtime.stackalloc", "runtime.stackfree", "runtime.markroot", "runtime.queuefinalizer", "runtime.recordForPanic", "runtime.startpanic_m",
+    "runtime.stackalloc", "runtime.stackfree", "runtime.markroot", "runtime.queuefinalizer", "runtime.recordForPanic", "runtime.printlock", "runtime.startpanic_m",
     "runtime.waitReason.String", "runtime.(*waitReason).String", "runtime.schedinit", "runtime.gcMarkTermination",
 };
 
@@ -37,7 +37,7 @@ public:
         pclntab.find_by_names(names, functions_);
     }
 
-    /// Distinct rip-relative operands of a function, in order. Decoded once.
+    /// Distinct rip-relative operands of a function that lie in the module's data, in order. Decoded once.
     const std::vector<Operand>& operands(Name name) {
         auto& list = operands_[name];
         if (list) return *list;
@@ -46,9 +46,13 @@ public:
         if (!f || f->end <= f->entry) return *list;
         for (const Instruction& instruction : disassembler_.decode_range(search_.memory, {f->entry, f->end}, longest_function))
             for (const MemoryOperand& operand : instruction.memory)
-                if (operand.absolute && !operand.fs_relative) {
+                if (operand.absolute && !operand.fs_relative && search_.in_data(*operand.absolute)) {
                     auto same = [&](const Operand& o) { return o.target == *operand.absolute && o.lea == instruction.lea; };
-                    if (std::none_of(list->begin(), list->end(), same)) list->push_back({*operand.absolute, instruction.lea, operand.written});
+                    auto known = std::find_if(list->begin(), list->end(), same);
+                    if (known == list->end())
+                        list->push_back({*operand.absolute, instruction.lea, operand.written});
+                    else
+                        known->written |= operand.written;
                 }
         return *list;
     }
@@ -64,6 +68,7 @@ public:
                 for (std::int32_t offset : adjust) {
                     if (offset < 0) continue;
                     const Address candidate = operand.target - static_cast<std::uint64_t>(offset);
+                    if (!search_.in_data(candidate)) continue;
                     const Verdict verdict = check(candidate);
                     if (verdict == Verdict::yes) {
                         out = candidate;
@@ -132,11 +137,11 @@ void find_by_decoding(GlobalSearch& search, const Pclntab& pclntab, const Disass
         return !other && decoder.shared(a, stackalloc) && decoder.shared(a + 8, stackalloc) ? checks.stack_large(a) : Verdict::no;
     });
     decoder.take(out.memstats, {gcMarkTermination}, {layout.mstats.numgc.offset}, [&](Address a) {
-        auto cycles = search.memory.load<std::uint32_t>(a + static_cast<std::uint64_t>(std::max(layout.mstats.numgc.offset, 0)));
-        return cycles && *cycles != 0 ? checks.memstats(a) : Verdict::no;
+        return checks.memstats(a) == Verdict::yes ? Verdict::yes : Verdict::no;
     });
     for (const Operand& operand : decoder.operands(recordForPanic)) {
-        if (operand.lea && !out.print_backlog && checks.print_backlog(operand.target) == Verdict::yes) {
+        if (operand.lea && !out.print_backlog && !decoder.shared(operand.target, printlock) &&  // debuglock
+             checks.print_backlog(operand.target) == Verdict::yes) {
             out.print_backlog = operand.target;
             search.by_decoding = true;
         }

@@ -10,7 +10,7 @@
 namespace incident::go {
 namespace {
 
-constexpr std::uint8_t executable = 1, writable = 2;  // PF_X, PF_W
+constexpr std::uint8_t executable = 1;          // PF_X
 constexpr std::size_t search_limit = 1u << 30;        // bytes of one segment
 constexpr std::size_t most_headers = 16, most_modules = 64;
 
@@ -26,10 +26,8 @@ void for_each_data(const Memory& memory, AddressRange range, Visit&& visit) {
     }
 }
 
-std::vector<Address> words_equal_to(const Memory& memory, AddressRange range, std::uint64_t value, bool writable_only) {
-    std::vector<Address> hits;
+void words_equal_to(const Memory& memory, AddressRange range, std::uint64_t value, std::vector<Address>& hits) {
     for_each_data(memory, range, [&](const Segment& part) {
-        if (writable_only != ((part.permissions & writable) != 0 || part.origin == Origin::core)) return true;
         const std::uint64_t skip = (8 - part.range.begin.value % 8) % 8;
         const std::size_t size = std::min<std::uint64_t>(part.range.size(), search_limit);
         for (std::size_t at = skip; at + 8 <= size; at += 8) {
@@ -40,7 +38,15 @@ std::vector<Address> words_equal_to(const Memory& memory, AddressRange range, st
         }
         return true;
     });
-    return hits;
+}
+
+/// Sections where the word is worth looking for first; .bss and read-only data come last.
+std::vector<AddressRange> search_order(const Image& image) {
+    std::vector<AddressRange> ranges;
+    for (std::string_view name : {".go.module", ".noptrdata", ".data", ".data.rel.ro"})
+        if (const Section* section = image.find_section(name)) ranges.push_back(section->range);
+    ranges.push_back(image.range());
+    return ranges;
 }
 
 void search_headers(const Memory& memory, AddressRange range, std::vector<Address>& out) {
@@ -145,19 +151,22 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
 std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout, const Version& version,
                                      std::vector<Error>& refused) {
     std::vector<ModuleData> modules;
+    const std::vector<AddressRange> order = search_order(image);
     for (Address header : find_pclntabs(memory, image)) {
-        for (bool writable_only : {true, false}) {
-            bool found = false;
-            for (Address hit : words_equal_to(memory, image.range(), header.value, writable_only)) {
+        bool found = false;
+        for (std::size_t i = 0; i < order.size() && !found; ++i) {
+            std::vector<Address> hits;
+            words_equal_to(memory, order[i], header.value, hits);
+            for (Address hit : hits) {
                 auto module = read_module(memory, layout, version, hit, &image);
-                if (module) {
-                    modules.push_back(std::move(*module));
-                    found = true;
-                    break;
+                if (!module) {
+                    refused.push_back(std::move(module).error());
+                    continue;
                 }
-                refused.push_back(std::move(module).error());
+                modules.push_back(std::move(*module));
+                found = true;
+                break;
             }
-            if (found) break;
         }
     }
     return modules;

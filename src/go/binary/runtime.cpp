@@ -29,6 +29,13 @@ std::vector<const Image*> candidates(const Images& images) {
     return list;
 }
 
+/// By section headers where they tell: opening DWARF decompresses all of it.
+std::string debug_info_of(const Image& image) {
+    if (image.find_section(".debug_info") != nullptr || image.find_section(".zdebug_info") != nullptr) return "dwarf";
+    if (image.find_section(".symtab") != nullptr) return "symbols";
+    return image.has_dwarf() ? "dwarf" : image.has_symtab() ? "symbols" : "stripped";
+}
+
 Result<RuntimeLayout> choose_layout(const Image* image, const Version& version, const LayoutVariant& variant) {
     (void)image;
     return layout_from_table(version, variant);
@@ -113,8 +120,8 @@ Result<void> Search::find_version_in_core() {
         version.text = "go1." + std::to_string(minor);
         auto layout = layout_from_table(version);
         if (!layout) continue;
-        GlobalSearch search(memory, *layout);
-        find_by_scan(search, ranges);
+        GlobalSearch search(memory, *layout, ranges);
+        find_by_scan(search);
         if (!search.found.allgs) continue;
         auto first = memory.load_address(*search.found.allgs);
         auto length = memory.load<std::uint64_t>(*search.found.allgs + 8);
@@ -170,20 +177,23 @@ void Search::find_all_modules(const std::vector<const Image*>& list) {
 }
 
 void Search::find_globals(const Disassembler& disassembler) {
-    GlobalSearch search(memory, state.layout);
     // The module with the runtime in it: plugins have none.
     const ModuleData* runtime_module = nullptr;
-    for (const ModuleData& module : state.modules) {
-        if (module.image != nullptr && module.image->has_symtab()) find_by_symbols(search, *module.image);
+    for (const ModuleData& module : state.modules)
         if (runtime_module == nullptr && (module.pluginpath.empty() || state.modules.size() == 1)) runtime_module = &module;
-    }
-    if (runtime_module != nullptr) find_by_decoding(search, runtime_module->pclntab, disassembler);
     std::vector<AddressRange> data;
     if (runtime_module != nullptr)
         data = {runtime_module->data, runtime_module->bss, runtime_module->noptrbss, runtime_module->noptrdata};
     else if (build_info)
         data = data_ranges(core, memory, build_info->at);
-    find_by_scan(search, data);
+    GlobalSearch search(memory, state.layout, std::move(data));
+    if (runtime_module != nullptr) {
+        find_by_decoding(search, runtime_module->pclntab, disassembler);
+        const Globals& found = search.found;
+        const bool complete = found.allgs && found.allm && found.allp && found.sched && found.semtable && found.mheap;
+        if (!complete && runtime_module->image != nullptr) find_by_symbols(search, *runtime_module->image);
+    }
+    find_by_scan(search);
     if (search.found.wait_reason_strings) search.found.wait_reason_count = search.checks.count_strings(*search.found.wait_reason_strings);
     for (auto [used, word] : {std::pair(search.by_symbol, "symbols"), {search.by_decoding, "decoded"}, {search.by_scan, "scan"}})
         if (used) search.found.basis += (search.found.basis.empty() ? "" : ", ") + std::string(word);
@@ -195,12 +205,8 @@ void Search::find_globals(const Disassembler& disassembler) {
         if (!place) state.gaps.push_back({what, "the runtime's variable was not found", "", true});
     state.globals = std::move(search.found);
 
-    if (state.globals.iscgo) {
-        auto flag = memory.load<std::uint8_t>(*state.globals.iscgo);
-        state.cgo = flag && *flag != 0;
-    } else if (runtime_module != nullptr) {
-        state.cgo = runtime_module->pclntab.find_by_name("crosscall2").has_value();  // in package runtime/cgo, and only there
-    }
+    // crosscall2 is in package runtime/cgo, and only there.
+    if (runtime_module != nullptr) state.cgo = runtime_module->pclntab.find_by_name("crosscall2").has_value();
 }
 
 void Search::fill_description(const std::vector<const Image*>& list) {
@@ -209,7 +215,7 @@ void Search::fill_description(const std::vector<const Image*>& list) {
     out.layout = state.layout.source == LayoutSource::dwarf ? "dwarf" : "table";
     out.debug_info = "stripped";
     const Image* image = state.modules.empty() ? (list.empty() ? nullptr : list.front()) : state.modules.front().image;
-    if (image != nullptr) out.debug_info = image->has_dwarf() ? "dwarf" : image->has_symtab() ? "symbols" : "stripped";
+    if (image != nullptr) out.debug_info = debug_info_of(*image);
     std::vector<std::string> words;
     for (const std::string& experiment : state.version.experiments) words.push_back("GOEXPERIMENT " + experiment);
     if (build_info) {
@@ -274,6 +280,13 @@ std::optional<Func> Runtime::find_func(Address pc) const {
 std::optional<Func> Runtime::find_func(std::string_view name) const {
     for (const ModuleData& module : state_->modules)
         if (auto f = module.pclntab.find_by_name(name)) return f;
+    return std::nullopt;
+}
+
+std::optional<Address> Runtime::find_variable(std::string_view name) const {
+    for (const ModuleData& module : state_->modules)
+        if (module.image != nullptr)
+            if (auto symbol = module.image->find_symbol(name)) return symbol->address;
     return std::nullopt;
 }
 

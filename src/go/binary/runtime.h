@@ -34,8 +34,9 @@ struct ModuleData {
     const Image* image = nullptr;               ///< null when the executable is missing
 };
 
-/// Package variables of the runtime: addresses in the target. Each was found by symbol, by decoding the operands of functions
-/// that pclntab names, or by scanning .data and .bss for its shape, and then checked; nullopt when not found.
+/// Package variables of the runtime: addresses in the target. Each was found by decoding the operands of functions that
+/// pclntab names (2 ms, stripped or not), else by symbol, else by scanning .data and .bss for its shape, and was checked
+/// against what it must look like; nullopt when not found. Others, when there are symbols: Runtime::find_variable.
 struct Globals {
     std::optional<Address> allgs;               ///< []*g header
     std::optional<Address> allglen;             ///< uintptr, atomic copy of len(allgs)
@@ -46,20 +47,12 @@ struct Globals {
     std::optional<Address> semtable;            ///< [251]semaRoot, 64 bytes each
     std::optional<Address> mheap;               ///< runtime.mheap_
     std::optional<Address> allfin;              ///< *finblock, linked by alllink
-    std::optional<Address> finq;                ///< *finblock, linked by next (symbols only)
     std::optional<Address> stackpool;           ///< [4]struct{stackpoolItem, padded to a cache line}
     std::optional<Address> stack_large;         ///< {mutex, [35]mSpanList}
-    std::optional<Address> work;                ///< runtime.work (symbols only)
     std::optional<Address> memstats;            ///< runtime.memstats
-    std::optional<Address> gc_phase;            ///< uint32 (symbols only)
-    std::optional<Address> gc_blacken_enabled;  ///< uint32 (symbols only)
-    std::optional<Address> write_barrier;       ///< struct, enabled first (symbols only)
     std::optional<Address> print_backlog;       ///< [512]byte ring: what print wrote while panicking
     std::optional<Address> print_backlog_index; ///< int
     std::optional<Address> panicking;           ///< uint32
-    std::optional<Address> iscgo;               ///< bool (symbols only)
-    std::optional<Address> runtime_init_time;   ///< int64 nanotime (symbols only)
-    std::optional<Address> mbuckets;            ///< *bucket, memory profile (symbols only)
     std::optional<Address> wait_reason_strings; ///< [...]string
     std::uint32_t wait_reason_count = 0;        ///< sound strings there, read from the front
     std::optional<Address> build_version;       ///< string header
@@ -87,6 +80,9 @@ public:
 
     std::optional<Func> find_func(Address pc) const;            ///< over all modules [any thread]
     std::optional<Func> find_func(std::string_view name) const; ///< by exact name
+    /// A package variable by its symbol ("runtime.gcphase"); nullopt in stripped binaries. Loads the symbol table, and is
+    /// therefore for one thread only.
+    std::optional<Address> find_variable(std::string_view name) const;
     /// Name of a runtime type (*_type / rtype) at `type`: "*main.Order"; nullopt when it cannot be one. [any thread]
     std::optional<std::string> type_name(Address type) const;
     const Memory& memory() const;
