@@ -25,8 +25,8 @@ constexpr RegisterRow x86_64_registers[] = {
 static_assert(std::size(x86_64_registers) <= max_registers);
 
 constexpr std::uint8_t index_of(std::string_view name) {
-    for (std::uint8_t i = 0; i < std::size(x86_64_registers); ++i)
-        if (x86_64_registers[i].name == name) return i;
+    for (std::size_t i = 0; i < std::size(x86_64_registers); ++i)
+        if (x86_64_registers[i].name == name) return static_cast<std::uint8_t>(i);
     throw "no such register";  // only ever evaluated by the compiler
 }
 

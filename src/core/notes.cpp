@@ -91,14 +91,14 @@ void NoteParser::take_prstatus(const Note& note) {
         return;
     }
     ThreadState state{.registers = Registers(machine_)};
-    state.tid = *field<std::int32_t>(note.description, 32);
-    state.current_signal = *field<std::int16_t>(note.description, 12);
+    state.tid = field<std::int32_t>(note.description, 32).value_or(0);
+    state.current_signal = field<std::int16_t>(note.description, 12).value_or(0);
     auto registers = note.description.subspan(machine_.prstatus_reg_offset);
     for (unsigned i = 0; i < machine_.registers.size(); ++i)
         if (auto value = field<std::uint64_t>(registers, machine_.registers[i].prstatus_offset))
             state.registers.set(i, *value);
     current_ = notes_.threads.size();
-    notes_.threads.push_back(std::move(state));
+    notes_.threads.push_back(state);
 }
 
 // struct elf_prpsinfo: pr_state@0, pr_flag@8, pr_uid@16, pr_gid@20, pr_pid@24, pr_ppid@28, pr_fname@40[16],
@@ -110,10 +110,10 @@ void NoteParser::take_process_info(const Note& note) {
                       fmt::format("NT_PRPSINFO of {} bytes instead of 136", note.description.size()));
     process_info_first_ = notes_.threads.empty();
     ProcessInfo info;
-    info.uid = *field<std::uint32_t>(note.description, 16);
-    info.gid = *field<std::uint32_t>(note.description, 20);
-    info.pid = *field<std::int32_t>(note.description, 24);
-    info.ppid = *field<std::int32_t>(note.description, 28);
+    info.uid = field<std::uint32_t>(note.description, 16).value_or(0);
+    info.gid = field<std::uint32_t>(note.description, 20).value_or(0);
+    info.pid = field<std::int32_t>(note.description, 24).value_or(0);
+    info.ppid = field<std::int32_t>(note.description, 28).value_or(0);
     info.program = fixed_text(note.description, 40, 16);
     info.arguments = fixed_text(note.description, 56, 80);
     while (info.arguments.ends_with(' ')) info.arguments.pop_back();  // the kernel turns the last NUL into a blank
