@@ -16,11 +16,8 @@ void write_actor(JsonWriter& json, std::string_view name, const Actor& actor) {
     json.end_object();
 }
 
-/// The contract's members, and what only programs that resolve lines themselves need.
-void write_frame_members(JsonWriter& json, const Frame& frame) {
-    json.address("pc", frame.pc);
-    json.address("sp", frame.sp);
-    json.address("cfa", frame.cfa);
+/// Everything about a frame that does not depend on where its stack is.
+void write_place(JsonWriter& json, const Frame& frame) {
     json.text("function", frame.function);
     json.text("file", frame.file);
     if (frame.line != 0) json.number("line", frame.line);
@@ -32,6 +29,27 @@ void write_frame_members(JsonWriter& json, const Frame& frame) {
     json.string("trust", to_string(frame.trust));
     json.boolean("inlined", frame.inlined);
     json.boolean("runtime_internal", frame.runtime_internal);
+}
+
+std::string render_place(const Frame& frame) {
+    constexpr std::string_view opening = "{\"function\":";
+    std::string text;
+    {
+        Sink sink = [&](std::string_view piece) { return text += piece, true; };
+        JsonWriter json(sink);
+        json.begin_object();
+        write_place(json, frame);
+        json.end_object();
+        json.finish();
+    }
+    return text.substr(opening.size(), text.find_last_of('}') - opening.size());
+}
+
+void write_frame_members(JsonWriter& json, const Frame& frame) {
+    json.address("pc", frame.pc);
+    json.address("sp", frame.sp);
+    json.address("cfa", frame.cfa);
+    json.rendered_members("function", json.frame_texts().get(frame, [&] { return render_place(frame); }));
 }
 
 void write_slot(JsonWriter& json, const Slot& slot) {
