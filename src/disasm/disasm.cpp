@@ -1,5 +1,6 @@
-// capstone behind our own words. Two surprises: capstone leaves `access` empty for some instructions (then we say "read",
-// and "written" for a destination of a mov), and it reports a memory operand for lea and nop, which access nothing.
+// capstone behind our own words. Two surprises: capstone leaves `access` empty for some instructions (then we say
+// "read", and "written" for a destination of a mov), and it reports a memory operand for lea and nop, which access
+// nothing.
 #include "disasm/disasm.h"
 
 #include <capstone/capstone.h>
@@ -198,9 +199,10 @@ std::optional<Instruction> Disassembler::call_before(const Memory& memory, Addre
         if (instruction && instruction->size == size && instruction->flow == flow) return std::move(*instruction);
         return std::nullopt;
     };
-    // A direct call to mapped memory is the best reading. Of indirect ones the longest, so that a tail of an operand that
-    // looks like `call rax` does not win over the whole instruction.
-    if (auto direct = try_size(5, Flow::call); direct && direct->target && memory.is_mapped(*direct->target)) return direct;
+    // A direct call to mapped memory is the best reading. Of indirect ones the longest, so that a tail of an operand
+    // that looks like `call rax` does not win over the whole instruction.
+    if (auto direct = try_size(5, Flow::call); direct && direct->target && memory.is_mapped(*direct->target))
+        return direct;
     for (unsigned size = 9; size >= 2; --size)
         if (auto indirect = try_size(size, Flow::indirect_call)) return indirect;
     return std::nullopt;

@@ -1,5 +1,5 @@
-// "May this word be a return address?", by bytes alone: it is asked for each word that a stack scan looks at, so it builds
-// nothing and decodes nothing. Prefixes (REX, fs:, notrack) stand before the opcode and need no look.
+// "May this word be a return address?", by bytes alone: it is asked for each word that a stack scan looks at, so it
+// builds nothing and decodes nothing. Prefixes (REX, fs:, notrack) stand before the opcode and need no look.
 #include <array>
 #include <cstdint>
 #include <cstring>

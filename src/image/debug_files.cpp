@@ -1,5 +1,5 @@
-// Separate debug information: build-id directories, .gnu_debuglink, dwz's shared file (.gnu_debugaltlink) and the packed
-// minisymtab (.gnu_debugdata). A file counts only when its build-id, or the CRC of the link, fits.
+// Separate debug information: build-id directories, .gnu_debuglink, dwz's shared file (.gnu_debugaltlink) and the
+// packed minisymtab (.gnu_debugdata). A file counts only when its build-id, or the CRC of the link, fits.
 #include <archive.h>
 #include <archive_entry.h>
 #include <elfutils/libdwelf.h>
@@ -24,7 +24,8 @@ const Section* find_section(const ImageState& image, std::string_view name) {
 
 bool has_own_dwarf(const ImageState& image) {
     for (const char* name : {".debug_info", ".zdebug_info"})
-        if (const Section* section = find_section(image, name); section != nullptr && !section->bytes.empty()) return true;
+        if (const Section* section = find_section(image, name); section != nullptr && !section->bytes.empty())
+            return true;
     return false;
 }
 
@@ -84,8 +85,10 @@ void attach_alternate(const ImageState& image, DebugInfo& debug, const std::stri
     const std::string hex = hex_of(std::span(static_cast<const std::byte*>(id), static_cast<std::size_t>(id_size)));
     std::vector<std::string> places;
     for (const auto& root : debug_roots(image)) {
-        if (const auto by_id = build_id_path(hex); !by_id.empty()) places.push_back(root + "/.build-id/" + by_id + ".debug");
-        if (const auto dwz = path.find("/.dwz/"); dwz != path.npos) places.push_back(root + std::string(path.substr(dwz)));
+        if (const auto by_id = build_id_path(hex); !by_id.empty())
+            places.push_back(root + "/.build-id/" + by_id + ".debug");
+        if (const auto dwz = path.find("/.dwz/"); dwz != path.npos)
+            places.push_back(root + std::string(path.substr(dwz)));
     }
     if (path.starts_with('/')) {
         for (const auto& root : image.debug_paths->sysroots) places.push_back(root + std::string(path));

@@ -12,7 +12,8 @@ std::string demangle(std::string_view symbol) {
     if (!symbol.starts_with("_Z") || symbol.size() > longest) return std::string(symbol);
     const std::string terminated(symbol.substr(0, symbol.find('@')));
     int status = 0;
-    const std::unique_ptr<char, decltype(&std::free)> plain(abi::__cxa_demangle(terminated.c_str(), nullptr, nullptr, &status), &std::free);
+    const std::unique_ptr<char, decltype(&std::free)> plain(
+        abi::__cxa_demangle(terminated.c_str(), nullptr, nullptr, &status), &std::free);
     return status == 0 && plain ? std::string(plain.get()) : std::string(symbol);
 }
 

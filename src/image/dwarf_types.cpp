@@ -21,7 +21,8 @@ std::string array_bounds(Dwarf_Die& array) {
         Dwarf_Word value = 0;
         if (dwarf_attr(&child, DW_AT_count, &attribute) != nullptr && dwarf_formudata(&attribute, &value) == 0)
             out += "[" + std::to_string(value) + "]";
-        else if (dwarf_attr(&child, DW_AT_upper_bound, &attribute) != nullptr && dwarf_formudata(&attribute, &value) == 0)
+        else if (dwarf_attr(&child, DW_AT_upper_bound, &attribute) != nullptr &&
+                 dwarf_formudata(&attribute, &value) == 0)
             out += "[" + std::to_string(value + 1) + "]";
         else
             out += "[]";
@@ -53,7 +54,10 @@ std::string_view elaborated(int tag, Dwarf_Die& die) {
     Dwarf_Die unit;
     if (dwarf_diecu(&die, &unit, nullptr, nullptr) == nullptr) return "";
     switch (dwarf_srclang(&unit)) {
-        case DW_LANG_C: case DW_LANG_C89: case DW_LANG_C99: case DW_LANG_C11: break;
+        case DW_LANG_C:
+        case DW_LANG_C89:
+        case DW_LANG_C99:
+        case DW_LANG_C11: break;
         default: return "";
     }
     switch (tag) {
@@ -79,7 +83,8 @@ bool is_go(Dwarf_Die& die) {
 std::optional<Dwarf_Die> type_of(Dwarf_Die& die) {
     Dwarf_Attribute attribute;
     Dwarf_Die type;
-    if (dwarf_attr_integrate(&die, DW_AT_type, &attribute) == nullptr || dwarf_formref_die(&attribute, &type) == nullptr)
+    if (dwarf_attr_integrate(&die, DW_AT_type, &attribute) == nullptr ||
+        dwarf_formref_die(&attribute, &type) == nullptr)
         return std::nullopt;
     return type;
 }
@@ -87,7 +92,11 @@ std::optional<Dwarf_Die> type_of(Dwarf_Die& die) {
 std::optional<Dwarf_Die> peel(Dwarf_Die type) {
     for (unsigned i = 0; i < deepest; ++i) {
         switch (dwarf_tag(&type)) {
-            case DW_TAG_typedef: case DW_TAG_const_type: case DW_TAG_volatile_type: case DW_TAG_restrict_type: case DW_TAG_atomic_type: {
+            case DW_TAG_typedef:
+            case DW_TAG_const_type:
+            case DW_TAG_volatile_type:
+            case DW_TAG_restrict_type:
+            case DW_TAG_atomic_type: {
                 auto next = type_of(type);
                 if (!next) return std::nullopt;
                 type = *next;
@@ -116,7 +125,9 @@ bool is_pointer(Dwarf_Die type) {
     auto bare = peel(type);
     if (!bare) return false;
     switch (dwarf_tag(&*bare)) {
-        case DW_TAG_pointer_type: case DW_TAG_reference_type: case DW_TAG_rvalue_reference_type: return true;
+        case DW_TAG_pointer_type:
+        case DW_TAG_reference_type:
+        case DW_TAG_rvalue_reference_type: return true;
         case DW_TAG_subroutine_type: return is_go(*bare);
         default: return false;
     }
@@ -128,7 +139,8 @@ std::string type_name(std::optional<Dwarf_Die> type, const ImageState* image, un
     const int tag = dwarf_tag(&*type);
     const std::string_view name = die_name(*type);
     if (!name.empty()) {
-        const bool nested = image != nullptr && tag != DW_TAG_base_type && elaborated(tag, *type).empty() && !is_go(*type);
+        const bool nested =
+            image != nullptr && tag != DW_TAG_base_type && elaborated(tag, *type).empty() && !is_go(*type);
         return nested ? qualified_name(*image, *type) : std::string(elaborated(tag, *type)).append(name);
     }
     const auto target = [&] { return type_of(*type); };
@@ -143,13 +155,16 @@ std::string type_name(std::optional<Dwarf_Die> type, const ImageState* image, un
         case DW_TAG_volatile_type: {
             const std::string word = tag == DW_TAG_const_type ? "const" : "volatile";
             auto inner = target();
-            if (inner && is_pointer(*inner) && dwarf_tag(&*inner) == DW_TAG_pointer_type) return with_suffix(type_name(inner, image, depth + 1), word);
+            if (inner && is_pointer(*inner) && dwarf_tag(&*inner) == DW_TAG_pointer_type)
+                return with_suffix(type_name(inner, image, depth + 1), word);
             return word + " " + type_name(inner, image, depth + 1);
         }
-        case DW_TAG_restrict_type: case DW_TAG_atomic_type: return type_name(target(), image, depth + 1);
+        case DW_TAG_restrict_type:
+        case DW_TAG_atomic_type: return type_name(target(), image, depth + 1);
         case DW_TAG_array_type: return type_name(target(), image, depth + 1) + " " + array_bounds(*type);
         case DW_TAG_subroutine_type: return subroutine_name(*type, "", image, depth);
-        case DW_TAG_structure_type: case DW_TAG_class_type: return "struct {…}";
+        case DW_TAG_structure_type:
+        case DW_TAG_class_type: return "struct {…}";
         case DW_TAG_union_type: return "union {…}";
         case DW_TAG_enumeration_type: return "enum {…}";
         case DW_TAG_ptr_to_member_type: return type_name(target(), image, depth + 1) + " ::*";
@@ -161,13 +176,16 @@ std::optional<std::uint64_t> member_offset(Dwarf_Die& member) {
     Dwarf_Attribute attribute;
     Dwarf_Word value = 0;
     if (dwarf_attr(&member, DW_AT_data_member_location, &attribute) == nullptr) {
-        if (dwarf_attr(&member, DW_AT_data_bit_offset, &attribute) != nullptr && dwarf_formudata(&attribute, &value) == 0) return value / 8;
+        if (dwarf_attr(&member, DW_AT_data_bit_offset, &attribute) != nullptr &&
+            dwarf_formudata(&attribute, &value) == 0)
+            return value / 8;
         return 0;
     }
     if (dwarf_formudata(&attribute, &value) == 0) return value;
     Dwarf_Op* ops = nullptr;  // old form: DW_OP_plus_uconst n
     std::size_t count = 0;
-    if (dwarf_getlocation(&attribute, &ops, &count) == 0 && count == 1 && ops[0].atom == DW_OP_plus_uconst) return ops[0].number;
+    if (dwarf_getlocation(&attribute, &ops, &count) == 0 && count == 1 && ops[0].atom == DW_OP_plus_uconst)
+        return ops[0].number;
     return std::nullopt;
 }
 
@@ -187,7 +205,8 @@ std::optional<std::uint64_t> static_address(Dwarf_Die& variable) {
     if (ops[0].atom == DW_OP_addrx || ops[0].atom == DW_OP_GNU_addr_index) {
         Dwarf_Attribute indexed;
         Dwarf_Addr address = 0;
-        if (dwarf_getlocation_attr(&attribute, &ops[0], &indexed) == 0 && dwarf_formaddr(&indexed, &address) == 0) return address;
+        if (dwarf_getlocation_attr(&attribute, &ops[0], &indexed) == 0 && dwarf_formaddr(&indexed, &address) == 0)
+            return address;
     }
     return std::nullopt;
 }

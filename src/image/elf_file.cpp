@@ -1,6 +1,7 @@
-// libelf maps the file itself (ELF_C_READ_MMAP): it then copies the header tables instead of writing into the mapping when it
-// decompresses sections, and we close the descriptor at once, so that a process with a thousand libraries needs none.
-// A file that shrinks while we run would still fault, as in every tool that maps files; one that is short already does not.
+// libelf maps the file itself (ELF_C_READ_MMAP): it then copies the header tables instead of writing into the mapping
+// when it decompresses sections, and we close the descriptor at once, so that a process with a thousand libraries needs
+// none. A file that shrinks while we run would still fault, as in every tool that maps files; one that is short already
+// does not.
 #include "image/elf_file.h"
 
 #include <elfutils/libdwelf.h>
@@ -123,7 +124,9 @@ Result<ElfFile> ElfFile::load(std::unique_ptr<State> state) {
     if (!file.state_->ids.gnu) {  // separate debug files have the section only
         const void* id = nullptr;
         const auto length = dwelf_elf_gnu_build_id(elf, &id);
-        if (length > 0) file.state_->ids.gnu = hex_of(std::span(static_cast<const std::byte*>(id), static_cast<std::size_t>(length)));
+        if (length > 0)
+            file.state_->ids.gnu =
+                hex_of(std::span(static_cast<const std::byte*>(id), static_cast<std::size_t>(length)));
     }
     return file;
 }
@@ -131,8 +134,9 @@ Result<ElfFile> ElfFile::load(std::unique_ptr<State> state) {
 Result<ElfFile> ElfFile::open(const std::string& path) {
     elf_version(EV_CURRENT);
     const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);  // never wait on a FIFO
-    if (fd < 0) return fail(errno == ENOENT || errno == ENOTDIR ? ErrorKind::absent : ErrorKind::io, std::strerror(errno));
-    struct stat status {};
+    if (fd < 0)
+        return fail(errno == ENOENT || errno == ENOTDIR ? ErrorKind::absent : ErrorKind::io, std::strerror(errno));
+    struct stat status{};
     auto state = std::make_unique<State>();
     const bool regular = fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
     if (regular) state->elf = elf_begin(fd, ELF_C_READ_MMAP, nullptr);

@@ -1,5 +1,5 @@
-// ElfFile: one ELF file on our disk (or a copy of bytes from the core: the vDSO), opened and bounded, by libelf. Opening
-// reads the headers and the notes, nothing more; the rest is paged in when somebody looks.
+// ElfFile: one ELF file on our disk (or a copy of bytes from the core: the vDSO), opened and bounded, by libelf.
+// Opening reads the headers and the notes, nothing more; the rest is paged in when somebody looks.
 #pragma once
 
 #include <elf.h>
@@ -30,13 +30,14 @@ std::string hex_of(std::span<const std::byte> bytes);
 /// Adds what the notes in `notes` (the bytes of one PT_NOTE) say.
 void read_build_ids(std::span<const std::byte> notes, std::uint64_t alignment, BuildIds& ids);
 
-/// Go's linker (1.25 on) writes .note.gnu.build-id right behind .note.go.buildid but spans only the latter with PT_NOTE. `after`
-/// are the bytes that follow the segment: one GNU build-id note, or anything else.
+/// Go's linker (1.25 on) writes .note.gnu.build-id right behind .note.go.buildid but spans only the latter with
+/// PT_NOTE. `after` are the bytes that follow the segment: one GNU build-id note, or anything else.
 void read_build_id_behind_go(std::span<const std::byte> after, BuildIds& ids);
 
 class ElfFile {
 public:
-    /// Fails with absent (no such file), unsupported (not a 64-bit little-endian ELF, not a regular file), corrupt or io.
+    /// Fails with absent (no such file), unsupported (not a 64-bit little-endian ELF, not a regular file), corrupt or
+    /// io.
     static Result<ElfFile> open(const std::string& path);
     /// Takes over the bytes.
     static Result<ElfFile> from_bytes(std::vector<std::byte> bytes);
@@ -46,8 +47,8 @@ public:
 
     Elf* elf() const;
     const Elf64_Ehdr& header() const;
-    std::span<const Elf64_Phdr> segments() const;   ///< program headers; those whose bytes lie past the file's end too
-    std::span<const std::byte> bytes() const;       ///< the whole file, mapped read-only
+    std::span<const Elf64_Phdr> segments() const;  ///< program headers; those whose bytes lie past the file's end too
+    std::span<const std::byte> bytes() const;      ///< the whole file, mapped read-only
     /// Bytes [offset, offset + size) as far as the file has them.
     std::span<const std::byte> slice(std::uint64_t offset, std::uint64_t size) const;
     const BuildIds& ids() const;

@@ -9,8 +9,8 @@ namespace {
 
 struct Place {
     std::string path;
-    bool expected = true;      ///< the target's own path: a wrong file here is worth naming
-    bool only_if_same = false; ///< a guess: not taken without proof
+    bool expected = true;       ///< the target's own path: a wrong file here is worth naming
+    bool only_if_same = false;  ///< a guess: not taken without proof
 };
 
 std::string directory_of(const std::string& path) {
@@ -56,7 +56,8 @@ std::vector<Place> places(const MappedElf& mapped, bool is_main, const CoreFile&
     return out;
 }
 
-/// Executables store .build-id files without their code: sections there are NOBITS, the program headers point to nothing.
+/// Executables store .build-id files without their code: sections there are NOBITS, the program headers point to
+/// nothing.
 bool has_code(const ElfFile& file) {
     for (const Elf64_Phdr& load : file.segments())
         if (load.p_type == PT_LOAD && (load.p_flags & PF_X) != 0)
@@ -71,7 +72,8 @@ std::string build_id_path(const std::optional<std::string>& id) {
     return id->substr(0, 2) + "/" + id->substr(2);
 }
 
-Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory, const ImageOptions& options) {
+Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory,
+                 const ImageOptions& options) {
     Search out;
     std::optional<FoundFile> other;  // for --allow-mismatch
     std::unordered_set<std::string> seen;
@@ -92,7 +94,8 @@ Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, co
             return out;
         }
         if (verdict.agreement == Agreement::unknown) {
-            if (!place.only_if_same && !out.found) out.found = FoundFile{place.path, std::move(*file), std::move(verdict)};
+            if (!place.only_if_same && !out.found)
+                out.found = FoundFile{place.path, std::move(*file), std::move(verdict)};
             continue;
         }
         if (place.expected) {

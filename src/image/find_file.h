@@ -17,13 +17,14 @@ struct FoundFile {
 };
 
 struct Search {
-    std::optional<FoundFile> found;            ///< same or unknown; with allow_mismatch perhaps differs
-    std::vector<std::string> refused;          ///< "/bin/x: its build-id is …": files at expected places that are others
-    std::string refused_path;                  ///< the first of these
-    bool executable_refused = false;           ///< the EXE that the user named is among them
+    std::optional<FoundFile> found;    ///< same or unknown; with allow_mismatch perhaps differs
+    std::vector<std::string> refused;  ///< "/bin/x: its build-id is …": files at expected places that are others
+    std::string refused_path;          ///< the first of these
+    bool executable_refused = false;   ///< the EXE that the user named is among them
 };
 
-Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory, const ImageOptions& options);
+Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory,
+                 const ImageOptions& options);
 
 /// "ab/cdef…" below a .build-id directory; empty when there is none or it is absurd.
 std::string build_id_path(const std::optional<std::string>& id);

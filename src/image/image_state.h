@@ -27,16 +27,16 @@ struct SymbolEntry {
     std::uint64_t size = 0;
     const char* name = nullptr;
     std::uint16_t section = 0;
-    std::uint8_t type = 0;      ///< STT_*
-    std::uint8_t binding = 0;   ///< STB_*
+    std::uint8_t type = 0;     ///< STT_*
+    std::uint8_t binding = 0;  ///< STB_*
 };
 
 struct SymbolTable {
-    std::vector<SymbolEntry> entries;          ///< by address
-    std::vector<std::string> synthetic_names;  ///< "read@plt"
-    std::vector<ElfFile> owners;               ///< the minisymtab's ELF
+    std::vector<SymbolEntry> entries;                             ///< by address
+    std::vector<std::string> synthetic_names;                     ///< "read@plt"
+    std::vector<ElfFile> owners;                                  ///< the minisymtab's ELF
     std::unordered_map<std::string_view, std::uint32_t> by_name;  ///< filled at the first search by name
-    std::uint64_t largest = 0;                 ///< size of the largest symbol: bounds the search backwards
+    std::uint64_t largest = 0;  ///< size of the largest symbol: bounds the search backwards
     bool has_symtab = false;
 };
 
@@ -49,8 +49,8 @@ struct EndCfi {
 
 /// DWARF of one image: its own or a separate file's. `elf` outlives `dwarf`.
 struct DebugInfo {
-    std::optional<ElfFile> separate;      ///< when it is not the image itself
-    std::string path;                     ///< of `separate`
+    std::optional<ElfFile> separate;  ///< when it is not the image itself
+    std::string path;                 ///< of `separate`
     std::optional<ElfFile> alternate_elf;
     std::unique_ptr<Dwarf, CloseDwarf> alternate;  ///< dwz's shared part (.gnu_debugaltlink)
     std::unique_ptr<Dwarf, CloseDwarf> dwarf;

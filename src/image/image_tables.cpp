@@ -25,11 +25,15 @@ void fill_static_tables(ImageState& image) {
         const Address begin{load.p_vaddr + image.bias};
         const AddressRange range{begin, begin + load.p_memsz};
         if (range.end < range.begin) continue;
-        image.range = first ? range : AddressRange{std::min(image.range.begin, range.begin), std::max(image.range.end, range.end)};
+        image.range =
+            first ? range
+                  : AddressRange{std::min(image.range.begin, range.begin), std::max(image.range.end, range.end)};
         first = false;
         const auto bytes = image.file.slice(load.p_offset, std::min(load.p_filesz, load.p_memsz));
         if (bytes.empty()) continue;
-        image.segments.push_back({{begin, begin + bytes.size()}, bytes.data(), origin_of(image.status),
+        image.segments.push_back({{begin, begin + bytes.size()},
+                                  bytes.data(),
+                                  origin_of(image.status),
                                   static_cast<std::uint8_t>(load.p_flags & 7)});
     }
 
@@ -47,7 +51,8 @@ void fill_static_tables(ImageState& image) {
         section.executable = (header.sh_flags & SHF_EXECINSTR) != 0;
         section.compressed = (header.sh_flags & SHF_COMPRESSED) != 0 || section.name.starts_with(".zdebug_");
         const bool no_bytes = header.sh_type == SHT_NOBITS;
-        const bool tls_space = no_bytes && (header.sh_flags & SHF_TLS) != 0;  // .tbss: its addresses belong to the next section
+        const bool tls_space =
+            no_bytes && (header.sh_flags & SHF_TLS) != 0;  // .tbss: its addresses belong to the next section
         if ((header.sh_flags & SHF_ALLOC) != 0 && !tls_space && header.sh_addr + header.sh_size >= header.sh_addr) {
             const Address begin{header.sh_addr + image.bias};
             section.range = {begin, begin + header.sh_size};

@@ -1,5 +1,5 @@
-// Matching: mapped ELF files -> our copies of them. Opening one costs a few page faults; symbol tables and DWARF wait until
-// somebody asks the Image.
+// Matching: mapped ELF files -> our copies of them. Opening one costs a few page faults; symbol tables and DWARF wait
+// until somebody asks the Image.
 #include "image/images.h"
 
 #include <algorithm>
@@ -66,9 +66,9 @@ void Images::splice_into(Memory& memory) const {
 
 namespace {
 
-/// Which parts of writable segments still hold the file's bytes in the target. The kernel leaves a private file mapping out of
-/// the core only when it has no anonymous page, that is: nobody wrote to it. That argument needs a core that dumps anonymous
-/// memory at all, and a kernel that decided: a part that was cut off may have been written.
+/// Which parts of writable segments still hold the file's bytes in the target. The kernel leaves a private file mapping
+/// out of the core only when it has no anonymous page, that is: nobody wrote to it. That argument needs a core that
+/// dumps anonymous memory at all, and a kernel that decided: a part that was cut off may have been written.
 class UnwrittenPages {
 public:
     explicit UnwrittenPages(const CoreFile& core) {
@@ -77,7 +77,8 @@ public:
         const auto files = core.mapped_files();
         for (const LoadSegment& load : core.load_segments()) {
             if (load.file_size == 0) left_out_.push_back(load.range);
-            const bool of_file = std::ranges::any_of(files, [&](const MappedFile& f) { return f.range.overlaps(load.range); });
+            const bool of_file =
+                std::ranges::any_of(files, [&](const MappedFile& f) { return f.range.overlaps(load.range); });
             dumps_anonymous |= !of_file && load.file_size != 0 && (load.permissions & 2) != 0;
             if (left_out_.size() > 100000) break;
         }
@@ -124,24 +125,30 @@ std::string named(const MappedElf& mapped) {
     return out;
 }
 
-void describe_outcome(const MappedElf& mapped, bool is_main, const Search& search, report::Module& module, std::vector<report::Gap>& gaps) {
+void describe_outcome(const MappedElf& mapped, bool is_main, const Search& search, report::Module& module,
+                      std::vector<report::Gap>& gaps) {
     const std::string weakens = is_main ? "names, lines and variables of the program itself"
                                         : "names and frames of code in " + mapped.path + "; unwinding through it";
     const std::string refused = join(search.refused);
     if (module.status == ModuleStatus::missing) {
         gaps.push_back({(is_main ? "the executable is missing: " : "a library is missing: ") + named(mapped),
-                        mapped.deleted ? "it was deleted before the process died; looked at its path, --sysroot, --debug-dir and build-id directories"
+                        mapped.deleted ? "it was deleted before the process died; looked at its path, --sysroot, "
+                                         "--debug-dir and build-id directories"
                                        : "looked at its path, --sysroot, --debug-dir and build-id directories",
                         weakens, true});
     } else if (module.status == ModuleStatus::mismatched) {
         const bool used = search.found.has_value();
-        gaps.push_back({used ? named(mapped) + " is read from another build: " + search.found->path : "another file stands for " + named(mapped) + " and was refused",
+        gaps.push_back({used ? named(mapped) + " is read from another build: " + search.found->path
+                             : "another file stands for " + named(mapped) + " and was refused",
                         refused, weakens, true});
     } else if (module.status == ModuleStatus::unverified) {
-        gaps.push_back({"nobody can tell whether " + search.found->path + " is what ran as " + named(mapped), search.found->verdict.why,
-                        weakens, false});
+        gaps.push_back({"nobody can tell whether " + search.found->path + " is what ran as " + named(mapped),
+                        search.found->verdict.why, weakens, false});
     } else if (search.executable_refused) {
-        gaps.push_back({"the executable that was named is another one", refused + "; used " + search.found->path + " instead", {}, false});
+        gaps.push_back({"the executable that was named is another one",
+                        refused + "; used " + search.found->path + " instead",
+                        {},
+                        false});
     }
 }
 
@@ -213,8 +220,9 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
     for (std::size_t i = 0; i < mapped.all.size(); ++i)
         if (mapped.main != i) match_one(i);
     if (!mapped.main)
-        state->gaps.push_back({"the core does not say which file was the program", "no NT_FILE row holds AT_PHDR or AT_ENTRY",
-                               "everything about the program itself", true});
+        state->gaps.push_back({"the core does not say which file was the program",
+                               "no NT_FILE row holds AT_PHDR or AT_ENTRY", "everything about the program itself",
+                               true});
 
     if (auto bytes = load_vdso(core, memory))
         if (auto file = ElfFile::from_bytes(std::move(*bytes))) {
@@ -228,7 +236,8 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
                 image->debug_paths = paths;
                 fill_static_tables(*image);
                 state->module_ranges.push_back({image->range, state->modules.size(), image->bias});
-                state->modules.push_back({"[vdso]", image->file.ids().gnu, ModuleStatus::verified, core.path(), "its bytes are in the core"});
+                state->modules.push_back({"[vdso]", image->file.ids().gnu, ModuleStatus::verified, core.path(),
+                                          "its bytes are in the core"});
                 state->images.push_back(Image(std::move(image)));
             }
         }

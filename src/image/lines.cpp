@@ -12,7 +12,8 @@ Dwarf_Line* prefer_statement(Dwarf_Die& unit, Dwarf_Line* line, Dwarf_Addr a) {
     bool statement = false;
     Dwarf_Lines* lines = nullptr;
     std::size_t count = 0;
-    if (dwarf_linebeginstatement(line, &statement) != 0 || statement || dwarf_getsrclines(&unit, &lines, &count) != 0) return line;
+    if (dwarf_linebeginstatement(line, &statement) != 0 || statement || dwarf_getsrclines(&unit, &lines, &count) != 0)
+        return line;
     const auto address_of = [&](std::size_t i) {
         Dwarf_Addr address = 0;
         dwarf_lineaddr(dwarf_onesrcline(lines, i), &address);
@@ -31,7 +32,9 @@ Dwarf_Line* prefer_statement(Dwarf_Die& unit, Dwarf_Line* line, Dwarf_Addr a) {
     for (std::size_t i = low; i-- > 0 && address_of(i) == row;) {
         Dwarf_Line* other = dwarf_onesrcline(lines, i);
         int number = 0;
-        if (dwarf_linebeginstatement(other, &statement) == 0 && statement && dwarf_lineno(other, &number) == 0 && number > 0) return other;
+        if (dwarf_linebeginstatement(other, &statement) == 0 && statement && dwarf_lineno(other, &number) == 0 &&
+            number > 0)
+            return other;
     }
     return line;
 }

@@ -12,7 +12,8 @@ constexpr std::size_t most_steps = 10000;  ///< DW_OP_bra may loop
 
 class Evaluator {
 public:
-    Evaluator(const Dwarf_Op* ops, std::size_t count, const LocationContext& context) : ops_(ops), count_(count), context_(context) {}
+    Evaluator(const Dwarf_Op* ops, std::size_t count, const LocationContext& context)
+        : ops_(ops), count_(count), context_(context) {}
 
     Result<Location> run() {
         Location out;
@@ -37,7 +38,8 @@ public:
                     ++at;
                     continue;
                 }
-                const std::uint64_t target = op.offset + 3 + op.number;  // relative to the next operation, which is 3 bytes on
+                const std::uint64_t target =
+                    op.offset + 3 + op.number;  // relative to the next operation, which is 3 bytes on
                 const auto* end = ops_ + count_;
                 const auto* found = std::find_if(ops_, end, [&](const Dwarf_Op& o) { return o.offset == target; });
                 at = static_cast<std::size_t>(found - ops_);  // a jump behind the last operation ends the expression
@@ -82,7 +84,8 @@ private:
         return fail(ErrorKind::absent, "register not known in this frame");
     }
     Result<std::uint64_t> load(std::uint64_t address, std::uint64_t size) {
-        if (context_.memory == nullptr || size == 0 || size > 8) return fail(ErrorKind::unsupported, "load of this size");
+        if (context_.memory == nullptr || size == 0 || size > 8)
+            return fail(ErrorKind::unsupported, "load of this size");
         std::uint64_t value = 0;
         TRY(context_.memory->load(Address{address}, std::as_writable_bytes(std::span(&value, 1)).first(size)));
         return value;
@@ -119,11 +122,20 @@ private:
         switch (op.atom) {
             case DW_OP_nop: return {};
             case DW_OP_addr: return push(op.number + context_.bias);
-            case DW_OP_addrx: case DW_OP_GNU_addr_index: return push(TRY(indexed(op)) + context_.bias);
-            case DW_OP_constx: case DW_OP_GNU_const_index: return push(TRY(indexed(op)));
-            case DW_OP_const1u: case DW_OP_const1s: case DW_OP_const2u: case DW_OP_const2s: case DW_OP_const4u: case DW_OP_const4s:
-            case DW_OP_const8u: case DW_OP_const8s: case DW_OP_constu: case DW_OP_consts:
-                return push(op.number);  // libdw has extended the sign
+            case DW_OP_addrx:
+            case DW_OP_GNU_addr_index: return push(TRY(indexed(op)) + context_.bias);
+            case DW_OP_constx:
+            case DW_OP_GNU_const_index: return push(TRY(indexed(op)));
+            case DW_OP_const1u:
+            case DW_OP_const1s:
+            case DW_OP_const2u:
+            case DW_OP_const2s:
+            case DW_OP_const4u:
+            case DW_OP_const4s:
+            case DW_OP_const8u:
+            case DW_OP_const8s:
+            case DW_OP_constu:
+            case DW_OP_consts: return push(op.number);  // libdw has extended the sign
             case DW_OP_regx: return set_reg(op.number);
             case DW_OP_bregx: return push(TRY(reg(op.number)) + op.number2);
             case DW_OP_fbreg:
@@ -139,7 +151,9 @@ private:
             case DW_OP_swap: return rotate(2);
             case DW_OP_rot: return rotate(3);
             case DW_OP_deref: return dereference(8);
-            case DW_OP_deref_size: case DW_OP_deref_type: case DW_OP_GNU_deref_type: return dereference(op.number);
+            case DW_OP_deref_size:
+            case DW_OP_deref_type:
+            case DW_OP_GNU_deref_type: return dereference(op.number);
             case DW_OP_abs: {
                 const auto value = static_cast<std::int64_t>(TRY(pop()));
                 return push(value < 0 ? 0 - static_cast<std::uint64_t>(value) : static_cast<std::uint64_t>(value));
@@ -156,8 +170,11 @@ private:
             case DW_OP_shl: return binary([](auto a, auto b) { return b < 64 ? a << b : 0; });
             case DW_OP_shr: return binary([](auto a, auto b) { return b < 64 ? a >> b : 0; });
             case DW_OP_shra:
-                return binary([](auto a, auto b) { return static_cast<std::uint64_t>(static_cast<std::int64_t>(a) >> std::min<std::uint64_t>(b, 63)); });
-            case DW_OP_div: case DW_OP_mod: return divide(op.atom == DW_OP_mod);
+                return binary([](auto a, auto b) {
+                    return static_cast<std::uint64_t>(static_cast<std::int64_t>(a) >> std::min<std::uint64_t>(b, 63));
+                });
+            case DW_OP_div:
+            case DW_OP_mod: return divide(op.atom == DW_OP_mod);
             case DW_OP_le: return compare([](auto a, auto b) { return a <= b; });
             case DW_OP_ge: return compare([](auto a, auto b) { return a >= b; });
             case DW_OP_eq: return compare([](auto a, auto b) { return a == b; });
@@ -166,12 +183,18 @@ private:
             case DW_OP_ne: return compare([](auto a, auto b) { return a != b; });
             case DW_OP_stack_value: is_value_ = true; return {};
             case DW_OP_implicit_value: return implicit(op);
-            case DW_OP_convert: case DW_OP_reinterpret: case DW_OP_GNU_convert: case DW_OP_GNU_reinterpret:
-                return {};  // integer to integer in practice
-            case DW_OP_regval_type: case DW_OP_GNU_regval_type: return push(TRY(reg(op.number)));
-            case DW_OP_entry_value: case DW_OP_GNU_entry_value: return fail(ErrorKind::absent, "known at the function's entry only");
-            case DW_OP_form_tls_address: case DW_OP_GNU_push_tls_address: return fail(ErrorKind::unsupported, "thread-local");
-            case DW_OP_implicit_pointer: case DW_OP_GNU_implicit_pointer: return fail(ErrorKind::absent, "points to what has no address");
+            case DW_OP_convert:
+            case DW_OP_reinterpret:
+            case DW_OP_GNU_convert:
+            case DW_OP_GNU_reinterpret: return {};  // integer to integer in practice
+            case DW_OP_regval_type:
+            case DW_OP_GNU_regval_type: return push(TRY(reg(op.number)));
+            case DW_OP_entry_value:
+            case DW_OP_GNU_entry_value: return fail(ErrorKind::absent, "known at the function's entry only");
+            case DW_OP_form_tls_address:
+            case DW_OP_GNU_push_tls_address: return fail(ErrorKind::unsupported, "thread-local");
+            case DW_OP_implicit_pointer:
+            case DW_OP_GNU_implicit_pointer: return fail(ErrorKind::absent, "points to what has no address");
             default: return fail(ErrorKind::unsupported, "location operation");
         }
     }
@@ -182,7 +205,8 @@ private:
     }
     Result<void> rotate(std::size_t count) {
         if (depth_ < count) return fail(ErrorKind::corrupt, "location expression underflows its stack");
-        std::rotate(stack_.begin() + static_cast<std::ptrdiff_t>(depth_ - count), stack_.begin() + static_cast<std::ptrdiff_t>(depth_ - 1),
+        std::rotate(stack_.begin() + static_cast<std::ptrdiff_t>(depth_ - count),
+                    stack_.begin() + static_cast<std::ptrdiff_t>(depth_ - 1),
                     stack_.begin() + static_cast<std::ptrdiff_t>(depth_));
         return {};
     }
@@ -195,7 +219,8 @@ private:
     }
     Result<void> implicit(const Dwarf_Op& op) {
         Dwarf_Block block;
-        if (context_.attribute == nullptr || dwarf_getlocation_implicit_value(context_.attribute, &op, &block) != 0 || block.length > 8)
+        if (context_.attribute == nullptr || dwarf_getlocation_implicit_value(context_.attribute, &op, &block) != 0 ||
+            block.length > 8)
             return fail(ErrorKind::unsupported, "constant of this size");
         std::uint64_t value = 0;
         std::memcpy(&value, block.data, block.length);
@@ -218,7 +243,8 @@ Result<Location> evaluate_location(const Dwarf_Op* ops, std::size_t count, const
     return Evaluator(ops, count, context).run();
 }
 
-Result<std::uint64_t> evaluate_value(const Dwarf_Op* ops, std::size_t count, const LocationContext& context, bool location_is_value) {
+Result<std::uint64_t> evaluate_value(const Dwarf_Op* ops, std::size_t count, const LocationContext& context,
+                                     bool location_is_value) {
     const Location location = TRY(evaluate_location(ops, count, context));
     const LocationPiece& piece = location.pieces[0];
     if (!location.whole()) return fail(ErrorKind::unsupported, "rule of several pieces");

@@ -1,5 +1,5 @@
-// Evaluates DWARF expressions (CFI rules, variable locations) over dead registers and memory. Bounded in steps and stack;
-// what cannot be computed says why: optimised out is a fact about the program, not a failure of ours.
+// Evaluates DWARF expressions (CFI rules, variable locations) over dead registers and memory. Bounded in steps and
+// stack; what cannot be computed says why: optimised out is a fact about the program, not a failure of ours.
 #pragma once
 
 #include <elfutils/libdw.h>
@@ -31,12 +31,13 @@ struct LocationContext {
     const Memory* memory = nullptr;
     std::optional<Address> cfa;
     std::uint64_t bias = 0;
-    Dwarf_Attribute* attribute = nullptr;                              ///< whose expression it is, for indexed addresses
-    std::function<Result<std::uint64_t>()> frame_base;                 ///< DW_OP_fbreg
+    Dwarf_Attribute* attribute = nullptr;               ///< whose expression it is, for indexed addresses
+    std::function<Result<std::uint64_t>()> frame_base;  ///< DW_OP_fbreg
 };
 
 Result<Location> evaluate_location(const Dwarf_Op* ops, std::size_t count, const LocationContext& context);
 /// For CFI: the value that the rule yields (a register rule's location is read from memory).
-Result<std::uint64_t> evaluate_value(const Dwarf_Op* ops, std::size_t count, const LocationContext& context, bool location_is_value);
+Result<std::uint64_t> evaluate_value(const Dwarf_Op* ops, std::size_t count, const LocationContext& context,
+                                     bool location_is_value);
 
 }  // namespace incident

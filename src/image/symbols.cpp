@@ -1,5 +1,5 @@
-// One sorted symbol table per image: .symtab of the file or of its debug file, .dynsym, the xz-packed minisymtab that Fedora
-// ships (.gnu_debugdata), and names for PLT entries, which have no symbols.
+// One sorted symbol table per image: .symtab of the file or of its debug file, .dynsym, the xz-packed minisymtab that
+// Fedora ships (.gnu_debugdata), and names for PLT entries, which have no symbols.
 #include <gelf.h>
 #include <libelf.h>
 
@@ -32,19 +32,21 @@ bool add_table(Elf* elf, std::uint32_t wanted, SymbolTable& table) {
             if (type != STT_FUNC && type != STT_OBJECT && type != STT_NOTYPE && type != STT_GNU_IFUNC) continue;
             const char* name = elf_strptr(elf, header.sh_link, symbol.st_name);
             if (name == nullptr || name[0] == '\0') continue;
-            table.entries.push_back({symbol.st_value, symbol.st_size, name, symbol.st_shndx, static_cast<std::uint8_t>(type),
+            table.entries.push_back({symbol.st_value, symbol.st_size, name, symbol.st_shndx,
+                                     static_cast<std::uint8_t>(type),
                                      static_cast<std::uint8_t>(GELF_ST_BIND(symbol.st_info))});
         }
     }
     return found;
 }
 
-/// Of several names for one address: sized before sizeless, functions first, global before weak before local, and then the one
-/// that people write (`read`, not `__libc_read`).
+/// Of several names for one address: sized before sizeless, functions first, global before weak before local, and then
+/// the one that people write (`read`, not `__libc_read`).
 int rank(const SymbolEntry& s) {
     int underscores = 0;
     while (s.name[underscores] == '_' && underscores < 3) ++underscores;
-    return (s.size == 0 ? 100 : 0) + (s.type == STT_NOTYPE ? 50 : 0) + (s.binding == STB_LOCAL ? 20 : 0) + underscores * 5;
+    return (s.size == 0 ? 100 : 0) + (s.type == STT_NOTYPE ? 50 : 0) + (s.binding == STB_LOCAL ? 20 : 0) +
+           underscores * 5;
 }
 
 /// x86-64: .rela.plt's n-th relocation belongs to the n-th 16-byte stub of .plt.sec, or to the (n+1)-th of .plt.

@@ -1,5 +1,5 @@
-// Reads ELF headers, notes and the dynamic linker's list out of dead memory. All of it is the target's word: bounded, and
-// believed only as far as it is consistent.
+// Reads ELF headers, notes and the dynamic linker's list out of dead memory. All of it is the target's word: bounded,
+// and believed only as far as it is consistent.
 #include "image/target_elf.h"
 
 #include <algorithm>
@@ -65,7 +65,8 @@ std::optional<TargetElf> read_target_elf(const Memory& memory, Address base) {
         if (first) elf.bias = base.value - (load.p_vaddr - load.p_offset);  // offset 0 is mapped at base
         const AddressRange range{{load.p_vaddr + elf.bias}, {load.p_vaddr + elf.bias + load.p_memsz}};
         if (range.end < range.begin) continue;
-        elf.range = first ? range : AddressRange{std::min(elf.range.begin, range.begin), std::max(elf.range.end, range.end)};
+        elf.range =
+            first ? range : AddressRange{std::min(elf.range.begin, range.begin), std::max(elf.range.end, range.end)};
         first = false;
     }
     elf.notes_held = elf.segments.size() == header->e_phnum;
@@ -128,8 +129,8 @@ bool holds(const MappedElf& mapped, Address a) {
     return std::ranges::any_of(mapped.rows, [&](const MappedFile& row) { return row.range.contains(a); });
 }
 
-/// The dynamic linker's list: struct r_debug {int version; link_map* map; …}, struct link_map {addr, name, ld, next, prev}
-/// (glibc and musl, elf/link.h).
+/// The dynamic linker's list: struct r_debug {int version; link_map* map; …}, struct link_map {addr, name, ld, next,
+/// prev} (glibc and musl, elf/link.h).
 std::vector<MappedElf> read_link_map(const Memory& memory, const TargetElf& program) {
     std::vector<MappedElf> out;
     auto debug = program.dynamic_value(memory, DT_DEBUG);
@@ -200,7 +201,8 @@ MappedElfs find_mapped_elfs(const CoreFile& core, const Memory& memory, const Bu
         for (std::size_t i = 0; i < out.all.size(); ++i) {
             const auto& elf = out.all[i].elf;
             if (i == *out.main || !elf) continue;
-            const bool named = program.any() && ((program.gnu && elf->ids.gnu == program.gnu) || (program.go && elf->ids.go == program.go));
+            const bool named = program.any() && ((program.gnu && elf->ids.gnu == program.gnu) ||
+                                                 (program.go && elf->ids.go == program.go));
             const auto debug = elf->dynamic_value(memory, DT_DEBUG);
             if (named || (debug && !debug->is_null())) {
                 out.main = i;

@@ -1,6 +1,7 @@
-// One pass over the units that can hold the wanted names. Go's linker collects all types in one of the units named "runtime"
-// (its own, with hardly a function in it) and leaves variables and constants in the unit of their package: other Go units are
-// not entered at all. A big Go binary has hundreds of units and millions of DIEs, and only skipping keeps this at milliseconds.
+// One pass over the units that can hold the wanted names. Go's linker collects all types in one of the units named
+// "runtime" (its own, with hardly a function in it) and leaves variables and constants in the unit of their package:
+// other Go units are not entered at all. A big Go binary has hundreds of units and millions of DIEs, and only skipping
+// keeps this at milliseconds.
 #include "image/types.h"
 
 #include <dwarf.h>
@@ -25,8 +26,10 @@ std::string_view go_package(std::string_view name) {
     return dot == name.npos ? std::string_view() : name.substr(0, dot);
 }
 
-/// Calls `visit(die, qualified name)` for named children of the unit, and of its namespaces; stops when it returns false.
-bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth, const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
+/// Calls `visit(die, qualified name)` for named children of the unit, and of its namespaces; stops when it returns
+/// false.
+bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth,
+                const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
     Dwarf_Die child;
     if (depth > deepest_nesting || dwarf_child(&parent, &child) != 0) return true;
     std::string qualified;
@@ -35,14 +38,18 @@ bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth, co
         if (tag == DW_TAG_subprogram) continue;
         const std::string_view name = die_name(child);
         if (tag == DW_TAG_namespace) {
-            if (!walk_names(child, prefix + (name.empty() ? "(anonymous namespace)" : std::string(name)) + "::", depth + 1, visit)) return false;
+            if (!walk_names(child, prefix + (name.empty() ? "(anonymous namespace)" : std::string(name)) + "::",
+                            depth + 1, visit))
+                return false;
             continue;
         }
         if (tag == DW_TAG_enumeration_type) {  // its constants live in the scope around it
             Dwarf_Die constant;
             if (dwarf_child(&child, &constant) == 0) do {
                     if (dwarf_tag(&constant) != DW_TAG_enumerator) continue;
-                    if (!visit(constant, prefix.empty() ? std::string(die_name(constant)) : prefix + std::string(die_name(constant)))) return false;
+                    if (!visit(constant, prefix.empty() ? std::string(die_name(constant))
+                                                        : prefix + std::string(die_name(constant))))
+                        return false;
                 } while (dwarf_siblingof(&constant, &constant) == 0);
         }
         if (name.empty()) continue;
@@ -56,15 +63,18 @@ bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth, co
     return true;
 }
 
-/// The linker's unit has its types at the start, behind at most some assembly functions (41 in go1.16). In the unit of package
-/// runtime's code, thousands of functions come first and no type at all.
+/// The linker's unit has its types at the start, behind at most some assembly functions (41 in go1.16). In the unit of
+/// package runtime's code, thousands of functions come first and no type at all.
 bool holds_go_types(Dwarf_Die& unit) {
     Dwarf_Die child;
     if (dwarf_child(&unit, &child) != 0) return false;
     int looked_at = 0;
     do {
         switch (dwarf_tag(&child)) {
-            case DW_TAG_structure_type: case DW_TAG_typedef: case DW_TAG_base_type: case DW_TAG_pointer_type: return true;
+            case DW_TAG_structure_type:
+            case DW_TAG_typedef:
+            case DW_TAG_base_type:
+            case DW_TAG_pointer_type: return true;
             default: break;
         }
     } while (++looked_at < 256 && dwarf_siblingof(&child, &child) == 0);
@@ -72,7 +82,8 @@ bool holds_go_types(Dwarf_Die& unit) {
 }
 
 /// Visits the named DIEs of each unit that may define one of `names`.
-void for_each_candidate(const Image& image, std::span<const std::string> names, bool types, const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
+void for_each_candidate(const Image& image, std::span<const std::string> names, bool types,
+                        const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
     Dwarf* dwarf = image.dwarf();
     if (dwarf == nullptr || names.empty()) return;
     std::unordered_set<std::string_view> packages;
@@ -100,16 +111,20 @@ void add_members(Dwarf_Die& aggregate, std::uint64_t base, unsigned depth, std::
     do {
         const int tag = dwarf_tag(&child);
         if ((tag != DW_TAG_member && tag != DW_TAG_inheritance) || out.size() >= most_members) continue;
-        if (dwarf_hasattr(&child, DW_AT_external) || dwarf_hasattr(&child, DW_AT_declaration)) continue;  // static members
+        if (dwarf_hasattr(&child, DW_AT_external) || dwarf_hasattr(&child, DW_AT_declaration))
+            continue;  // static members
         const auto offset = member_offset(child);
         auto type = type_of(child);
         if (!offset || !type) continue;
         const std::string_view name = die_name(child);
-        if (name.empty() || tag == DW_TAG_inheritance) {  // anonymous struct or union, or a base class: its members are ours
-            if (auto inner = peel(*type); inner && is_aggregate(*inner)) add_members(*inner, base + *offset, depth + 1, out);
+        if (name.empty() ||
+            tag == DW_TAG_inheritance) {  // anonymous struct or union, or a base class: its members are ours
+            if (auto inner = peel(*type); inner && is_aggregate(*inner))
+                add_members(*inner, base + *offset, depth + 1, out);
             continue;
         }
-        out.push_back({std::string(name), base + *offset, size_of(*type).value_or(0), type_name(type), is_pointer(*type)});
+        out.push_back(
+            {std::string(name), base + *offset, size_of(*type).value_or(0), type_name(type), is_pointer(*type)});
     } while (dwarf_siblingof(&child, &child) == 0);
 }
 
@@ -144,7 +159,8 @@ std::unordered_map<std::string, Address> find_globals(const Image& image, std::s
     const std::unordered_set<std::string_view> wanted(names.begin(), names.end());
     for_each_candidate(image, names, false, [&](Dwarf_Die& die, std::string_view name) {
         if (dwarf_tag(&die) != DW_TAG_variable || !wanted.contains(name)) return true;
-        if (const auto address = static_address(die)) out.try_emplace(std::string(name), Address{*address + image.bias()});
+        if (const auto address = static_address(die))
+            out.try_emplace(std::string(name), Address{*address + image.bias()});
         return out.size() < wanted.size();
     });
     return out;

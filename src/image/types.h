@@ -1,5 +1,5 @@
-// DWARF struct -> layout. Only the types that are asked for are read: one pass over the compile units collects every wanted
-// name at once.
+// DWARF struct -> layout. Only the types that are asked for are read: one pass over the compile units collects every
+// wanted name at once.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,21 @@ namespace incident {
 
 struct StructMember {
     std::string name;
-    std::uint64_t offset = 0;   ///< bytes
-    std::uint64_t size = 0;     ///< bytes
-    std::string type;           ///< name of the member's type
+    std::uint64_t offset = 0;  ///< bytes
+    std::uint64_t size = 0;    ///< bytes
+    std::string type;          ///< name of the member's type
     bool pointer = false;
 };
 
 struct StructLayout {
     std::string name;
-    std::uint64_t size = 0;     ///< bytes
+    std::uint64_t size = 0;  ///< bytes
     std::vector<StructMember> members;
     const StructMember* find(std::string_view member) const;
 };
 
-/// Every struct (typedefs followed) of `names` that the image's DWARF defines. Missing ones are simply not in the result.
+/// Every struct (typedefs followed) of `names` that the image's DWARF defines. Missing ones are simply not in the
+/// result.
 std::unordered_map<std::string, StructLayout> find_structs(const Image& image, std::span<const std::string> names);
 /// Addresses of DWARF variables (globals) by name: "runtime.allgs".
 std::unordered_map<std::string, Address> find_globals(const Image& image, std::span<const std::string> names);

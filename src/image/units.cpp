@@ -1,6 +1,7 @@
-// Compile units by address, and the functions inside the units that were asked about. .debug_aranges answers first where it is
-// there; clang and Go leave it out, and mixed links have it for some units only, so that a miss builds our own table from the
-// units' ranges. A unit's functions are listed once, at the first question about it: a DIE tree has no index.
+// Compile units by address, and the functions inside the units that were asked about. .debug_aranges answers first
+// where it is there; clang and Go leave it out, and mixed links have it for some units only, so that a miss builds our
+// own table from the units' ranges. A unit's functions are listed once, at the first question about it: a DIE tree has
+// no index.
 #include <dwarf.h>
 
 #include <algorithm>
@@ -57,14 +58,19 @@ void collect(Dwarf_Die& parent, Dwarf_Off end, unsigned depth, Unit& out) {
         const Dwarf_Off current_end = more ? dwarf_dieoffset(&child) : end;
         switch (tag) {
             case DW_TAG_subprogram: add_ranges(current, out.functions); break;
-            case DW_TAG_namespace: case DW_TAG_structure_type: case DW_TAG_class_type: case DW_TAG_union_type: {
+            case DW_TAG_namespace:
+            case DW_TAG_structure_type:
+            case DW_TAG_class_type:
+            case DW_TAG_union_type: {
                 std::string_view name = die_name(current);
                 if (name.empty() && tag == DW_TAG_namespace) name = "(anonymous namespace)";
-                if (!name.empty() && dwarf_haschildren(&current) == 1) out.scopes.push_back({dwarf_dieoffset(&current), current_end, std::string(name)});
+                if (!name.empty() && dwarf_haschildren(&current) == 1)
+                    out.scopes.push_back({dwarf_dieoffset(&current), current_end, std::string(name)});
                 break;
             }
             // gcc leaves the code of lambdas and local classes where they were written.
-            case DW_TAG_lexical_block: case DW_TAG_module: break;
+            case DW_TAG_lexical_block:
+            case DW_TAG_module: break;
             default: continue;
         }
         collect(current, current_end, depth + 1, out);
@@ -106,13 +112,15 @@ bool find_inner(Dwarf_Die& parent, Dwarf_Addr a, unsigned depth, Dwarf_Die& out)
     if (depth > deepest || dwarf_child(&parent, &child) != 0) return false;
     do {
         const int tag = dwarf_tag(&child);
-        if (tag != DW_TAG_lexical_block && tag != DW_TAG_inlined_subroutine && tag != DW_TAG_try_block && tag != DW_TAG_catch_block) continue;
+        if (tag != DW_TAG_lexical_block && tag != DW_TAG_inlined_subroutine && tag != DW_TAG_try_block &&
+            tag != DW_TAG_catch_block)
+            continue;
         if (covers(child, a)) {
             out = child;
             return true;
         }
-        if (tag == DW_TAG_lexical_block && !dwarf_hasattr(&child, DW_AT_low_pc) && !dwarf_hasattr(&child, DW_AT_ranges) &&
-            find_inner(child, a, depth + 1, out))
+        if (tag == DW_TAG_lexical_block && !dwarf_hasattr(&child, DW_AT_low_pc) &&
+            !dwarf_hasattr(&child, DW_AT_ranges) && find_inner(child, a, depth + 1, out))
             return true;
     } while (dwarf_siblingof(&child, &child) == 0);
     return false;
@@ -156,7 +164,8 @@ std::string qualified_name(const ImageState& image, Dwarf_Die die) {
     for (unsigned i = 0; i < deepest; ++i) {
         Dwarf_Attribute attribute;
         Dwarf_Die origin;
-        if ((dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr && dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr) ||
+        if ((dwarf_attr(&die, DW_AT_abstract_origin, &attribute) == nullptr &&
+             dwarf_attr(&die, DW_AT_specification, &attribute) == nullptr) ||
             dwarf_formref_die(&attribute, &origin) == nullptr)
             break;
         die = origin;
@@ -175,7 +184,8 @@ std::string function_name(const ImageState& image, Dwarf_Die& die) {
     Dwarf_Attribute attribute;
     for (unsigned name : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name})
         if (dwarf_attr_integrate(&die, name, &attribute) != nullptr)
-            if (const char* mangled = dwarf_formstring(&attribute); mangled != nullptr && *mangled != '\0') return demangle(mangled);
+            if (const char* mangled = dwarf_formstring(&attribute); mangled != nullptr && *mangled != '\0')
+                return demangle(mangled);
     return qualified_name(image, die);  // C, Go, and C++ without linkage: local classes, lambdas
 }
 

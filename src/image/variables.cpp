@@ -1,5 +1,6 @@
-// Parameters and locals at a pc: which are in scope, where the compiler's location lists put them, and what stands there.
-// Optimised code keeps variables in registers, in pieces, or nowhere at all; each of these is said, none is guessed.
+// Parameters and locals at a pc: which are in scope, where the compiler's location lists put them, and what stands
+// there. Optimised code keeps variables in registers, in pieces, or nowhere at all; each of these is said, none is
+// guessed.
 #include <dwarf.h>
 
 #include <algorithm>
@@ -26,7 +27,8 @@ struct Frame {
 std::string register_name(const Registers& registers, std::uint64_t number) {
     for (const RegisterRow& row : registers.machine().registers)
         if (row.dwarf >= 0 && static_cast<std::uint64_t>(row.dwarf) == number) return std::string(row.name);
-    if (number >= 17 && number <= 32 && registers.machine().elf_machine == 62) return "xmm" + std::to_string(number - 17);
+    if (number >= 17 && number <= 32 && registers.machine().elf_machine == 62)
+        return "xmm" + std::to_string(number - 17);
     return "register " + std::to_string(number);
 }
 
@@ -38,12 +40,15 @@ Encoding encoding_of(Dwarf_Die type) {
     if (dwarf_tag(&*bare) != DW_TAG_base_type) return Encoding::other;
     Dwarf_Attribute attribute;
     Dwarf_Word encoding = 0;
-    if (dwarf_attr(&*bare, DW_AT_encoding, &attribute) == nullptr || dwarf_formudata(&attribute, &encoding) != 0) return Encoding::other;
+    if (dwarf_attr(&*bare, DW_AT_encoding, &attribute) == nullptr || dwarf_formudata(&attribute, &encoding) != 0)
+        return Encoding::other;
     switch (encoding) {
         case DW_ATE_signed: return Encoding::signed_integer;
         case DW_ATE_unsigned: return Encoding::unsigned_integer;
         case DW_ATE_boolean: return Encoding::boolean;
-        case DW_ATE_signed_char: case DW_ATE_unsigned_char: case DW_ATE_UTF: return Encoding::character;
+        case DW_ATE_signed_char:
+        case DW_ATE_unsigned_char:
+        case DW_ATE_UTF: return Encoding::character;
         case DW_ATE_float: return Encoding::floating;
         case DW_ATE_address: return Encoding::pointer;
         default: return Encoding::other;
@@ -54,8 +59,8 @@ bool is_signed(Dwarf_Die type) {
     auto bare = peel(type);
     Dwarf_Attribute attribute;
     Dwarf_Word encoding = 0;
-    return bare && dwarf_attr(&*bare, DW_AT_encoding, &attribute) != nullptr && dwarf_formudata(&attribute, &encoding) == 0 &&
-           (encoding == DW_ATE_signed || encoding == DW_ATE_signed_char);
+    return bare && dwarf_attr(&*bare, DW_AT_encoding, &attribute) != nullptr &&
+           dwarf_formudata(&attribute, &encoding) == 0 && (encoding == DW_ATE_signed || encoding == DW_ATE_signed_char);
 }
 
 std::string enumerator_of(Dwarf_Die type, std::uint64_t value, std::uint64_t size) {
@@ -67,7 +72,8 @@ std::string enumerator_of(Dwarf_Die type, std::uint64_t value, std::uint64_t siz
         Dwarf_Attribute attribute;
         Dwarf_Sword constant = 0;
         if (dwarf_tag(&child) == DW_TAG_enumerator && dwarf_attr(&child, DW_AT_const_value, &attribute) != nullptr &&
-            dwarf_formsdata(&attribute, &constant) == 0 && (static_cast<std::uint64_t>(constant) & mask) == (value & mask))
+            dwarf_formsdata(&attribute, &constant) == 0 &&
+            (static_cast<std::uint64_t>(constant) & mask) == (value & mask))
             return std::string(die_name(child));
     } while (dwarf_siblingof(&child, &child) == 0);
     return {};
@@ -91,7 +97,8 @@ bool read_piece(const Frame& frame, const LocationPiece& piece, std::uint64_t si
     out.resize(at + size);
     std::uint64_t word = piece.where;
     switch (piece.kind) {
-        case LocationPiece::Kind::memory: return frame.memory.load(Address{piece.where}, std::span(out).subspan(at)).has_value();
+        case LocationPiece::Kind::memory:
+            return frame.memory.load(Address{piece.where}, std::span(out).subspan(at)).has_value();
         case LocationPiece::Kind::reg: {
             auto value = frame.registers.get_dwarf(static_cast<int>(piece.where));
             if (!value || size > 8) return false;
@@ -125,7 +132,8 @@ void read_location(const Frame& frame, const Location& location, std::optional<D
     if (location.whole() && first.kind == LocationPiece::Kind::memory) {
         out.address = Address{first.where};
         std::uint64_t raw = 0;
-        if (out.size != 0 && out.size <= 8 && frame.memory.load(*out.address, std::as_writable_bytes(std::span(&raw, 1)).first(out.size)))
+        if (out.size != 0 && out.size <= 8 &&
+            frame.memory.load(*out.address, std::as_writable_bytes(std::span(&raw, 1)).first(out.size)))
             set_value(out, type, raw);
         return;
     }
@@ -163,7 +171,8 @@ void locate(const Frame& frame, Dwarf_Die& die, std::optional<Dwarf_Die> type, V
             if (auto location = evaluate_location(ops, count, context))
                 read_location(frame, *location, type, out);
             else
-                out.place = location.error().kind == ErrorKind::absent ? "optimized out" : "not readable: " + location.error().what;
+                out.place = location.error().kind == ErrorKind::absent ? "optimized out"
+                                                                       : "not readable: " + location.error().what;
             if (out.address || !out.place.empty()) return;
         }
         out.place = "optimized out";
@@ -183,14 +192,18 @@ std::uint32_t declaration_line(Dwarf_Die& die) {
     return dwarf_decl_line(&die, &line) == 0 && line > 0 ? static_cast<std::uint32_t>(line) : 0;
 }
 
-void add_variables(const Frame& frame, Dwarf_Die& scope, std::size_t level, std::vector<Variable>& parameters, std::vector<Variable>& locals) {
+void add_variables(const Frame& frame, Dwarf_Die& scope, std::size_t level, std::vector<Variable>& parameters,
+                   std::vector<Variable>& locals) {
     Dwarf_Die child;
     if (dwarf_child(&scope, &child) != 0) return;
     do {
         const int tag = dwarf_tag(&child);
-        if ((tag != DW_TAG_formal_parameter && tag != DW_TAG_variable) || parameters.size() + locals.size() >= most_variables) continue;
+        if ((tag != DW_TAG_formal_parameter && tag != DW_TAG_variable) ||
+            parameters.size() + locals.size() >= most_variables)
+            continue;
         Dwarf_Attribute attribute;
-        const char* name = dwarf_attr_integrate(&child, DW_AT_name, &attribute) == nullptr ? nullptr : dwarf_formstring(&attribute);
+        const char* name =
+            dwarf_attr_integrate(&child, DW_AT_name, &attribute) == nullptr ? nullptr : dwarf_formstring(&attribute);
         if (name == nullptr || *name == '\0' || dwarf_hasattr(&child, DW_AT_declaration)) continue;
         Variable variable;
         variable.name = name;
@@ -217,9 +230,11 @@ Result<std::uint64_t> frame_base(const Frame& frame, Dwarf_Die function) {
     Dwarf_Attribute attribute;
     Dwarf_Op* ops = nullptr;
     std::size_t count = 0;
-    if (dwarf_attr_integrate(&function, DW_AT_frame_base, &attribute) == nullptr) return fail(ErrorKind::absent, "no frame base");
+    if (dwarf_attr_integrate(&function, DW_AT_frame_base, &attribute) == nullptr)
+        return fail(ErrorKind::absent, "no frame base");
     accept_go_location(attribute);
-    if (dwarf_getlocation_addr(&attribute, frame.pc, &ops, &count, 1) != 1 || count == 0) return fail(ErrorKind::absent, "no frame base");
+    if (dwarf_getlocation_addr(&attribute, frame.pc, &ops, &count, 1) != 1 || count == 0)
+        return fail(ErrorKind::absent, "no frame base");
     LocationContext context = frame.context;
     context.attribute = &attribute;
     context.frame_base = nullptr;
@@ -228,7 +243,8 @@ Result<std::uint64_t> frame_base(const Frame& frame, Dwarf_Die function) {
 
 }  // namespace
 
-std::vector<Variable> Image::variables_at(Address pc, const Registers& registers, std::optional<Address> cfa, const Memory& memory) const {
+std::vector<Variable> Image::variables_at(Address pc, const Registers& registers, std::optional<Address> cfa,
+                                          const Memory& memory) const {
     std::vector<Variable> out;
     Frame frame{*state_, pc.value - state_->bias, registers, cfa, memory, {}};
     auto scopes = scopes_at(*state_, frame.pc);

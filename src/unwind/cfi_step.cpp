@@ -1,6 +1,6 @@
-// CFI: the compiler's own rules, .eh_frame first and .debug_frame second, evaluated by us over dead registers and memory, so that
-// we can say why we believe a frame. A signal frame is recognised by its code as well: musl, static and hand-written
-// trampolines carry no CFI, and the kernel's ucontext is the better witness anyway.
+// CFI: the compiler's own rules, .eh_frame first and .debug_frame second, evaluated by us over dead registers and
+// memory, so that we can say why we believe a frame. A signal frame is recognised by its code as well: musl, static and
+// hand-written trampolines carry no CFI, and the kernel's ucontext is the better witness anyway.
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 
@@ -29,8 +29,10 @@ using FramePointer = std::unique_ptr<Dwarf_Frame, FreeFrame>;
 FramePointer find_rules(const Image& image, Address lookup) {
     const Dwarf_Addr a = lookup.value - image.bias();
     Dwarf_Frame* frame = nullptr;
-    if (Dwarf_CFI* cfi = image.eh_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0) return FramePointer(frame);
-    if (Dwarf_CFI* cfi = image.debug_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0) return FramePointer(frame);
+    if (Dwarf_CFI* cfi = image.eh_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0)
+        return FramePointer(frame);
+    if (Dwarf_CFI* cfi = image.debug_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0)
+        return FramePointer(frame);
     return nullptr;
 }
 
@@ -50,12 +52,14 @@ StepResult from_signal_frame(const Memory& memory, const UnwindState& state, Add
     out.signal_frame = true;
     out.cfa = registers->sp();
     out.stack = other_stack(memory, *registers->sp(), stack);
-    out.caller.emplace(UnwindState{*registers, /*after_call=*/false, report::Trust::cfi, report::FrameKind::native, std::nullopt});
+    out.caller.emplace(
+        UnwindState{*registers, /*after_call=*/false, report::Trust::cfi, report::FrameKind::native, std::nullopt});
     return out;
 }
 
 /// Applies the rules for every register; nullopt with `why` when the return address or sp cannot be had.
-StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& memory, const UnwindState& state, AddressRange stack) {
+StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& memory, const UnwindState& state,
+                       AddressRange stack) {
     bool signal = false;
     const int return_column = dwarf_frame_info(frame, nullptr, nullptr, &signal);
     if (return_column < 0) return rejected("bad rules");
@@ -68,7 +72,8 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
     context.cfa = Address{*cfa};
 
     const Machine& machine = state.registers.machine();
-    UnwindState caller{Registers(machine), /*after_call=*/!signal, report::Trust::cfi, report::FrameKind::native, std::nullopt};
+    UnwindState caller{Registers(machine), /*after_call=*/!signal, report::Trust::cfi, report::FrameKind::native,
+                       std::nullopt};
     std::optional<std::uint64_t> return_address;
     for (std::size_t i = 0; i < machine.registers.size(); ++i) {
         const int number = machine.registers[i].dwarf;
@@ -79,7 +84,8 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
         if (count == 0 && ops == nullptr) {
             value = state.registers.get(static_cast<unsigned>(i));  // same value as in this frame
         } else if (count == 0) {
-            if (number == return_column) return outermost("the return address is undefined: outermost frame", context.cfa);
+            if (number == return_column)
+                return outermost("the return address is undefined: outermost frame", context.cfa);
         } else if (auto got = evaluate_value(ops, count, context, false)) {
             value = *got;
         } else if (number == return_column) {
@@ -94,10 +100,12 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
     for (std::string_view name : {"fs_base", "gs_base"})  // the thread's, in all its frames
         for (std::size_t i = 0; i < machine.registers.size(); ++i)
             if (machine.registers[i].name == name)
-                if (auto base = state.registers.get(static_cast<unsigned>(i))) caller.registers.set(static_cast<unsigned>(i), *base);
+                if (auto base = state.registers.get(static_cast<unsigned>(i)))
+                    caller.registers.set(static_cast<unsigned>(i), *base);
     if (*return_address == 0) return outermost("the return address is 0: outermost frame", context.cfa);
     caller.registers.set_pc(Address{*return_address});
-    if (is_code(memory, Address{*return_address}) == Code::no) return rejected("return address " + hex(*return_address) + " is not code");
+    if (is_code(memory, Address{*return_address}) == Code::no)
+        return rejected("return address " + hex(*return_address) + " is not code");
     StepResult out{.kind = StepResult::Kind::caller, .cfa = context.cfa};
     out.signal_frame = signal;
     if (signal) out.stack = other_stack(memory, *caller.registers.sp(), stack);
@@ -112,7 +120,8 @@ bool is_signal_return(const Memory& memory, Address pc) {
     static constexpr unsigned char wide[] = {0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05};
     static constexpr unsigned char narrow[] = {0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05};
     const std::byte* code = memory.data_at(pc, sizeof wide);
-    return code != nullptr && (std::memcmp(code, wide, sizeof wide) == 0 || std::memcmp(code, narrow, sizeof narrow) == 0);
+    return code != nullptr &&
+           (std::memcmp(code, wide, sizeof wide) == 0 || std::memcmp(code, narrow, sizeof narrow) == 0);
 }
 
 std::optional<Registers> load_ucontext(const Memory& memory, const Machine& machine, Address at) {
@@ -129,7 +138,8 @@ std::optional<Registers> load_ucontext(const Memory& memory, const Machine& mach
 }
 
 Code is_code(const Memory& memory, Address a) {
-    if (const Segment* segment = memory.find(a)) return (segment->permissions & 1 /* PF_X */) != 0 ? Code::yes : Code::no;
+    if (const Segment* segment = memory.find(a))
+        return (segment->permissions & 1 /* PF_X */) != 0 ? Code::yes : Code::no;
     return memory.is_mapped(a) ? Code::unknown : Code::no;
 }
 
@@ -143,7 +153,8 @@ UnwindStep cfi_step(const Memory& memory, const Images& images) {
                 const Image* image = images.find(lookup);
                 if (image == nullptr) return rejected("no image at " + hex(pc->value));
                 FramePointer rules = find_rules(*image, lookup);
-                if (!rules && state.after_call) rules = find_rules(*image, *pc);  // a call at the very end of its function's rules
+                if (!rules && state.after_call)
+                    rules = find_rules(*image, *pc);  // a call at the very end of its function's rules
                 if (!rules) return rejected("no rules at " + hex(pc->value));
                 return apply_rules(rules.get(), *image, memory, state, stack);
             }};

@@ -1,5 +1,7 @@
-// The two steps that guess: the chain of saved frame pointers, and the search for a word that looks like a return address. Both
-// insist on a call instruction before the address where the code is held.
+// The two steps that guess: the chain of saved frame pointers, and the search for a word that looks like a return
+// address. Both insist on a call instruction before the address where the code is held.
+#include <cstring>
+
 #include "base/text.h"
 #include "disasm/disasm.h"
 #include "unwind/code.h"
@@ -21,8 +23,38 @@ bool plausible_return(const Memory& memory, Address a) {
     return false;
 }
 
+/// A jump to nowhere has executed nothing: if it was a call, the return address is the word at sp.
+bool is_nowhere(const Memory& memory, const UnwindState& state) {
+    return !state.after_call && state.registers.pc() && is_code(memory, *state.registers.pc()) == Code::no;
+}
+
+/// The interrupted function may have no frame of its own yet: a leaf without one, or still in its prologue. Then the
+/// frame pointer is the caller's, and following it would lose a frame. True when the word at sp returns from a direct
+/// call to a function that begins shortly before pc and has not executed `push rbp; mov rbp, rsp`.
+bool is_frameless(const Memory& memory, const UnwindState& state) {
+    constexpr std::uint64_t near = 4096;  // bytes from a function's entry
+    if (state.after_call || !state.registers.sp() || !state.registers.pc()) return false;
+    const Address pc = *state.registers.pc();
+    auto back = memory.load<std::uint64_t>(*state.registers.sp());
+    if (!back || !plausible_return(memory, Address{*back})) return false;
+    const std::byte* call = memory.data_at(Address{*back} - 5, 5);
+    if (call == nullptr || call[0] != std::byte{0xe8}) return false;
+    std::int32_t relative;
+    std::memcpy(&relative, call + 1, sizeof relative);
+    const Address entry = Address{*back} + static_cast<std::uint64_t>(std::int64_t{relative});
+    if (entry > pc || pc.value - entry.value >= near) return false;
+    static constexpr unsigned char landing[] = {0xf3, 0x0f, 0x1e, 0xfa}, prologue[] = {0x55, 0x48, 0x89, 0xe5};
+    const std::byte* code = memory.data_at(entry, 8);
+    if (code == nullptr) return false;
+    std::uint64_t length = 0;
+    if (std::memcmp(code, landing, sizeof landing) == 0) length += sizeof landing;
+    const bool makes_frame = std::memcmp(code + length, prologue, sizeof prologue) == 0;
+    return !makes_frame || pc <= entry + length;  // behind the push the word at sp is the saved frame pointer already
+}
+
 UnwindState caller_at(const UnwindState& state, Address pc, Address sp, report::Trust trust) {
-    UnwindState caller{Registers(state.registers.machine()), /*after_call=*/true, trust, report::FrameKind::native, std::nullopt};
+    UnwindState caller{Registers(state.registers.machine()), /*after_call=*/true, trust, report::FrameKind::native,
+                       std::nullopt};
     caller.registers.set_pc(pc);
     caller.registers.set_sp(sp);
     return caller;
@@ -40,12 +72,19 @@ UnwindStep frame_pointer_step(const Memory& memory) {
     return {"frame pointer", [&memory](const UnwindState& state, AddressRange stack) -> StepResult {
                 const auto fp = state.registers.fp(), sp = state.registers.sp();
                 if (!fp || !sp) return rejected("not known");
-                if (*fp < *sp || !stack.contains(AddressRange{*fp, *fp + 16})) return rejected(hex(fp->value) + " is not on the stack above sp");
+                if (is_nowhere(memory, state)) return rejected("pc is no code");
+                if (is_frameless(memory, state)) return rejected("the function has no frame at this pc");
+                if (*fp < *sp || !stack.contains(AddressRange{*fp, *fp + 16}))
+                    return rejected(hex(fp->value) + " is not on the stack above sp");
                 if (!fp->is_aligned(8)) return rejected(hex(fp->value) + " is not aligned");
                 auto saved = memory.load<std::uint64_t>(*fp), back = memory.load<std::uint64_t>(*fp + 8);
                 if (!saved || !back) return rejected("frame at " + hex(fp->value) + " cannot be read");
-                if (*back == 0) return {.kind = StepResult::Kind::outermost, .cfa = *fp + 16, .reason = "the return address is 0: outermost frame"};
-                if (!plausible_return(memory, Address{*back})) return rejected(hex(*back) + " at " + hex(fp->value + 8) + " is no return address");
+                if (*back == 0)
+                    return {.kind = StepResult::Kind::outermost,
+                            .cfa = *fp + 16,
+                            .reason = "the return address is 0: outermost frame"};
+                if (!plausible_return(memory, Address{*back}))
+                    return rejected(hex(*back) + " at " + hex(fp->value + 8) + " is no return address");
                 UnwindState caller = caller_at(state, Address{*back}, *fp + 16, report::Trust::frame_pointer);
                 caller.registers.set_fp(Address{*saved});
                 return found(std::move(caller), *fp + 16);
@@ -54,17 +93,18 @@ UnwindStep frame_pointer_step(const Memory& memory) {
 
 UnwindStep scan_step(const Memory& memory, const Images& images) {
     return {"scan", [&memory, &images](const UnwindState& state, AddressRange stack) -> StepResult {
-                const auto sp = state.registers.sp(), pc = state.registers.pc(), fp = state.registers.fp();
+                const auto sp = state.registers.sp(), fp = state.registers.fp();
                 if (!sp) return rejected("no sp");
-                // A jump to nowhere has executed nothing: if it was a call, the return address is the word at sp and no other.
-                const bool nowhere = !state.after_call && pc && is_code(memory, *pc) == Code::no;
+                const bool nowhere = is_nowhere(memory, state);
                 const std::uint64_t words = nowhere ? 1 : scan_words;
                 Address at{(sp->value + 7) & ~std::uint64_t{7}};
                 MemoryCursor cursor(memory);
                 for (std::uint64_t i = 0; i < words && at + 8 <= stack.end; ++i, at += 8) {
                     std::uint64_t word = 0;
                     if (!cursor.load(at, word)) break;
-                    if (word < 0x1000 || !may_be_return_address(memory, Address{word}) || is_code(memory, Address{word}) != Code::yes) continue;
+                    if (word < 0x1000 || !may_be_return_address(memory, Address{word}) ||
+                        is_code(memory, Address{word}) != Code::yes)
+                        continue;
                     if (!nowhere && !images.find_module(Address{word})) continue;  // JIT code is not worth a guess
                     UnwindState caller = caller_at(state, Address{word}, at + 8, report::Trust::scan);
                     // A frame pointer that points above may still be the caller's: callees save it.

@@ -1,5 +1,5 @@
-// The loop. A step proposes a caller; the loop believes it only when sp rises and stays on the stack, so that no damaged chain
-// can turn in circles, and lets the next step try when it does not.
+// The loop. A step proposes a caller; the loop believes it only when sp rises and stays on the stack, so that no
+// damaged chain can turn in circles, and lets the next step try when it does not.
 #include "unwind/unwinder.h"
 
 #include "base/text.h"
@@ -14,7 +14,10 @@ std::string objection(const UnwindState& frame, const StepResult& result, Addres
     const auto from = frame.registers.sp(), to = result.caller->registers.sp();
     if (!result.caller->registers.pc()) return "no pc for the caller";
     if (!to) return "no sp for the caller";
-    if (result.stack) return result.stack->contains(*to) || *to == result.stack->end ? "" : "sp " + hex(to->value) + " is outside its new stack";
+    if (result.stack)
+        return result.stack->contains(*to) || *to == result.stack->end
+                   ? ""
+                   : "sp " + hex(to->value) + " is outside its new stack";
     if (from && *to <= *from) return "sp does not rise at " + hex(from->value);
     // The outermost frame's sp may be the stack's end itself.
     if (*to < stack.begin || *to > stack.end) return "sp " + hex(to->value) + " is outside the stack";
@@ -23,7 +26,8 @@ std::string objection(const UnwindState& frame, const StepResult& result, Addres
 
 }  // namespace
 
-Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const UnwindStep> steps, const UnwindLimits& limits) {
+Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const UnwindStep> steps,
+               const UnwindLimits& limits) {
     Unwound out;
     out.frames.push_back({start, start.cfa});
     int stack_changes = 0;

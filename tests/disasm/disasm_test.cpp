@@ -153,9 +153,9 @@ TEST_P(CallForms, AreSeenByBytesAndByDecoding) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CallForms,
-                         testing::Values(CallCase{"rel32", {0xe8, 0xf0, 0xff, 0xff, 0xff}}, CallCase{"rax", {0xff, 0xd0}},
-                                         CallCase{"r11", {0x41, 0xff, 0xd3}}, CallCase{"[rax]", {0xff, 0x10}},
-                                         CallCase{"[rip+8]", {0xff, 0x15, 8, 0, 0, 0}},
+                         testing::Values(CallCase{"rel32", {0xe8, 0xf0, 0xff, 0xff, 0xff}},
+                                         CallCase{"rax", {0xff, 0xd0}}, CallCase{"r11", {0x41, 0xff, 0xd3}},
+                                         CallCase{"[rax]", {0xff, 0x10}}, CallCase{"[rip+8]", {0xff, 0x15, 8, 0, 0, 0}},
                                          CallCase{"[rax+0x10]", {0xff, 0x50, 0x10}},
                                          CallCase{"[rsp+8]", {0xff, 0x54, 0x24, 8}},
                                          CallCase{"[rax*8+rbx]", {0xff, 0x14, 0xc3}},
@@ -164,11 +164,12 @@ INSTANTIATE_TEST_SUITE_P(All, CallForms,
                                          CallCase{"fs:[0x10]", {0x64, 0xff, 0x14, 0x25, 0x10, 0, 0, 0}}));
 
 TEST(ReturnAddress, RefusesWhatNoCallPrecedes) {
-    Code code{0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x48, 0x89, 0xc3, 0xff, 0xe0, 0xe8, 0xff, 0xff, 0xff, 0x7f, 0x90};
+    Code code{0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x48, 0x89,
+              0xc3, 0xff, 0xe0, 0xe8, 0xff, 0xff, 0xff, 0x7f, 0x90};
     EXPECT_FALSE(may_be_return_address(code.memory, {0x1005}));
     EXPECT_FALSE(may_be_return_address(code.memory, {0x100a}));
-    EXPECT_FALSE(may_be_return_address(code.memory, {0x100c}));   // jmp rax
-    EXPECT_FALSE(may_be_return_address(code.memory, {0x1011}));   // call to nothing mapped
+    EXPECT_FALSE(may_be_return_address(code.memory, {0x100c}));  // jmp rax
+    EXPECT_FALSE(may_be_return_address(code.memory, {0x1011}));  // call to nothing mapped
     EXPECT_FALSE(may_be_return_address(code.memory, {0x9000}));
     EXPECT_FALSE(may_be_return_address(code.memory, {0}));
     auto d = Disassembler::create(x86_64());

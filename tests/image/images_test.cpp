@@ -1,0 +1,211 @@
+// Matching on real programs: right, wrong, missing, moved, stripped and truncated executables.
+#include "image/images.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "image/types.h"
+#include "support/built_program.h"
+#include "support/opened_core.h"
+
+namespace incident {
+namespace {
+
+using report::ModuleStatus;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+OpenedCore open(const DeadProgram& dead, const ImageOptions& options = {}) {
+    auto opened = OpenedCore::open(dead.core, options);
+    EXPECT_TRUE(opened.has_value());
+    return std::move(*opened);
+}
+
+TEST(Images, TheExecutableTheLibrariesAndTheVdso) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-g", "-Wl,--build-id=0x1122334455667788"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    auto opened = open(dead);
+    const Image* program = opened.images.executable();
+    ASSERT_NE(program, nullptr);
+    EXPECT_EQ(program->build_id(), "1122334455667788");
+    EXPECT_EQ(program->status(), ModuleStatus::verified);
+    EXPECT_EQ(opened.images.modules().front().path, fs::canonical(dead.executable).string());
+    EXPECT_TRUE(opened.images.gaps().empty());
+    EXPECT_TRUE(std::ranges::any_of(opened.images.modules(), [](const auto& m) { return m.path == "[vdso]"; }));
+    EXPECT_TRUE(std::ranges::any_of(opened.images.modules(), [](const auto& m) { return m.path.contains("libc.so"); }));
+
+    // Symbols, both ways, and the data they name.
+    auto main = program->find_symbol("main");
+    ASSERT_TRUE(main && main->function);
+    EXPECT_EQ(program->symbol_at(main->address + main->size / 2)->name, "main");
+    EXPECT_EQ(opened.images.find(main->address), program);
+    auto origin = program->find_symbol("origin");
+    ASSERT_TRUE(origin && origin->object);
+    EXPECT_EQ(opened.memory.load<int>(origin->address).value(), 3);
+    EXPECT_EQ(program->find_section(".text")->range.contains(main->address), true);
+
+    // Code is not in the core: it comes from the file, and says so.
+    const Segment* code = opened.memory.find(main->address);
+    ASSERT_NE(code, nullptr);
+    EXPECT_EQ(code->origin, Origin::file_verified);
+    EXPECT_EQ(opened.memory.find(origin->address)->origin, Origin::core);
+
+    // Structs with a base class, an anonymous union and a bit field; a typedef of an unnamed struct.
+    const std::vector<std::string> names{"Order", "point_t", "shop::Cart<Order>", "Nothing"};
+    auto structs = find_structs(*program, names);
+    ASSERT_TRUE(structs.contains("Order") && structs.contains("point_t") && structs.contains("shop::Cart<Order>"));
+    EXPECT_EQ(structs.size(), 3u);
+    const StructLayout& order = structs["Order"];
+    EXPECT_EQ(order.size, 48u);
+    EXPECT_EQ(order.find("base_member")->offset, 0u);
+    EXPECT_EQ(order.find("id")->offset, 8u);
+    EXPECT_EQ(order.find("price")->offset, order.find("cents")->offset);
+    EXPECT_TRUE(order.find("next")->pointer);
+    EXPECT_EQ(order.find("next")->type, "Order *");
+    EXPECT_EQ(structs["point_t"].find("y")->offset, 4u);
+    const std::vector<std::string> globals{"origin", "mu"}, constants{"green"};
+    EXPECT_EQ(find_globals(*program, globals)["origin"], origin->address);
+    EXPECT_EQ(find_constants(*program, constants)["green"], 2);
+}
+
+TEST(Images, AnotherBuildIsRefusedByNameAndTheRightOneIsFoundById) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-Wl,--build-id=0xaabbccdd"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    const std::string original = dead.directory / "kept";
+    fs::rename(dead.executable, original);
+    ASSERT_EQ(run_command("cd '" + dead.directory.path().string() +
+                          "' && g++ -pthread program.cpp -o program -Wl,--build-id=0x99887766"),
+              0);
+
+    {
+        auto opened = open(dead);
+        EXPECT_EQ(opened.images.executable(), nullptr);
+        ASSERT_TRUE(opened.images.executable_module().has_value());
+        EXPECT_EQ(opened.images.executable_module()->status, ModuleStatus::mismatched);
+        EXPECT_EQ(opened.images.executable_module()->build_id, "aabbccdd");
+        ASSERT_FALSE(opened.images.gaps().empty());
+        const auto& gap = opened.images.gaps().front();
+        EXPECT_TRUE(gap.damage);
+        EXPECT_THAT(gap.what, HasSubstr("aabbccdd"));
+        EXPECT_THAT(gap.why, HasSubstr("99887766"));
+        EXPECT_THAT(gap.why, HasSubstr("/program"));
+    }
+    {
+        auto opened = open(dead, {.allow_mismatch = true});
+        ASSERT_NE(opened.images.executable(), nullptr);
+        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::mismatched);
+        EXPECT_EQ(opened.images.executable()->file_segments().front().origin, Origin::file_unverified);
+        EXPECT_TRUE(opened.images.gaps().front().damage);
+    }
+    {  // EXE by another path
+        auto opened = open(dead, {.executable = original});
+        ASSERT_NE(opened.images.executable(), nullptr);
+        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::verified);
+        EXPECT_TRUE(opened.images.gaps().empty());
+    }
+    {  // a build-id directory
+        fs::create_directories(dead.directory / "store/.build-id/aa");
+        fs::copy(original, dead.directory / "store/.build-id/aa/bbccdd");
+        auto opened = open(dead, {.debug_dirs = {dead.directory / "store"}});
+        ASSERT_NE(opened.images.executable(), nullptr);
+        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::verified);
+    }
+    {  // a wrong EXE, the right one below a sysroot: used, and said
+        const std::string below = dead.directory / ("root" + fs::canonical(dead.directory.path()).string());
+        fs::create_directories(below);
+        fs::copy(original, below + "/program");
+        auto opened = open(dead, {.executable = dead.executable, .sysroots = {dead.directory / "root"}});
+        ASSERT_NE(opened.images.executable(), nullptr);
+        EXPECT_THAT(opened.images.executable()->found_at(), HasSubstr("/root/"));
+        ASSERT_EQ(opened.images.gaps().size(), 1u);
+        EXPECT_FALSE(opened.images.gaps()[0].damage);
+    }
+    fs::remove(dead.executable);
+    auto opened = open(dead);
+    EXPECT_EQ(opened.images.executable_module()->status, ModuleStatus::missing);
+    EXPECT_TRUE(opened.images.gaps().front().damage);
+    // Its place in the address space is still known.
+    auto place = opened.images.find_module(Address{*opened.core.aux(9 /* AT_ENTRY */)});
+    ASSERT_TRUE(place.has_value());
+    EXPECT_THAT(place->module->path, HasSubstr("/program"));
+}
+
+TEST(Images, WithoutBuildIdTheBytesDecide) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-no-pie", "-Wl,--build-id=none"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    {
+        auto opened = open(dead);
+        ASSERT_NE(opened.images.executable(), nullptr);
+        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::unverified);
+        ASSERT_EQ(opened.images.gaps().size(), 1u);
+        EXPECT_FALSE(opened.images.gaps()[0].damage);
+        EXPECT_EQ(opened.images.executable()->bias(), 0u);
+    }
+    ASSERT_EQ(run_command("cd '" + dead.directory.path().string() +
+                          "' && g++ -O2 -pthread -no-pie program.cpp -o program -Wl,--build-id=none"),
+              0);
+    auto opened = open(dead);
+    EXPECT_EQ(opened.images.executable(), nullptr);
+    EXPECT_EQ(opened.images.executable_module()->status, ModuleStatus::mismatched);
+}
+
+TEST(Images, ACutExecutableIsReadAsFarAsItGoes) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-g"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    const auto size = fs::file_size(dead.executable);
+    for (int percent = 0; percent < 100; percent += 7) {
+        fs::resize_file(dead.executable, size * static_cast<std::uintmax_t>(100 - percent) / 100);
+        auto opened = open(dead);
+        if (const Image* program = opened.images.executable()) {
+            for (const Segment& segment : program->file_segments()) EXPECT_NE(segment.data, nullptr);
+            program->find_symbol("main");
+            program->inline_frames_at(Address{program->bias() + program->entry()});
+            program->eh_cfi();
+        }
+    }
+}
+
+TEST(Images, SeparateDebugFileByLinkAndByBuildId) {
+    for (const bool by_id : {false, true}) {
+        auto dead = build_and_crash(crasher_source,
+                                    {"-O0", "-g", by_id ? "-Wl,--build-id=0xabcdef0123" : "-Wl,--build-id=none"});
+        if (!dead.problem.empty() || !have_command("objcopy")) GTEST_SKIP() << dead.problem;
+        const std::string in = "cd '" + dead.directory.path().string() + "' && ";
+        ASSERT_EQ(
+            run_command(in +
+                        "objcopy --only-keep-debug --compress-debug-sections program program.debug && strip program"),
+            0);
+        ImageOptions options;
+        if (by_id) {
+            fs::create_directories(dead.directory / "store/.build-id/ab");
+            fs::rename(dead.directory / "program.debug", dead.directory / "store/.build-id/ab/cdef0123.debug");
+            options.debug_dirs = {dead.directory / "store"};
+        } else {
+            ASSERT_EQ(run_command(in + "mkdir .debug && mv program.debug .debug && objcopy "
+                                       "--add-gnu-debuglink=.debug/program.debug program"),
+                      0);
+        }
+        auto opened = open(dead, options);
+        const Image* program = opened.images.executable();
+        ASSERT_NE(program, nullptr);
+        EXPECT_TRUE(program->has_dwarf());
+        EXPECT_TRUE(program->has_symtab());
+        auto main = program->find_symbol("main");
+        ASSERT_TRUE(main.has_value());
+        EXPECT_THAT(std::string(program->line_at(main->address)->file), HasSubstr("program.cpp"));
+    }
+}
+
+TEST(Demangle, NamesAndNoNames) {
+    EXPECT_EQ(demangle("_ZN4shop4CartI5OrderE3addES1_i"), "shop::Cart<Order>::add(Order, int)");
+    EXPECT_EQ(demangle("main"), "main");
+    EXPECT_EQ(demangle("_Z"), "_Z");
+    EXPECT_EQ(demangle("_ZSt4cout@GLIBCXX_3.4"), "std::cout");
+    EXPECT_EQ(demangle(std::string("_Z") + std::string(100000, 'P')).size(), 100002u);
+}
+
+}  // namespace
+}  // namespace incident
