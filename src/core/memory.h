@@ -43,7 +43,8 @@ struct MissingRange {
 class Memory {
 public:
     /// Later segments win where they overlap earlier ones of the same call order; splice() keeps core bytes and only fills
-    /// what is missing.
+    /// what is missing, truncated or unclaimed; of several splices the first wins. So splice only pages that the target could
+    /// not have written: a file's .data is not what the process had there.
     void add(Segment segment);
     void splice(Segment segment);
     void add_missing(MissingRange missing);
