@@ -49,6 +49,19 @@ Address Locator::live_sp(std::size_t index) const { return index < state_->stack
 
 const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
 
+AddressRange Locator::mapping(Address a) const {
+    const State::MappingRow* row = state_->mapping_at(a);
+    return row == nullptr ? AddressRange{} : row->range;
+}
+
+std::vector<std::int32_t> Locator::threads_in(AddressRange mapping) const {
+    std::vector<std::int32_t> found;
+    for (const State::ThreadRow& row : state_->threads)
+        if (row.mapping == mapping) found.push_back(row.tid);
+    std::ranges::sort(found);
+    return found;
+}
+
 const Locator::State::MappingRow* Locator::State::mapping_at(Address a) const { return detail::find_row(mappings, a); }
 const Locator::State::SectionRow* Locator::State::section_at(Address a) const { return detail::find_row(sections, a); }
 
@@ -117,6 +130,7 @@ bool Locator::State::place_native_stack(Placement& p, const MappingRow& mapping)
     p.kind = PlaceKind::native_stack;
     p.range = mapping.range;
     p.thread = owner->tid;
+    if (!owner->sp_known) return true;
     p.sp = owner->sp;
     // What lies within the red zone below sp may be live in a leaf function.
     bool live = p.address + context.core.machine().red_zone >= owner->sp;

@@ -114,6 +114,8 @@ public:
     std::string symbol(Address a) const;
     report::Location location(Address a) const;             ///< with details
     const MappedFile* file_at(Address a) const;             ///< row of NT_FILE; null: none [any thread]
+    AddressRange mapping(Address a) const;                  ///< PT_LOAD that holds `a`; empty: none [any thread]
+    std::vector<std::int32_t> threads_in(AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
 
     /// The sp below which the stack of goroutine `index` (into goroutines->all) is dead; null: unknown.
     Address live_sp(std::size_t index) const;

@@ -70,7 +70,7 @@ Address Locator::State::find_live_sp(std::size_t index) const {
     if (g.tid) {
         for (const ThreadState& thread : context.core.threads())
             if (thread.tid == *g.tid)
-                if (auto sp = thread.registers.sp(); sp && inside(*sp)) return *sp;
+                if (auto sp = own_sp(thread); sp && inside(*sp)) return *sp;
     }
     switch (g.status) {
         case go::Status::running:
@@ -81,12 +81,35 @@ Address Locator::State::find_live_sp(std::size_t index) const {
     }
 }
 
+/// Where a thread stands on its own stack: its sp, or, while it handles a signal on another stack, the sp that it had before.
+std::optional<Address> Locator::State::own_sp(const ThreadState& thread) const {
+    auto sp = thread.registers.sp();
+    if (context.runtime == nullptr || context.goroutines == nullptr) return sp;
+    const go::Machine_m* machine = context.goroutines->machine_of_thread(thread.tid);
+    if (machine == nullptr || !sp || !machine->gsignal_stack.contains(*sp)) return sp;
+    auto interrupted = go::interrupted_context(context.core, context.memory, *context.runtime, *machine, thread);
+    return interrupted ? interrupted->registers.sp() : std::nullopt;
+}
+
 void Locator::State::index_threads() {
+    auto add = [&](Address at, Address sp, bool known, std::int32_t tid) {
+        if (context.spans != nullptr && context.spans->in_arena(at)) return false;
+        if (detail::find_row(stacks, at) != nullptr) return false;
+        const MappingRow* mapping = mapping_at(at);
+        if (mapping == nullptr || mapping->file) return false;
+        threads.push_back({known ? sp : mapping->range.end, known, tid, mapping->range});
+        return true;
+    };
     for (const ThreadState& thread : context.core.threads()) {
-        auto sp = thread.registers.sp();
-        if (!sp || (context.spans != nullptr && context.spans->in_arena(*sp))) continue;
-        if (detail::find_row(stacks, *sp) != nullptr) continue;
-        if (const MappingRow* mapping = mapping_at(*sp)) threads.push_back({*sp, thread.tid, mapping->range});
+        auto sp = own_sp(thread);
+        if (sp && add(*sp, *sp, true, thread.tid)) continue;
+        // On a goroutine's stack, or nobody says: with cgo, the system stack (g0) lies in the thread's own.
+        const go::Machine_m* machine = context.goroutines == nullptr ? nullptr : context.goroutines->machine_of_thread(thread.tid);
+        if (machine == nullptr || machine->g0_stack.empty()) continue;
+        Address at = machine->g0_stack.end - 8, saved = machine->g0_sched_sp;
+        const MappingRow* mapping = mapping_at(at);
+        bool known = mapping != nullptr && mapping->range.contains(saved);
+        add(at, saved, known, thread.tid);
     }
     std::ranges::sort(threads, {}, &ThreadRow::sp);
 }
@@ -124,6 +147,7 @@ void Locator::State::index_mappings() {
         }
     }
     if (context.spans == nullptr) return;
+    mark_page_allocator();
     auto mark = [&](Address a) {
         if (const MappingRow* row = mapping_at(a); row != nullptr && !row->file) mappings[static_cast<std::size_t>(row - mappings.data())].runtime = true;
     };
@@ -137,11 +161,61 @@ void Locator::State::index_mappings() {
     }
 }
 
+/// mheap_.pages.summary: five slices over large reservations, and the list of spans; mheap_.arenas[0]: 32 MB of pointers.
+/// (go1.16–1.27 src/runtime/mpagealloc.go: summary is the first field.)
+void Locator::State::mark_page_allocator() {
+    if (context.runtime == nullptr || !context.runtime->globals().mheap) return;
+    Address mheap = *context.runtime->globals().mheap;
+    const auto& layout = context.runtime->layout().mheap;
+    auto mark_range = [&](Address begin, std::uint64_t bytes) {
+        if (begin.is_null() || bytes == 0 || bytes > (1ull << 40)) return;
+        auto row = std::ranges::upper_bound(mappings, begin, {}, [](const MappingRow& m) { return m.range.end; });
+        for (; row != mappings.end() && row->range.begin < begin + bytes; ++row)
+            if (!row->file) row->runtime = true;
+    };
+    auto mark_slice = [&](Address header) {
+        auto data = context.memory.load_address(header);
+        auto capacity = context.memory.load<std::uint64_t>(header + 16);
+        if (data && capacity && *capacity < (1ull << 36)) mark_range(*data, *capacity * 8);
+    };
+    constexpr unsigned summary_levels = 5;
+    if (layout.pages.present())
+        for (unsigned level = 0; level < summary_levels; ++level) mark_slice(mheap + static_cast<std::uint64_t>(layout.pages.offset) + level * 24ull);
+    if (layout.allspans.present()) mark_slice(mheap + static_cast<std::uint64_t>(layout.allspans.offset));
+    if (layout.arenas.present())
+        if (auto table = context.memory.load_address(mheap + static_cast<std::uint64_t>(layout.arenas.offset))) mark_range(*table, 8ull << 22);
+}
+
 void Locator::State::index_images() {
     for (const Image& image : context.images.all())
         for (const Section& section : image.sections())
             if (!section.range.empty() && section.name != ".tbss") sections.push_back({section.range, &image, &section});
     sort_disjoint(sections);
+    if (const Image* executable = context.images.executable()) index_references(*executable);
+}
+
+/// `var book = &ledger{}` makes a variable without a symbol, which only `book` can name: main.book points to it. So remember
+/// which words of .data point where. Pointers live in .data alone: .noptrdata has none, and .bss is filled at run time.
+void Locator::State::index_references(const Image& image) {
+    constexpr std::uint64_t most = 64 << 20;  // bytes of .data looked through
+    const Section* data = image.find_section(".data");
+    if (data == nullptr) return;
+    MemoryCursor cursor(context.memory);
+    Address end = data->range.begin + std::min(data->range.size(), most);
+    for (Address a = data->range.begin; a + 8 <= end; a += 8) {
+        Address value;
+        if (!cursor.load(a, value.value) || !image.range().contains(value)) continue;
+        const SectionRow* row = section_at(value);
+        if (row != nullptr && row->image == &image && row->section->writable) references.push_back({value, a});
+    }
+    std::ranges::stable_sort(references, {}, &Reference::value);
+}
+
+const Locator::State::Reference* Locator::State::reference_to(Address a) const {
+    constexpr std::uint64_t farthest = 4096;  // of one unnamed variable
+    auto after = std::ranges::upper_bound(references, a, {}, &Reference::value);
+    if (after == references.begin() || (after - 1)->value + farthest <= a) return nullptr;
+    return std::ranges::lower_bound(references, (after - 1)->value, {}, &Reference::value).operator->();
 }
 
 }  // namespace incident

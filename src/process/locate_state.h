@@ -19,8 +19,9 @@ struct Locator::State {
         std::uint32_t index;     ///< into goroutines->machines
         bool signal;
     };
-    struct ThreadRow {           ///< a thread whose sp lies in a mapping that is no Go stack
-        Address sp;
+    struct ThreadRow {           ///< a mapping that holds a thread's own stack
+        Address sp;              ///< below it all is dead; of a thread in a signal handler, where that interrupted it
+        bool sp_known;           ///< false: only that the stack is here (its g0 is); sp is then the mapping's end
         std::int32_t tid;
         AddressRange mapping;
     };
@@ -43,6 +44,10 @@ struct Locator::State {
         bool system;
     };
 
+    struct Reference {           ///< a word of an image's .data that points into the image's writable sections
+        Address value, holder;
+    };
+
     LocateContext context;
     std::vector<StackRow> stacks;
     std::vector<Address> stack_sp;          ///< parallel to goroutines->all; null: unknown
@@ -53,11 +58,16 @@ struct Locator::State {
     std::vector<const MappedFile*> files;   ///< sorted
     std::vector<SectionRow> sections;
     std::vector<GRow> gs;
+    std::vector<Reference> references;      ///< sorted by value
 
     void index_goroutines();
     void index_threads();
     void index_mappings();
+    void mark_page_allocator();
+    std::optional<Address> own_sp(const ThreadState& thread) const;
     void index_images();
+    void index_references(const Image& image);
+    const Reference* reference_to(Address a) const;
 
     Address find_live_sp(std::size_t index) const;
     const MappingRow* mapping_at(Address a) const;

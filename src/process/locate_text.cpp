@@ -23,6 +23,15 @@ std::string permissions_text(std::uint8_t flags) {
     return {(flags & PF_R) != 0 ? 'r' : '-', (flags & PF_W) != 0 ? 'w' : '-', (flags & PF_X) != 0 ? 'x' : '-'};
 }
 
+/// A name that can be one: type_name is asked about any address, and what lies between type descriptors is arbitrary.
+std::optional<std::string> sound_type_name(const go::Runtime& runtime, Address a) {
+    if (!a.is_aligned(8)) return std::nullopt;
+    auto name = runtime.type_name(a);
+    bool plain = name && !name->empty() && name->size() < 400 && is_valid_utf8(*name) &&
+                 std::ranges::none_of(*name, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+    return plain ? name : std::nullopt;
+}
+
 /// Type of the object by what the span itself says: a malloc header or largeType. Names the allocation's element type.
 std::optional<std::string> type_by_span(const LocateContext& context, const go::ObjectRef& object) {
     if (context.runtime == nullptr || object.state == go::SlotState::free) return std::nullopt;
@@ -32,7 +41,15 @@ std::optional<std::string> type_by_span(const LocateContext& context, const go::
     } else if (object.span->pointers == go::PointerInfo::header) {
         if (auto header = context.memory.load_address(object.base)) type = *header;
     }
-    return type.is_null() ? std::nullopt : context.runtime->type_name(type);
+    return type.is_null() ? std::nullopt : sound_type_name(*context.runtime, type);
+}
+
+/// A funcval begins with its function's entry: closures on the heap, static functions in rodata.
+std::string funcval_name(const LocateContext& context, Address at) {
+    if (context.runtime == nullptr || !at.is_aligned(8)) return {};
+    auto entry = context.memory.load_address(at);
+    auto func = entry ? context.runtime->find_func(*entry) : std::nullopt;
+    return func && func->entry == *entry ? escape_for_terminal(func->name) : std::string{};
 }
 
 std::uint64_t header_size(const go::ObjectRef& object) { return object.span->pointers == go::PointerInfo::header ? 8 : 0; }
@@ -64,6 +81,9 @@ std::string object_text(const Locator::State& state, const Placement& p) {
         offset = offset >= header ? offset - header : 0;
         return fmt::format("heap: {}{}, {} B, {}", escape_for_terminal(type), plus(offset), object.size, status);
     }
+    if (object.state == go::SlotState::allocated)
+        if (std::string closure = funcval_name(context, object.base); !closure.empty())
+            return fmt::format("heap: closure of {}{}, {} B, {}", closure, plus(offset), object.size, status);
     std::string_view kind = object.state == go::SlotState::free ? "slot" : "object";
     return fmt::format("heap: {} B {}{}{}, {}", object.size, kind, plus(offset), object.span->noscan() ? ", no pointers" : "", status);
 }
@@ -77,6 +97,7 @@ std::string stack_text(const Placement& p) {
 }
 
 std::string native_stack_text(const Placement& p) {
+    if (p.part == StackPart::unknown) return fmt::format("thread {}'s stack (live or dead: unknown)", *p.thread);
     if (p.address >= p.sp) return fmt::format("thread {}'s stack, sp{}", *p.thread, plus(p.address.value - p.sp.value));
     std::uint64_t below = p.sp.value - p.address.value;
     return fmt::format("thread {}'s stack, {}: {} below its sp", *p.thread, p.part == StackPart::dead ? "DEAD part" : "red zone", hex(below));
@@ -89,14 +110,22 @@ std::string go_text(const go::Runtime* runtime, Address a, bool with_line, bool 
     if (!func) return {};
     std::string text = escape_for_terminal(func->name) + plus(a.value - func->entry.value);
     if (!with_line || func->table == nullptr) return text;
-    auto position = func->table->position(*func, after_call ? a - 1 : a);
-    if (position.file.empty()) return text;
+    // The line of this very function: that of a call inlined into it would stand in another file.
+    auto logical = func->table->logical_frames(*func, after_call ? a - 1 : a);
+    if (logical.empty() || logical.back().position.file.empty()) return text;
+    auto position = logical.back().position;
     return fmt::format("{} {}:{}", text, escape_for_terminal(base_name(position.file)), position.line);
 }
 
-std::string native_text(const Image& image, Address a) {
+std::string native_text(const Locator::State& state, const Image& image, Address a) {
     auto symbol = image.symbol_at(a);
-    if (!symbol || symbol->name.empty()) return {};
+    if (!symbol || symbol->name.empty()) {
+        const auto* reference = state.reference_to(a);
+        auto holder = reference != nullptr ? image.symbol_at(reference->holder) : std::nullopt;
+        if (!holder || holder->name.empty()) return {};
+        std::string name = escape_for_terminal(demangle(holder->name)) + plus(reference->holder.value - holder->address.value);
+        return a == reference->value ? "*" + name : fmt::format("(*{}){}", name, plus(a.value - reference->value.value));
+    }
     return escape_for_terminal(demangle(symbol->name)) + plus(a.value - symbol->address.value);
 }
 
@@ -112,10 +141,12 @@ std::string image_text(const Locator::State& state, const Placement& p) {
     if (!text && state.context.runtime != nullptr) {
         for (const auto& m : state.context.runtime->modules()) {
             if (!m.types.contains(p.address)) continue;
-            if (auto name = state.context.runtime->type_name(p.address)) return fmt::format("type: {}", escape_for_terminal(*name));
+            if (auto name = sound_type_name(*state.context.runtime, p.address)) return fmt::format("type: {}", escape_for_terminal(*name));
         }
     }
-    std::string symbol = native_text(image, p.address);
+    if (!text && !p.section->writable)
+        if (std::string func = funcval_name(state.context, p.address); !func.empty()) return fmt::format("rodata: func {}", func);
+    std::string symbol = native_text(state, image, p.address);
     // The Go linker folds all strings and all types into one symbol each: an offset into those says less than the section.
     bool folded = symbol.starts_with("go:") || symbol.starts_with("go.string") || symbol.starts_with("type:") || symbol.starts_with("type.*");
     if (symbol.empty() || folded)
@@ -180,7 +211,7 @@ std::string Locator::describe_return(Address pc) const {
 std::string Locator::symbol(Address a) const {
     if (std::string go = go_text(state_->context.runtime, a, false); !go.empty()) return go;
     const State::SectionRow* row = state_->section_at(a);
-    return row == nullptr ? std::string{} : native_text(*row->image, a);
+    return row == nullptr ? std::string{} : native_text(*state_, *row->image, a);
 }
 
 report::Location Locator::location(Address a) const {

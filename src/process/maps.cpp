@@ -46,16 +46,20 @@ std::string role(std::uint8_t permissions, std::string_view file) {
 }
 
 std::string threads_text(const Locator& locator, AddressRange range) {
+    std::vector<std::int32_t> threads = locator.threads_in(range);
+    if (threads.empty()) return {};
     std::string text;
-    std::size_t count = 0;
-    for (const ThreadState& thread : locator.context().core.threads()) {
-        auto sp = thread.registers.sp();
-        if (!sp || !range.contains(*sp)) continue;
-        if (++count <= 4) text += (text.empty() ? "" : ", ") + std::to_string(thread.tid);
-    }
-    if (count == 0) return {};
-    if (count > 4) text += fmt::format(" and {} more", count - 4);
-    return fmt::format("{} of {} {}", count == 1 ? "stack" : "stacks", count == 1 ? "thread" : "threads", text);
+    for (std::size_t i = 0; i < threads.size() && i < 4; ++i) text += (text.empty() ? "" : ", ") + std::to_string(threads[i]);
+    if (threads.size() > 4) text += fmt::format(" and {} more", threads.size() - 4);
+    return fmt::format("{} {}", threads.size() == 1 ? "stack of thread" : "stacks of threads", text);
+}
+
+/// glibc's secondary malloc arenas: 64 MB, aligned to that, the first part of it in use (glibc malloc/arena.c, HEAP_MAX_SIZE).
+bool is_malloc_arena(const Locator& locator, AddressRange range, bool reserved) {
+    constexpr std::uint64_t size = 64 << 20;
+    Address begin = range.begin.align_down(size);
+    AddressRange first = locator.mapping(begin), last = locator.mapping(begin + size - 1);
+    return first.begin == begin && last.end == begin + size && (reserved ? last == range && first != range : first == range);
 }
 
 /// What an anonymous mapping is for, judged by its first byte, or by where it lies.
@@ -70,13 +74,14 @@ std::string anonymous_text(const Locator& locator, AddressRange range, std::uint
     Placement first = locator.place(range.begin);
     switch (first.kind) {
         case PlaceKind::vdso: return "vdso";
-        case PlaceKind::go_runtime: return "Go runtime memory";
+        case PlaceKind::go_runtime: return reserved ? "Go runtime memory, reserved" : "Go runtime memory";
         case PlaceKind::malloc_heap: return "C heap (brk)";
         case PlaceKind::image:
             if (first.section != nullptr) return fmt::format("{} {}", base_name(first.image->path()), first.section->name);
             break;
         default: break;
     }
+    if (is_malloc_arena(locator, range, reserved)) return reserved ? "C heap (malloc arena), reserved" : "C heap (malloc arena)";
     if (!reserved) return {};
     // Right below a thread's stack: its guard.
     Placement next = locator.place(range.end);
@@ -130,7 +135,7 @@ std::map<std::string, std::uint64_t> memory_account(const Locator& locator) {
         std::string name = row.what;
         if (!row.path.empty()) name = "files";
         else if (name.starts_with("stack")) name = "stacks of threads";
-        else if (name.starts_with("guard") || name == "reserved, no access" || name == "Go heap arena, reserved") name = "reserved address space";
+        else if (name.starts_with("guard") || name.ends_with("reserved") || name == "reserved, no access") name = "reserved address space";
         else if (name.empty()) name = "anonymous, unknown use";
         else if (name.find(" .") != std::string::npos) name = "data of images without a file (.bss)";
         account[name] += row.range.size();

@@ -26,6 +26,7 @@ struct FrameView {
     bool uses_bp = false;                 ///< the frame pointer register is cfa-16: slots are counted from it
     Registers registers;
     const go::PhysicalFrame* go = nullptr;
+    bool interrupted_caller = false;      ///< the return address was put there by a signal: sigpanic, asyncPreempt
     std::optional<Address> next_bp;       ///< where the next frame's saved bp lies: what ours should hold
 };
 
@@ -36,7 +37,7 @@ public:
 
     void write(const SnapshotOptions& options) {
         add_variables();
-        if (!out_.frame.inlined) add_layout();
+        add_layout();
         if (view_.go != nullptr && view_.go->func() != nullptr) add_mapped_words();
         else if (!any_variable_) add_scanned_words();
         // From the top of the frame down, as stacks are drawn; what has no address comes last.
@@ -76,18 +77,29 @@ private:
         const Image* image = locator_.context().images.find(at);
         if (image == nullptr || !image->has_dwarf()) return;
         auto cfa = view_.cfa.is_null() ? std::nullopt : std::optional(view_.cfa);
+        std::string lost;
+        std::vector<std::pair<Address, std::string>> seen;  // a variable may be listed by two scopes
         for (const Variable& variable : image->variables_at(at, view_.registers, cfa, memory_)) {
+            any_variable_ = true;
+            if (!variable.address && !variable.value) {
+                lost += (lost.empty() ? "" : ", ") + escape_for_terminal(variable.name);
+                continue;
+            }
+            if (variable.address) {
+                std::pair key{*variable.address, variable.name};
+                if (std::ranges::find(seen, key) != seen.end()) continue;
+                seen.push_back(std::move(key));
+            }
             report::Slot slot;
             slot.address = variable.address;
             bool in_frame = variable.address && !view_.cfa.is_null() && *variable.address >= view_.sp &&
                             *variable.address < view_.cfa + frame_limit;
             slot.place = !variable.address ? variable.place : in_frame ? place(*variable.address) : hex(variable.address->value);
             describe_variable(locator_, variable, slot);
-            if (slot.value == slot.place) slot.value.clear();
             if (variable.address) covered_.push_back({*variable.address, *variable.address + std::max<std::uint64_t>(variable.size, 1)});
-            any_variable_ = true;
             out_.slots.push_back(std::move(slot));
         }
+        if (!lost.empty()) out_.notes.push_back("optimized out, or in registers that were not saved: " + lost);
     }
 
     void add_layout() {
@@ -120,6 +132,7 @@ private:
         auto func = runtime != nullptr ? runtime->find_func(pc - 1) : std::nullopt;
         // goexit is entered by a made-up return address, one byte into it, where no call stands.
         if (func && func->special == go::SpecialFunc::goexit) return text + ", the goroutine's end";
+        if (view_.interrupted_caller) return text + ", put here when the signal came";
         if (memory_.data_at(pc - 2, 2) == nullptr) return text;
         bool call = disassembler_ != nullptr ? disassembler_->call_before(memory_, pc).has_value() : may_be_return_address(memory_, pc);
         return text + (call ? ", a call stands before it" : ", NO call stands before it");
@@ -141,17 +154,14 @@ private:
             out_.notes.push_back(fmt::format("no stack map: {}", describe(maps.error())));
             return;
         }
-        if (!maps->exact && maps->locals.words > 0)
-            out_.notes.push_back("the pc is at no call: which words are live is taken from the call before it");
-        for (const go::PointerMap* map : {&maps->args, &maps->locals})
+        // At no call, the collector's map is that of the call before: good for locals, no more; argument slots may be unset.
+        for (const go::PointerMap* map : {&maps->args, &maps->locals}) {
+            if (!maps->exact && map == &maps->args) continue;
             for (std::uint32_t i = 0; i < map->words; ++i)
-                if (Address a = map->base + i * 8ull; map->pointer(i) && !covered(a)) add_pointer(a, "pointer");
-        if (any_variable_) return;
-        for (const go::StackObject& object : maps->objects) {
-            if (object.range.size() > frame_limit) continue;
-            for (Address a = object.range.begin; a < object.range.end; a += 8)
-                if (object.pointer_at(a) && !covered(a)) add_pointer(a, "pointer in a variable");
+                if (Address a = map->base + i * 8ull; map->pointer(i) && !covered(a)) add_pointer(a, maps->exact ? "pointer" : "pointer, perhaps stale");
         }
+        if (any_variable_) return;
+        for (const go::StackObject& object : maps->objects) add_object(object);
         if (!maps->locals.known) add_scanned_words();
     }
 
@@ -159,6 +169,20 @@ private:
         report::Slot slot = slot_at(a, std::move(type), "stack map");
         if (auto value = memory_.load<std::uint64_t>(a)) describe_pointer(locator_, *value, slot);
         covered_.push_back({a, a + 8});
+        out_.slots.push_back(std::move(slot));
+    }
+
+    /// One line per variable whose address is taken: its first pointer stands for it.
+    void add_object(const go::StackObject& object) {
+        if (covered(object.range.begin) || object.pointer_words == 0 || object.range.size() > frame_limit) return;
+        report::Slot slot = slot_at(object.range.begin, fmt::format("variable, {} B", object.range.size()), "stack objects");
+        for (Address a = object.range.begin; a < object.range.end; a += 8) {
+            if (!object.pointer_at(a)) continue;
+            if (auto value = memory_.load<std::uint64_t>(a)) describe_pointer(locator_, *value, slot);
+            if (a != object.range.begin) slot.value = fmt::format("+{}: {}", hex(a.value - object.range.begin.value), slot.value);
+            break;
+        }
+        covered_.push_back(object.range);
         out_.slots.push_back(std::move(slot));
     }
 
@@ -203,9 +227,15 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
     }
     out.frame = stack.frames[index];
     out.index = index;
+    if (out.frame.inlined) {
+        std::size_t outer = index;
+        while (outer + 1 < stack.frames.size() && stack.frame_of[outer + 1] == at) ++outer;
+        out.notes.push_back(fmt::format("inlined into {}, whose slots and code it shares", escape_for_terminal(stack.frames[outer].function)));
+        return out;
+    }
     FrameView view{.pc = physical.pc, .sp = physical.sp, .cfa = physical.cfa, .after_call = physical.after_call,
                    .saved_bp = physical.frame_has_saved_bp, .registers = Registers(locator_.context().core.machine()), .go = &physical};
-    bool innermost = at == 0 && registers != nullptr && registers->pc() == physical.pc;
+    bool innermost = registers != nullptr && !physical.after_call && registers->pc() == physical.pc && registers->sp() == physical.sp;
     if (innermost) {
         view.registers = *registers;
     } else {
@@ -213,6 +243,7 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
         view.registers.set_sp(physical.sp);
         if (!physical.bp.is_null()) view.registers.set_fp(physical.bp);
     }
+    view.interrupted_caller = at + 1 < stack.physical.size() && !stack.physical[at + 1].after_call;
     view.uses_bp = physical.frame_has_saved_bp && (physical.bp.is_null() || physical.bp == physical.cfa - 16);
     for (std::size_t next = at + 1; next < stack.physical.size(); ++next) {
         // The next frame that saved a bp; frames without leave the register alone.
@@ -222,7 +253,6 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
         view.next_bp = caller.cfa - 16;
         break;
     }
-    if (out.frame.inlined) out.notes.push_back("inlined: the slots are those of the function it was inlined into");
     SlotWriter(locator_, disassembler_, view, out).write(options);
     out.code = code(physical.pc, physical.after_call, innermost ? registers : nullptr, options);
     return out;
@@ -235,7 +265,10 @@ report::FrameSnapshot Snapshots::frame(const report::Frame& frame, const Unwound
     FrameView view{.pc = frame.pc, .sp = value_or_null(registers.sp()), .cfa = value_or_null(unwound.cfa), .after_call = unwound.state.after_call,
                    .registers = registers};
     if (auto fp = registers.fp(); fp && !view.cfa.is_null()) view.uses_bp = view.saved_bp = *fp == view.cfa - 16;
-    if (out.frame.inlined) out.notes.push_back("inlined: the slots are those of the function it was inlined into");
+    if (out.frame.inlined) {
+        out.notes.push_back("inlined into the next frame, whose slots and code it shares");
+        return out;
+    }
     SlotWriter(locator_, disassembler_, view, out).write(options);
     out.code = code(frame.pc, view.after_call, view.after_call ? nullptr : &registers, options);
     return out;

@@ -27,8 +27,8 @@ public:
     /// Keeps references; `disassembler` may be null: then there is no code.
     Snapshots(const Locator& locator, const Disassembler* disassembler) : locator_(locator), disassembler_(disassembler) {}
 
-    /// Frame `index` of stack.frames, Go or native. `registers` are those of the context that the stack was walked from; they
-    /// are used for the innermost frame alone.
+    /// Frame `index` of stack.frames, Go or native. `registers` are those of the faulting or current context; they are used for
+    /// the frame whose pc and sp they hold, and for no other.
     report::FrameSnapshot frame(const go::GoStack& stack, std::size_t index, const Registers* registers = nullptr,
                                 const SnapshotOptions& options = {}) const;
     /// A frame of a plain native unwind.

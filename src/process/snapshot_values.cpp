@@ -38,7 +38,7 @@ std::string scalar_text(Scalar scalar, std::uint64_t value, std::uint64_t size) 
         case Scalar::integer: return std::to_string(static_cast<std::int64_t>(value << (64 - bits)) >> (64 - bits));
         case Scalar::natural: return std::to_string(value);
         case Scalar::real: return bits == 32 ? fmt::format("{}", std::bit_cast<float>(static_cast<std::uint32_t>(value))) : fmt::format("{}", std::bit_cast<double>(value));
-        case Scalar::none:
+        case Scalar::none: return value < 4096 ? std::to_string(value) : hex(value);  // enumerations, named numbers
         case Scalar::address: break;
     }
     return hex(value);
