@@ -212,7 +212,7 @@ func init() {
 			spray = append(spray, b)
 		}
 		noteHolder("into=a map[string]*int")
-		truthf("expect crash=signal or go-panic in main.walk or below")
+		truthf("expect crash=signal, go-panic or go-fatal (its writing flag is garbage) in main.walk or below")
 		planted("go.map.freed", "theHolder", "field=where; main.walk ranges over it")
 		fatal("walker", func() {
 			h := theHolder.where
