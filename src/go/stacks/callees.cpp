@@ -1,5 +1,5 @@
 // What a deferred closure calls. Since Go 1.17 `defer mu.Unlock()` defers a wrapper without arguments, f.deferwrapN (1.22+),
-// f.funcN (1.18–1.21) or f.dwrap.N (1.17), that loads what it captured and calls. We look through it: by the inlined
+// f.funcN (1.18–1.21) or f·dwrap·N (1.17), that loads what it captured and calls. We look through it: by the inlined
 // calls in its pclntab, else by following its few straight-line instructions with what the closure holds.
 #include <array>
 #include <unordered_map>
@@ -20,7 +20,13 @@ bool ends_in_number_after(std::string_view name, std::string_view word) {
 }
 
 bool is_wrapper(const Func& func) {
-    return func.wrapper || ends_in_number_after(func.name, ".deferwrap") || ends_in_number_after(func.name, ".dwrap.") || func.name.ends_with("-fm");
+    return func.wrapper || ends_in_number_after(func.name, ".deferwrap") || ends_in_number_after(func.name, "·dwrap·") || func.name.ends_with("-fm");
+}
+
+/// A method value's wrapper bears the method's name and a suffix.
+std::string_view without_fm(std::string_view name) {
+    if (name.ends_with("-fm")) name.remove_suffix(3);
+    return name;
 }
 
 /// Helpers that compiled code calls on its way: not what the wrapper is for.
@@ -167,7 +173,7 @@ struct CalleeResolver::State {
                 auto func = runtime.find_func(*target);
                 if (func && !is_helper(func->name)) {
                     callee.entry = func->entry;
-                    callee.function = code.printed_name(func->name);
+                    callee.function = without_fm(code.printed_name(func->name));
                     return callee;
                 }
             }
@@ -200,7 +206,7 @@ CalleeResolver::Callee CalleeResolver::resolve(Address closure) {
         }
     }
     Callee callee = state_->look_through(*known.func, closure);
-    if (callee.function.empty()) callee.function = callee.wrapper;
+    if (callee.function.empty()) callee.function = without_fm(callee.wrapper);
     return callee;
 }
 

@@ -28,6 +28,10 @@ bool is_panic(const LogicalCode& logical) {
 }  // namespace
 
 void fill_frames(GoStack& stack, const StackOptions& options, const Images* images) {
+    std::size_t count = 0;
+    for (const auto& physical : stack.physical) count += physical.func() != nullptr ? physical.code->logical.size() : 1;
+    stack.frames.reserve(count);
+    stack.frame_of.reserve(count);
     std::size_t shown = 0;
     bool callee_is_panic = false;
     for (std::uint32_t index = 0; index < stack.physical.size(); ++index) {

@@ -1,11 +1,12 @@
-// Record: one runtime struct copied out of dead memory in one piece, for loops over many: a field read is a bounds check and
-// a memcpy, no look-up and no error text. A field that this runtime lacks, or that the record is too short for, is nullopt.
+// Record: one runtime struct of dead memory taken in one piece, for loops over many: a field read is a bounds check and a
+// memcpy, no look-up and no error text. A field that this runtime lacks, or that the record is too short for, is nullopt.
 #pragma once
 
 #include <cstddef>
 #include <cstring>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "core/memory.h"
 #include "go/binary/layout.h"
@@ -16,12 +17,17 @@ class Record {
 public:
     Record() = default;
     explicit Record(std::span<const std::byte> bytes) : bytes_(bytes) {}
+    Record(Record&&) noexcept = default;
+    Record& operator=(Record&&) noexcept = default;
 
-    /// In place; nullopt when it is not all there.
+    /// In place, or copied when it lies across two segments; nullopt when it is not all there.
     static std::optional<Record> view(MemoryCursor& cursor, Address at, std::size_t size) {
-        const std::byte* p = cursor.data_at(at, size);
-        if (p == nullptr) return std::nullopt;
-        return Record(std::span(p, size));
+        if (const std::byte* p = cursor.data_at(at, size)) return Record(std::span(p, size));
+        Record copied;
+        copied.owned_.resize(size);
+        if (!cursor.memory().load(at, copied.owned_)) return std::nullopt;
+        copied.bytes_ = copied.owned_;
+        return copied;
     }
 
     template <class T>
@@ -38,6 +44,7 @@ public:
 
 private:
     std::span<const std::byte> bytes_;
+    std::vector<std::byte> owned_;
 };
 
 }  // namespace incident::go

@@ -11,6 +11,7 @@ namespace incident::go {
 
 namespace {
 
+constexpr std::size_t trim_slack = 4096;  // frames taken beyond the limit before the middle is dropped
 constexpr unsigned max_switches = 4096;   // stack switches of one walk: callbacks nest as deep as the C stack allows
 
 bool is_injected(const Func& func) {
@@ -38,6 +39,7 @@ Walk::Next Walk::finish(std::string why, bool complete) {
 
 PhysicalFrame& Walk::push(const Context& context, const CodePoint* code) {
     PhysicalFrame& frame = stack_.physical.emplace_back();
+    if (context.owner == StackOwner::goroutine) on_goroutine_ = true;
     frame.code = code;
     frame.pc = context.pc;
     frame.sp = context.sp;
@@ -118,8 +120,7 @@ void Walk::goroutine(const Goroutine& g) {
     }
     // In a plain system call the runtime saved where Go left off; the few instructions since are of no interest. C code
     // under a cgo call is.
-    const bool in_go = in_.code.at(context.pc, false)->func.has_value();
-    if (!g.syscall_sp.is_null() && (in_go || context.owner == StackOwner::goroutine)) context = saved_context(g);
+    if (!g.syscall_sp.is_null() && context.owner == StackOwner::goroutine) context = saved_context(g);
     run(context);
 }
 
@@ -136,12 +137,32 @@ void Walk::from(const Registers& registers, bool after_call, const Machine_m* ma
 }
 
 void Walk::run(Context context) {
-    while (step(context) == Next::go_on) {
-        if (full()) {
-            finish(fmt::format("limit of {} frames", in_.limit), false);
-            return;
+    stack_.physical.reserve(12);
+    for (;;) {
+        while (step(context) == Next::go_on) {
+            if (stack_.physical.size() >= in_.limit + trim_slack) trim();
         }
+        // C code or a system stack that could not be walked down to its Go caller: the runtime noted where Go left off.
+        if (stack_.complete || on_goroutine_ || goroutine_ == nullptr) break;
+        on_goroutine_ = true;
+        const CodePoint* saved = in_.code.at(goroutine_->sched_pc, true);
+        const bool switched = saved->is(SpecialFunc::systemstack_switch) && goroutine_->stack.contains(goroutine_->sched_sp);
+        if (goroutine_->syscall_sp.is_null() && !switched) break;
+        context = saved_context(*goroutine_);
+        context.trust = report::Trust::pclntab;
     }
+    trim();
+}
+
+/// Of a deep stack (a stack overflow has millions of frames) keeps the innermost and the outermost.
+void Walk::trim() {
+    if (stack_.physical.size() <= in_.limit) return;
+    const std::size_t outer = std::min(in_.outer, in_.limit / 2);
+    stack_.elided_at = in_.limit - outer;
+    const std::size_t count = stack_.physical.size() - in_.limit;
+    auto first = stack_.physical.begin() + static_cast<std::ptrdiff_t>(stack_.elided_at);
+    stack_.physical.erase(first, first + static_cast<std::ptrdiff_t>(count));
+    stack_.elided += count;
 }
 
 Walk::Next Walk::step(Context& context) {
@@ -244,6 +265,13 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
     context.bp = caller_bp;
     if (caller_pc.is_null()) return finish("return address 0", false);
     const CodePoint* next = in_.code.at(caller_pc, context.after_call);
+    if (!next->func && context.owner == StackOwner::system && !context.registers) {
+        // Up to 1.20 a signal in C injects a call of sigpanic right onto the C stack.
+        Registers& registers = context.registers.emplace(in_.core.machine());
+        registers.set_pc(caller_pc);
+        registers.set_sp(cfa);
+        if (!caller_bp.is_null()) registers.set_fp(caller_bp);
+    }
     if (!next->func && context.owner == StackOwner::goroutine) {
         return finish(fmt::format("return address {:#x} of {} is in no Go function", caller_pc.value, func.name), false);
     }

@@ -49,11 +49,16 @@ struct GoStack {
     std::vector<report::Frame> frames;      ///< logical ones, wrappers left out
     std::vector<std::uint32_t> frame_of;    ///< frames[i] belongs to physical[frame_of[i]]
     std::string end;                        ///< why it ended; "goexit", "start of the thread" …
+    std::size_t elided = 0;                 ///< physical frames left out of a very deep stack …
+    std::size_t elided_at = 0;              ///< … before physical[elided_at]
     bool complete = false;                  ///< reached a known outermost frame
+
+    void clear();                           ///< keeps the buffers
 };
 
 struct StackOptions {
-    std::size_t limit = 10000;     ///< physical frames; the innermost and then a note
+    std::size_t limit = 10000;     ///< physical frames: of deeper stacks the innermost, and the outermost `outer`
+    std::size_t outer = 100;
     bool elide = true;             ///< drop wrappers and mark runtime frames as the runtime does
     bool frames = true;            ///< fill GoStack::frames; false: physical ones only
 };
@@ -80,6 +85,9 @@ public:
     /// With `images`, C frames in `frames` get names and lines.
     GoStack walk(const Goroutine& g, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
                  const StackOptions& options = {});
+    /// The same into a GoStack whose buffers are used again: for loops that keep nothing.
+    void walk_into(GoStack& stack, const Goroutine& g, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
+                   const StackOptions& options = {});
     /// A thread from its registers on: signal handler, what it interrupted, system stack, its goroutine.
     GoStack walk_thread(const ThreadState& thread, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
                         const StackOptions& options = {});
@@ -96,7 +104,7 @@ private:
 GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list, const Goroutine& g,
                        std::span<const UnwindStep> native_steps = {}, const StackOptions& options = {});
 
-/// Fills `frames` and `frame_of` from `physical`.
+/// Fills `frames` and `frame_of` from `physical`. [any thread] when there are no C frames or no images.
 void fill_frames(GoStack& stack, const StackOptions& options, const Images* images);
 
 }  // namespace incident::go

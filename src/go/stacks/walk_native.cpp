@@ -95,7 +95,7 @@ std::optional<InterruptedContext> interrupted_context(const CoreFile&, const Mem
 }
 
 /// Pushes C frames from `start` on; the state at which Go was reached, or nullopt and `native_end_` says why not.
-std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_call) {
+std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_call, report::Trust trust) {
     auto sp = start.sp();
     const Segment* segment = sp ? in_.memory.find(*sp) : nullptr;
     if (segment == nullptr) {
@@ -104,10 +104,10 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
     }
     std::vector<UnwindStep> steps{go_boundary(in_.code)};
     steps.insert(steps.end(), in_.native_steps.begin(), in_.native_steps.end());
-    UnwindState state{.registers = start, .after_call = after_call, .trust = report::Trust::context, .kind = report::FrameKind::native, .cfa = std::nullopt};
-    const std::size_t room = in_.limit > stack_.physical.size() ? in_.limit - stack_.physical.size() : 0;
-    Unwound unwound = unwind(state, segment->range, steps, {.frames = room, .trace = false});
+    UnwindState state{.registers = start, .after_call = after_call, .trust = trust, .kind = report::FrameKind::native, .cfa = std::nullopt};
+    Unwound unwound = unwind(state, segment->range, steps, {.frames = in_.limit, .trace = false});
     native_end_ = unwound.end;
+    native_complete_ = unwound.complete;
     for (auto& frame : unwound.frames) {
         auto pc = frame.state.registers.pc();
         if (!pc) break;
@@ -128,30 +128,15 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
 }
 
 Walk::Next Walk::step_native(Context& context) {
-    const std::size_t before = stack_.physical.size();
-    if (context.registers && !in_.native_steps.empty()) {
-        if (auto state = walk_native(*context.registers, context.after_call)) {
-            context = context_of(state->registers, state->after_call);
-            context.trust = state->trust;
-            return Next::go_on;
-        }
-    } else {
-        native_end_ = fmt::format("{:#x} is in no Go function", context.pc.value);
+    if (!context.registers || in_.native_steps.empty()) {
         if (context.registers) push(context, nullptr);
+        return finish(fmt::format("{:#x} is in no Go function", context.pc.value), false);
     }
-    // C code that could not be walked to its Go caller: the runtime noted where Go left off.
-    const bool c_code = context.owner == StackOwner::system && before == 0;
-    if (c_code && goroutine_ != nullptr) {
-        if (!goroutine_->syscall_sp.is_null()) {
-            context = saved_context(*goroutine_);
-            context.trust = report::Trust::pclntab;
-            return Next::go_on;
-        }
-        const CodePoint* saved = in_.code.at(goroutine_->sched_pc, true);
-        if (saved->is(SpecialFunc::systemstack_switch) && goroutine_->stack.contains(goroutine_->sched_sp)) return from_saved(context, *goroutine_, false);
-    }
-    const bool is_end = native_end_ == "outermost frame";
-    return finish(native_end_, is_end);
+    auto state = walk_native(*context.registers, context.after_call, context.trust);
+    if (!state) return finish(native_end_, native_complete_);
+    context = context_of(state->registers, state->after_call);
+    context.trust = state->trust;
+    return Next::go_on;
 }
 
 Registers Walk::registers_under_crosscall2(const PhysicalFrame& frame, Address caller_pc) {
@@ -200,7 +185,7 @@ void Walk::join_callback(const PhysicalFrame& frame) {
     Address caller_pc;
     if (!load(crosscall.cfa - 8, caller_pc)) return;
     stack_.physical.push_back(crosscall);
-    walk_native(registers_under_crosscall2(crosscall, caller_pc), true);
+    walk_native(registers_under_crosscall2(crosscall, caller_pc), true, report::Trust::pclntab);
 }
 
 }  // namespace incident::go

@@ -52,13 +52,11 @@ public:
         CodeCache& code;
         MemoryCursor& cursor;
         std::span<const UnwindStep> native_steps;
-        std::size_t limit;
+        std::size_t limit, outer;
         /// SP of the cgocallback frame on the thread's stack that the next cgocallback frame of the goroutine belongs to.
         Address callback_sp;
     };
-    explicit Walk(const Inputs& inputs) : in_(inputs) {}
-
-    GoStack take() { return std::move(stack_); }
+    Walk(const Inputs& inputs, GoStack& stack) : in_(inputs), stack_(stack) {}
 
     void goroutine(const Goroutine& g);
     void thread(const ThreadState& thread);
@@ -68,6 +66,7 @@ private:
     enum class Next : std::uint8_t { go_on, end };
 
     void run(Context context);
+    void trim();
     Next step(Context& context);
     Next step_native(Context& context);
     Next caller(Context& context, PhysicalFrame& frame, const CodePoint& code);
@@ -79,21 +78,22 @@ private:
     Next finish(std::string why, bool complete);
 
     void join_callback(const PhysicalFrame& frame);
-    std::optional<UnwindState> walk_native(const Registers& start, bool after_call);
+    std::optional<UnwindState> walk_native(const Registers& start, bool after_call, report::Trust trust);
     Registers registers_under_crosscall2(const PhysicalFrame& frame, Address caller_pc);
 
     Context context_of(const Registers& registers, bool after_call);
     Context saved_context(const Goroutine& g);
     PhysicalFrame& push(const Context& context, const CodePoint* code);
-    bool full() const { return stack_.physical.size() >= in_.limit; }
     bool load(Address at, Address& out) { return in_.cursor.load(at, out); }
     const Goroutine* current_goroutine() const;
 
     Inputs in_;
-    GoStack stack_;
+    GoStack& stack_;
     const Machine_m* machine_ = nullptr;
     const Goroutine* goroutine_ = nullptr;   ///< whose stack it is, or that runs on the thread
+    bool on_goroutine_ = false;              ///< a frame of the goroutine's own stack was reached
     std::string native_end_;                 ///< why C frames ended before Go was reached
+    bool native_complete_ = false;           ///< at the start of the thread
     unsigned switches_ = 0;
 };
 

@@ -3,7 +3,7 @@
 
 #include "base/bounded_walk.h"
 #include "base/text.h"
-#include "go/sync/waits.h"
+#include "go/sync/queues.h"
 
 namespace incident::go {
 
@@ -23,7 +23,50 @@ std::size_t queue_length(const Memory& memory, const RuntimeLayout& layout, Addr
     return length;
 }
 
+void collect(const Memory& memory, const RuntimeLayout& layout, Address first, std::unordered_set<std::uint64_t>& sudogs) {
+    walk_chain(first, max_queue, [&](Address at) -> std::optional<Address> {
+        auto next = StructView(memory, at).get(layout.sudog.next);
+        if (!next) return std::nullopt;
+        sudogs.insert(at.value);
+        return *next;
+    });
+}
+
 }  // namespace
+
+const Waits::Queues::Channel& Waits::Queues::channel(Address at, bool with_queues) {
+    std::lock_guard lock(mutex);
+    auto [slot, fresh] = (with_queues ? channels_with_queues : channels).try_emplace(at.value);
+    Channel& entry = slot->second;
+    if (!fresh) return entry;
+    entry.summary = read_channel(memory, runtime, at);
+    entry.text = entry.summary ? entry.summary->text() : "chan (unreadable)";
+    if (with_queues) {
+        StructView view(memory, at);
+        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.recvq_first).value_or(Address{}), entry.receivers);
+        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.sendq_first).value_or(Address{}), entry.senders);
+    }
+    return entry;
+}
+
+Address Waits::Queues::on_notify_list(Address list, Address g) {
+    std::lock_guard lock(mutex);
+    auto [slot, fresh] = notify_lists.try_emplace(list.value);
+    if (fresh) {
+        const auto& layout = runtime.layout();
+        auto head = StructView(memory, list).get(layout.notifyList.head);
+        walk_chain(head.value_or(Address{}), max_queue, [&](Address at) -> std::optional<Address> {
+            StructView view(memory, at);
+            auto owner = view.get(layout.sudog.g);
+            auto next = view.get(layout.sudog.next);
+            if (!owner || !next) return std::nullopt;
+            slot->second.emplace(owner->value, at);
+            return *next;
+        });
+    }
+    auto found = slot->second.find(g.value);
+    return found != slot->second.end() ? found->second : Address{};
+}
 
 Result<ChannelSummary> read_channel(const Memory& memory, const Runtime& runtime, Address channel) {
     const auto& layout = runtime.layout();

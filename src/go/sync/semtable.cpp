@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/bounded_walk.h"
-#include "go/sync/waits.h"
+#include "go/sync/queues.h"
 
 namespace incident::go {
 
@@ -57,6 +57,7 @@ void read_treap(Reading& r, Address root) {
 
 Waits Waits::read(const Memory& memory, const Runtime& runtime, const GoroutineList& list) {
     Waits waits;
+    waits.queues_ = std::make_shared<Queues>(memory, runtime);
     const auto& layout = runtime.layout();
     auto missing = [&](std::string why) {
         waits.gaps_.push_back({.what = "the queue of goroutines that wait for locks is unknown", .why = std::move(why),

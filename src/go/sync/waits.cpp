@@ -1,10 +1,8 @@
 // From a goroutine to what it waits for. A semaphore's address alone does not say whose it is: the frames that asked for it
 // do (lockSlow, RLock, WaitGroup.Wait …), and the layouts of sync say where in its lock the word lies.
-#include "go/sync/waits.h"
+#include "go/sync/queues.h"
 
 #include <fmt/format.h>
-
-#include "base/bounded_walk.h"
 
 namespace incident::go {
 
@@ -96,33 +94,6 @@ std::string words_of(const LockOf& lock) {
     return words;
 }
 
-void add_cond(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack, std::vector<WaitsFor>& result) {
-    const auto& layout = runtime.layout();
-    auto list = first_argument(memory, find_frame(stack, "sync.runtime_notifyListWait"));
-    if (!list) return;
-    // Believed only when this goroutine is on it.
-    bool found = false;
-    Address sudog;
-    auto head = StructView(memory, *list).get(layout.notifyList.head);
-    if (!head) return;
-    walk_chain(*head, 1u << 22, [&](Address at) -> std::optional<Address> {
-        StructView view(memory, at);
-        auto owner = view.get(layout.sudog.g);
-        auto next = view.get(layout.sudog.next);
-        if (!owner || !next) return std::nullopt;
-        if (*owner == g.g) {
-            found = true;
-            sudog = at;
-            return std::nullopt;
-        }
-        return *next;
-    });
-    if (!found) return;
-    result.push_back({.object = WaitObject::cond, .mode = WaitMode::wait,
-                      .address = *list - offset_or(layout.sync_Cond.notify.offset, 16), .semaphore = {}, .sudog = sudog,
-                      .what = "sync.Cond", .by = "notifyList"});
-}
-
 void add_descriptor(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack, std::vector<WaitsFor>& result) {
     auto desc = first_argument(memory, find_frame(stack, "internal/poll.runtime_pollWait"));
     if (!desc) return;
@@ -189,34 +160,26 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
             }
             continue;
         }
-        auto summary = read_channel(memory, runtime, sudog.channel);
         WaitMode mode = reason.starts_with("chan send") ? WaitMode::send : reason.starts_with("chan receive") ? WaitMode::receive : WaitMode::none;
-        if (mode == WaitMode::none && summary) {
-            // Of a select: in which of the channel's queues it stands.
-            auto in_queue = [&](Address first) {
-                bool found = false;
-                walk_chain(first, 1u << 20, [&](Address at) -> std::optional<Address> {
-                    if (at == sudog.at) {
-                        found = true;
-                        return std::nullopt;
-                    }
-                    auto next = StructView(memory, at).get(runtime.layout().sudog.next);
-                    return next ? std::optional(*next) : std::nullopt;
-                });
-                return found;
-            };
-            StructView view(memory, sudog.channel);
-            if (in_queue(view.get(runtime.layout().hchan.recvq_first).value_or(Address{}))) mode = WaitMode::receive;
-            else if (in_queue(view.get(runtime.layout().hchan.sendq_first).value_or(Address{}))) mode = WaitMode::send;
-        }
+        // Of a select: in which of the channel's queues it stands.
+        const bool in_select = mode == WaitMode::none;
+        const auto& channel = queues_->channel(sudog.channel, in_select);
+        if (in_select && channel.receivers.contains(sudog.at.value)) mode = WaitMode::receive;
+        if (in_select && channel.senders.contains(sudog.at.value)) mode = WaitMode::send;
         result.push_back({.object = WaitObject::channel, .mode = mode, .address = sudog.channel, .semaphore = {}, .sudog = sudog.at,
-                          .what = summary ? summary->text() : "chan (unreadable)", .by = "g.waiting"});
+                          .what = channel.text, .by = "g.waiting"});
     }
     if (!result.empty()) return result;
 
-    const bool cond = reason == "sync.Cond.Wait";
-    if (cond) {
-        add_cond(memory, runtime, g, stack, result);
+    if (reason == "sync.Cond.Wait") {
+        // The notifyList is an argument on the stack, believed only when this goroutine is on it.
+        auto list = first_argument(memory, find_frame(stack, "sync.runtime_notifyListWait"));
+        Address sudog = list ? queues_->on_notify_list(*list, g.g) : Address{};
+        if (!sudog.is_null()) {
+            result.push_back({.object = WaitObject::cond, .mode = WaitMode::wait,
+                              .address = *list - offset_or(runtime.layout().sync_Cond.notify.offset, 16), .semaphore = {}, .sudog = sudog,
+                              .what = "sync.Cond", .by = "notifyList"});
+        }
         return result;
     }
     if (reason == "IO wait") {

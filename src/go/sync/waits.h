@@ -74,8 +74,10 @@ public:
     std::vector<WaitsFor> of(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack) const;
 
 private:
+    struct Queues;                             ///< what was read of channels and condition variables: 10^5 goroutines share few
     std::vector<SemaphoreWaiter> waiters_;
     std::vector<std::uint32_t> by_g_;
+    std::shared_ptr<Queues> queues_;
     std::vector<report::Gap> gaps_;
     bool complete_ = false;
 };
