@@ -1,7 +1,96 @@
+// analyze: which passes a command needs, the passes, the detectors, the sections. Read it top to bottom.
 #include "analyze.h"
+
+#include <algorithm>
+
+#include "detect/detector.h"
+#include "process/maps.h"
+#include "process/process.h"
+#include "sections.h"
 
 namespace incident {
 
-Result<report::Report> analyze(const AnalyzeOptions&) { return fail(ErrorKind::unsupported, "the engine is not built yet"); }
+namespace {
+
+Passes passes_of(const AnalyzeOptions& options) {
+    switch (options.command) {
+        case Command::analyze: return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true};
+        case Command::crash: return {.crash = true};
+        case Command::goroutines: return {.goroutines = true, .stacks = true};
+        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
+        case Command::threads:
+        case Command::thread: return {.threads = true};
+        case Command::maps: return {.goroutines = true, .spans = true};
+        case Command::locks: return {.threads = true, .goroutines = true, .stacks = true};
+        case Command::heap:
+        case Command::locate:
+        case Command::read: return {.goroutines = true, .stacks = true, .spans = true};
+    }
+    return {};
+}
+
+/// An id the user named must be there, or it is a gap that says so.
+template <class Rows>
+void require_row(report::Report& report, const Rows& rows, std::string what) {
+    if (rows && rows->empty()) report.gaps.push_back({std::move(what), "there is no such one in this core", "", true});
+}
+
+}  // namespace
+
+Result<report::Report> analyze(const AnalyzeOptions& options) {
+    ProcessOptions open{.core_path = options.core_path,
+                        .open = options.open,
+                        .images = options.images,
+                        .passes = passes_of(options),
+                        .jobs = options.jobs,
+                        .trace = options.trace,
+                        .log = options.log,
+                        .progress = options.progress};
+    auto shared = TRY(open_process(open));
+    const Process& process = *shared;
+    Locator locator(process.locate_context());
+
+    report::Report report;
+    report.tool.version = INCIDENT_VERSION;
+    report.keep_alive = shared;
+    report.input = input_section(process);
+    report.runtime = runtime_section(process);
+    report.gaps = process.gaps;
+    if (process.crash) report.crash = crash_section(process, locator);
+
+    GoroutineDetail detail;
+    switch (options.command) {
+        case Command::analyze: {
+            report.threads = threads_section(process, locator, std::nullopt);
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            break;
+        }
+        case Command::crash: break;
+        case Command::goroutines:
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            break;
+        case Command::goroutine:
+            detail.snapshots = true;
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, options.goroutine);
+            require_row(report, report.goroutines, "the goroutine that was asked for");
+            break;
+        case Command::threads: report.threads = threads_section(process, locator, std::nullopt); break;
+        case Command::thread:
+            report.threads = threads_section(process, locator, options.thread);
+            require_row(report, report.threads, "the thread that was asked for");
+            break;
+        case Command::maps: report.maps = maps_section(process.locate_context()); break;
+        case Command::locate: report.location = locator.location(options.address.value_or(Address{})); break;
+        case Command::read: report.words = read_words(locator, options.address.value_or(Address{}), options.words); break;
+        case Command::locks:
+        case Command::heap: break;
+    }
+    if (process.crash && (options.command == Command::analyze || options.command == Command::crash)) {
+        auto run = detect::run_detectors(process, options.only, options.skip);
+        report.findings = std::move(run.findings);
+        report.detectors = std::move(run.outcomes);
+    }
+    return report;
+}
 
 }  // namespace incident

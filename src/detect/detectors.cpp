@@ -1,0 +1,77 @@
+// The table of detectors, and the loop that runs it.
+#include <algorithm>
+
+#include "detect/crash.h"
+#include "detect/detector.h"
+
+namespace incident::detect {
+
+namespace {
+
+constexpr unsigned no_needs = 0;
+
+constexpr Detector table[] = {
+    {"crash", "what the process died of", crash_kinds, no_needs | Need::crash, detect_crash},
+};
+
+bool matches(std::string_view kind, std::string_view pattern) {
+    return kind == pattern || (kind.starts_with(pattern) && (pattern.ends_with('.') || kind[pattern.size()] == '.'));
+}
+
+bool selected(std::string_view kind, std::span<const std::string> only, std::span<const std::string> skip) {
+    auto names = [&](const std::string& pattern) { return matches(kind, pattern); };
+    return (only.empty() || std::ranges::any_of(only, names)) && std::ranges::none_of(skip, names);
+}
+
+/// Empty when every need is met; else the outcome to report instead.
+std::optional<report::DetectorOutcome> unmet(const Process& process, const Detector& detector) {
+    auto needs = [&](Need need) { return (detector.needs & static_cast<unsigned>(need)) != 0; };
+    auto outcome = [&](report::Outcome kind, std::string reason) {
+        return report::DetectorOutcome{std::string(detector.id), kind, 0, 0, std::move(reason)};
+    };
+    bool wants_go = needs(Need::go) || needs(Need::goroutines) || needs(Need::stacks) || needs(Need::spans);
+    if (wants_go && !process.go) {
+        if (process.go_expected) return outcome(report::Outcome::skipped, process.go_absent);
+        return outcome(report::Outcome::not_applicable, "no Go in this process");
+    }
+    if (needs(Need::crash) && !process.crash) return outcome(report::Outcome::skipped, "the crash was not looked at");
+    if (needs(Need::goroutines) && !process.goroutines) return outcome(report::Outcome::skipped, "the goroutines could not be read");
+    if (needs(Need::stacks) && process.stacks.empty() && process.goroutines && !process.goroutines->all.empty())
+        return outcome(report::Outcome::skipped, "no goroutine's stack was walked");
+    if (needs(Need::spans) && !process.spans) return outcome(report::Outcome::skipped, "the Go heap's spans could not be read");
+    if (needs(Need::threads) && process.threads.empty()) return outcome(report::Outcome::skipped, "no thread was unwound");
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::span<const Detector> detectors() { return table; }
+
+DetectorRun run_detectors(const Process& process, std::span<const std::string> only, std::span<const std::string> skip) {
+    DetectorRun run;
+    for (const Detector& detector : detectors()) {
+        auto wanted = [&](std::string_view kind) { return selected(kind, only, skip); };
+        if (std::ranges::none_of(detector.kinds, wanted)) {
+            run.outcomes.push_back({std::string(detector.id), report::Outcome::skipped, 0, 0, "skipped by --only or --skip"});
+            continue;
+        }
+        if (auto outcome = unmet(process, detector)) {
+            run.outcomes.push_back(std::move(*outcome));
+            continue;
+        }
+        Detection detection = detector.run(process);
+        std::erase_if(detection.findings, [&](const report::Finding& f) { return !wanted(f.kind); });
+        auto outcome = !detection.findings.empty() ? report::Outcome::found
+                       : detection.reason.empty()  ? report::Outcome::clean
+                                                   : report::Outcome::partial;
+        run.outcomes.push_back({std::string(detector.id), outcome, detection.checked, detection.unchecked, detection.reason});
+        std::ranges::move(detection.findings, std::back_inserter(run.findings));
+    }
+    // The crash stays before equals: it is what the reader came for.
+    std::ranges::stable_sort(run.findings, [](auto& a, auto& b) {
+        return a.severity != b.severity ? a.severity > b.severity : a.strength > b.strength;
+    });
+    return run;
+}
+
+}  // namespace incident::detect

@@ -1,0 +1,284 @@
+// Finding the context that died. Candidates, best first: a thread on whose stack the runtime throws or panics fatally; a
+// thread in a handler for a fault of its own; one in a handler for SIGABRT; one that was asked from outside; last, what the
+// kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last one that stopped.
+#include "process/crash_context.h"
+
+#include <algorithm>
+#include <span>
+
+#include "go/stacks/panics.h"
+#include "go/stacks/walk.h"
+#include "process/last_words.h"
+#include "process/native_threads.h"
+#include "process/process.h"
+
+namespace incident {
+
+namespace {
+
+constexpr int sigquit = 3, sigabrt = 6;
+constexpr int si_tkill = -6;
+
+const ThreadState* thread_of(const CoreFile& core, std::int32_t tid) {
+    for (auto& thread : core.threads())
+        if (thread.tid == tid) return &thread;
+    return nullptr;
+}
+
+/// The frame of the runtime function that ends the process, on this stack: throw, fatal or fatalpanic.
+const go::PhysicalFrame* find_fatal_frame(const go::GoStack& stack) {
+    for (auto& frame : stack.physical) {
+        auto name = frame.name();
+        if (name == "runtime.throw" || name == "runtime.fatal" || name == "runtime.fatalpanic") return &frame;
+    }
+    return nullptr;
+}
+
+bool has_frame(const go::GoStack& stack, std::string_view name) {
+    return std::ranges::any_of(stack.physical, [&](auto& frame) { return frame.name() == name; });
+}
+
+bool calls_abort(std::span<const report::Frame> frames) {
+    return std::ranges::any_of(frames, [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
+}
+
+/// One thread that may be the one that died.
+struct Candidate {
+    enum Rank { kernel, asked, self_abort, fault, runtime_fatal } rank = kernel;
+    const ThreadState* thread = nullptr;
+    const go::Machine_m* machine = nullptr;
+    go::GoStack stack;
+    std::optional<SignalFrame> signal;
+    const go::PhysicalFrame* fatal = nullptr;
+};
+
+class Finder {
+public:
+    explicit Finder(const Process& process)
+        : process_(process),
+          steps_(native_steps(process)) {}
+
+    CrashContext find() {
+        CrashContext context;
+        auto threads = process_.core.threads();
+        if (threads.empty()) {
+            context.notes.push_back("the core holds no thread");
+            context.kind = report::CrashKind::requested;
+            return context;
+        }
+        const ThreadState& dying = threads.front();
+        Candidate best;
+        if (process_.go && process_.goroutines) best = find_in_go(dying);
+        if (best.thread == nullptr) {
+            best.thread = &dying;
+            walk(best);
+        }
+        fill(context, best, dying);
+        return context;
+    }
+
+private:
+    void walk(Candidate& candidate) {
+        if (process_.go && process_.goroutines) {
+            go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
+            candidate.stack = walker.walk_thread(*candidate.thread, steps_, &*process_.images);
+        } else {
+            candidate.stack = walk_native_thread(process_, *candidate.thread, steps_);
+        }
+        candidate.fatal = find_fatal_frame(candidate.stack);
+    }
+
+    Candidate find_in_go(const ThreadState& dying) {
+        Candidate best;
+        auto own_pid = process_.core.process_info() ? process_.core.process_info()->pid : dying.tid;
+        for (auto& machine : process_.goroutines->machines) {
+            const ThreadState* thread = thread_of(process_.core, machine.tid);
+            if (thread == nullptr) continue;
+            auto interrupted = go::interrupted_context(process_.core, process_.memory, *process_.go, machine, *thread);
+            bool marked = machine.dying != 0 || machine.throwing > 0;
+            if (!interrupted && !marked && thread != &dying) continue;
+            Candidate candidate;
+            candidate.thread = thread;
+            candidate.machine = &machine;
+            if (interrupted) candidate.signal = read_signal(*interrupted);
+            walk(candidate);
+            candidate.rank = rank_of(candidate, own_pid);
+            bool better = best.thread == nullptr || candidate.rank > best.rank ||
+                          (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal && machine.dying != 0 &&
+                           (best.machine == nullptr || best.machine->dying == 0));
+            if (better) best = std::move(candidate);
+            if (best.fatal != nullptr) best.fatal = find_fatal_frame(best.stack);
+        }
+        return best;
+    }
+
+    static Candidate::Rank rank_of(const Candidate& c, std::int32_t own_pid) {
+        if (c.fatal != nullptr) return Candidate::runtime_fatal;
+        if (!c.signal) return Candidate::kernel;
+        auto& info = c.signal->info;
+        if (info.code > 0) return Candidate::fault;
+        if (info.number == sigabrt) return Candidate::self_abort;
+        if (info.sender_pid && *info.sender_pid != own_pid) return Candidate::asked;
+        return Candidate::kernel;
+    }
+
+    std::optional<SignalFrame> read_signal(const go::InterruptedContext& interrupted) {
+        SignalFrame frame{interrupted.ucontext, {}, interrupted.registers};
+        frame.info.number = interrupted.signal;
+        if (!interrupted.siginfo) return frame;
+        auto& memory = process_.memory;
+        frame.info.code = memory.load<std::int32_t>(*interrupted.siginfo + 8).value_or(0);
+        if (frame.info.code > 0) {
+            auto address = memory.load_address(*interrupted.siginfo + 16);
+            if (frame.info.code != 0x80 && address) frame.info.fault_address = *address;
+        } else {
+            if (auto pid = memory.load<std::int32_t>(*interrupted.siginfo + 16)) frame.info.sender_pid = *pid;
+            if (auto uid = memory.load<std::uint32_t>(*interrupted.siginfo + 20)) frame.info.sender_uid = *uid;
+        }
+        return frame;
+    }
+
+    void fill(CrashContext& context, Candidate& best, const ThreadState& dying) {
+        context.tid = best.thread->tid;
+        const go::Goroutine* goroutine = nullptr;
+        if (best.machine != nullptr && process_.goroutines) {
+            goroutine = process_.goroutines->at(best.machine->curg);
+            if (goroutine != nullptr) {
+                context.goid = goroutine->goid;
+                context.goroutine = static_cast<std::size_t>(goroutine - process_.goroutines->all.data());
+            }
+        }
+        if (best.fatal != nullptr) fill_runtime_fatal(context, best, goroutine);
+        else if (best.signal) fill_signal(context, *best.signal, best);
+        else fill_kernel(context, dying, best);
+        if (context.frames.empty()) context.frames = best.stack.frames;
+        if (context.signal && context.fault == FaultClass::none)
+            context.fault = classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);
+    }
+
+    void fill_runtime_fatal(CrashContext& context, const Candidate& best, const go::Goroutine* goroutine) {
+        context.runtime_function = best.fatal->name();
+        context.frames = frames_from(best.stack, *best.fatal);
+        bool from_signal = goroutine != nullptr && goroutine->sig != 0 && has_frame(best.stack, "runtime.sigpanic");
+        if (from_signal) {
+            SignalInfo info;
+            info.number = static_cast<int>(goroutine->sig);
+            info.code = static_cast<int>(goroutine->sig_code);
+            if (info.code > 0 && info.code != 0x80) info.fault_address = goroutine->sig_address;
+            context.signal = info;
+            context.fault_address = info.fault_address;
+            recover_fault_registers(context, best, *goroutine);
+        }
+        if (context.runtime_function == "runtime.fatalpanic") {
+            context.kind = report::CrashKind::go_panic;
+            if (goroutine != nullptr) context.message = go::panic_message(process_.memory, *process_.go, *process_.goroutines, *goroutine);
+            return;
+        }
+        context.kind = report::CrashKind::go_fatal;
+        context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
+        // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain fault.
+        if (from_signal) context.kind = report::CrashKind::signal;
+    }
+
+    /// Frames below the runtime's own dying: from the function that threw on.
+    static std::vector<report::Frame> frames_from(const go::GoStack& stack, const go::PhysicalFrame& fatal) {
+        auto index = static_cast<std::size_t>(&fatal - stack.physical.data());
+        std::vector<report::Frame> frames;
+        for (std::size_t i = 0; i < stack.frames.size(); ++i)
+            if (stack.frame_of[i] >= index) frames.push_back(stack.frames[i]);
+        return frames;
+    }
+
+    // The handler of a fault in Go code rewrites the saved context to "call" sigpanic and returns. The kernel's frame stays on
+    // the signal stack until the next signal: when its siginfo still equals what the runtime copied into g, its registers are
+    // those of the faulting instruction, but for rip and rsp, which are undone here.
+    void recover_fault_registers(CrashContext& context, const Candidate& best, const go::Goroutine& goroutine) {
+        if (best.machine == nullptr) return;
+        for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), best.machine->gsignal_stack)) {
+            if (frame.info.number != static_cast<int>(goroutine.sig) ||
+                frame.info.code != static_cast<int>(goroutine.sig_code)) continue;
+            if (frame.info.fault_address && *frame.info.fault_address != goroutine.sig_address) continue;
+            auto pc = frame.registers.pc();
+            auto target = pc ? process_.go->find_func(*pc) : std::nullopt;
+            if (!target || !target->name.starts_with("runtime.sigpanic")) continue;
+            Registers registers = frame.registers;
+            if (auto sp = registers.sp()) {
+                auto pushed = process_.memory.load_address(*sp);
+                if (pushed && *pushed == goroutine.sig_pc) registers.set_sp(*sp + 8);
+            }
+            registers.set_pc(goroutine.sig_pc);
+            context.registers = registers;
+            context.registers_from = "kernel's signal frame, still whole on the signal stack of thread " + std::to_string(best.machine->tid);
+            return;
+        }
+        context.notes.push_back("the registers of the faulting instruction were overwritten by a later signal");
+    }
+
+    void fill_signal(CrashContext& context, const SignalFrame& signal, const Candidate& best) {
+        context.signal = signal.info;
+        context.fault_address = signal.info.fault_address;
+        context.registers = signal.registers;
+        context.registers_from = "signal frame of thread " + std::to_string(best.thread->tid);
+        set_signal_kind(context, best.stack.frames);
+        context.frames = frames_below_signal(best.stack);
+    }
+
+    void fill_kernel(CrashContext& context, const ThreadState& dying, const Candidate& best) {
+        auto info = dying.signal;
+        if (!info && dying.current_signal != 0) {
+            info.emplace();
+            info->number = dying.current_signal;
+        }
+        context.registers = dying.registers;
+        context.registers_from = "thread " + std::to_string(dying.tid);
+        if (process_.core.written_by_gcore() || !info || info->number == 0) {
+            context.kind = report::CrashKind::requested;
+            if (info && info->number != 0) context.signal = info;
+            context.runtime_function = "gcore";
+            return;
+        }
+        context.signal = info;
+        context.fault_address = info->fault_address;
+        set_signal_kind(context, best.stack.frames);
+    }
+
+    void set_signal_kind(CrashContext& context, std::span<const report::Frame> frames) {
+        auto& info = *context.signal;
+        if (info.code > 0) {
+            context.kind = report::CrashKind::signal;
+            return;
+        }
+        if (calls_abort(frames)) {
+            context.kind = report::CrashKind::abort;
+            context.runtime_function = "abort";
+            context.message = abort_message(process_.memory, *process_.images);
+            return;
+        }
+        auto own_pid = process_.core.process_info() ? std::optional(process_.core.process_info()->pid) : std::nullopt;
+        bool own = info.code == si_tkill || (own_pid && info.sender_pid && *info.sender_pid == *own_pid);
+        // A stripped libc hides abort's name; SIGABRT raised by C code for its own thread is what abort does.
+        bool from_c = !frames.empty() && frames.front().kind == report::FrameKind::native && own;
+        if (info.number == sigabrt && from_c) {
+            context.kind = report::CrashKind::abort;
+            context.message = abort_message(process_.memory, *process_.images);
+            return;
+        }
+        context.kind = report::CrashKind::requested;
+    }
+
+    static std::vector<report::Frame> frames_below_signal(const go::GoStack& stack) {
+        std::vector<report::Frame> frames;
+        for (std::size_t i = 0; i < stack.frames.size(); ++i)
+            if (stack.physical[stack.frame_of[i]].owner != go::StackOwner::signal) frames.push_back(stack.frames[i]);
+        return frames;
+    }
+
+    const Process& process_;
+    std::vector<UnwindStep> steps_;
+};
+
+}  // namespace
+
+CrashContext find_crash_context(const Process& process) { return Finder(process).find(); }
+
+}  // namespace incident

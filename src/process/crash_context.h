@@ -1,0 +1,67 @@
+// CrashContext: what the process died of, read from the bytes. The crashing context is not the top frame: a Go process that
+// dies with GOTRACEBACK=crash re-raises SIGABRT, after its threads were stopped one by one, so the core's own signal and
+// registers show runtime.raise. The real fault is in a kernel signal frame on a signal stack, or in g.sig* of the goroutine.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/core_file.h"
+#include "core/machine.h"
+#include "report/report.h"
+
+namespace incident {
+
+struct Process;
+
+/// Why a faulting access failed.
+enum class FaultClass : std::uint8_t {
+    none,
+    nil_dereference,      ///< address below the first page
+    non_canonical,        ///< si_code 0x80: the kernel gives no address
+    stack_overflow,       ///< guard page next to a stack
+    guard_page,           ///< mapped without any permission
+    unmapped,
+    read_only,            ///< mapped, not writable
+    not_executable,       ///< jump to data
+    bus_error,
+    other,
+};
+
+/// The kernel's signal frame, found on a signal stack.
+struct SignalFrame {
+    Address at;                    ///< of rt_sigframe
+    SignalInfo info;
+    Registers registers;           ///< of the interrupted context
+};
+
+struct CrashContext {
+    report::CrashKind kind = report::CrashKind::signal;
+    std::optional<SignalInfo> signal;          ///< the real one
+    std::optional<Address> fault_address;
+    FaultClass fault = FaultClass::none;
+    std::optional<Registers> registers;        ///< of the faulting context; empty when it is gone (a Go panic's)
+    std::string registers_from;                ///< "signal frame of thread 8812", "thread 8812"
+    std::optional<std::int32_t> tid;           ///< thread that died
+    std::optional<std::size_t> goroutine;      ///< index into Process::goroutines->all
+    std::optional<std::int64_t> goid;
+    std::optional<std::string> message;        ///< panic or fatal text, abort message
+    std::string runtime_function;              ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
+    std::vector<report::Frame> frames;         ///< of the dying context, innermost first
+    std::vector<std::string> notes;
+};
+
+/// Needs the core, images and, in a Go process, its Ms; reads no heap and no other goroutine.
+CrashContext find_crash_context(const Process& process);
+
+/// Kernel signal frames on the stack [range): matched by the alternate stack that the saved ucontext names.
+std::vector<SignalFrame> find_signal_frames(const Memory& memory, const Machine& machine, AddressRange stack);
+
+/// "SIGSEGV", "SEGV_MAPERR"; empty when unknown.
+std::string_view signal_name(int number);
+std::string_view signal_code_name(int number, int code);
+FaultClass classify_fault(const Process& process, const SignalInfo& info, const Registers* registers);
+std::string_view to_string(FaultClass fault);
+
+}  // namespace incident

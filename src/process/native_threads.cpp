@@ -1,0 +1,71 @@
+#include "process/native_threads.h"
+
+#include <algorithm>
+
+namespace incident {
+
+std::vector<UnwindStep> native_steps(const Process& process) {
+    return {cfi_step(process.memory, *process.images), frame_pointer_step(process.memory), scan_step(process.memory, *process.images)};
+}
+
+AddressRange stack_bounds(const CoreFile& core, Address sp) {
+    for (auto& segment : core.load_segments())
+        if (segment.range.contains(sp)) return segment.range;
+    return {sp, sp};
+}
+
+go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps) {
+    go::GoStack stack;
+    UnwindState start{thread.registers};
+    start.after_call = false;
+    auto sp = thread.registers.sp();
+    if (!sp || !thread.registers.pc()) {
+        stack.end = "the core has no registers of this thread";
+        return stack;
+    }
+    Unwound unwound = unwind(start, stack_bounds(process.core, *sp), steps);
+    stack.end = std::move(unwound.end);
+    stack.complete = unwound.complete;
+    for (auto& frame : unwound.frames) {
+        auto& registers = frame.state.registers;
+        go::PhysicalFrame physical;
+        physical.pc = registers.pc().value_or(Address{});
+        physical.sp = registers.sp().value_or(Address{});
+        physical.bp = registers.fp().value_or(Address{});
+        physical.cfa = frame.cfa.value_or(Address{});
+        physical.after_call = frame.state.after_call;
+        physical.trust = frame.state.trust;
+        physical.kind = frame.state.kind;
+        physical.owner = go::StackOwner::system;
+        physical.native = static_cast<std::uint32_t>(stack.native.size());
+        for (auto& logical : symbolize_native(frame, *process.images)) {
+            stack.frames.push_back(std::move(logical));
+            stack.frame_of.push_back(static_cast<std::uint32_t>(stack.physical.size()));
+        }
+        stack.physical.push_back(physical);
+        stack.native.push_back(std::move(frame));
+    }
+    return stack;
+}
+
+std::vector<NativeThread> walk_threads(const Process& process) {
+    std::vector<NativeThread> threads;
+    auto steps = native_steps(process);
+    std::optional<go::StackWalker> walker;
+    if (process.go && process.goroutines) walker.emplace(process.core, process.memory, *process.go, *process.goroutines);
+    for (const ThreadState& state : process.core.threads()) {
+        NativeThread thread;
+        thread.state = &state;
+        const go::Machine_m* machine = walker ? process.goroutines->machine_of_thread(state.tid) : nullptr;
+        if (machine != nullptr) {
+            if (const go::Goroutine* g = process.goroutines->at(machine->curg)) thread.goroutine = g->goid;
+            thread.stack = walker->walk_thread(state, steps, &*process.images);
+        } else {
+            thread.stack = walk_native_thread(process, state, steps);
+        }
+        threads.push_back(std::move(thread));
+    }
+    return threads;
+}
+
+}  // namespace incident

@@ -1,0 +1,22 @@
+// Threads of the core, unwound: by pclntab in Go code, by CFI, frame pointers and, last, a scan in C.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "process/process.h"
+
+namespace incident {
+
+/// CFI, frame pointer, scan: in the order of trust. They use libdw: one thread only.
+std::vector<UnwindStep> native_steps(const Process& process);
+
+/// A thread without Go frames, or of a process without Go.
+go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps);
+
+std::vector<NativeThread> walk_threads(const Process& process);
+
+/// The mapping that holds `sp`: what bounds a stack of which nothing better is known.
+AddressRange stack_bounds(const CoreFile& core, Address sp);
+
+}  // namespace incident

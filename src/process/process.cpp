@@ -1,0 +1,130 @@
+// The passes, top to bottom. Memory is frozen before anything is interpreted; a pass that fails leaves its part absent and
+// a gap that names it, and the run goes on.
+#include "process/process.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/parallel.h"
+#include "process/native_threads.h"
+
+namespace incident {
+
+namespace {
+
+using report::Gap;
+
+void note_damage(Process& process) {
+    if (auto cut = process.core.truncation())
+        process.gaps.push_back({fmt::format("the core file is cut at byte {}", cut->at),
+                                fmt::format("{} bytes that its headers promise are missing", cut->missing_bytes),
+                                "everything that lay in the lost regions (see maps)"});
+    for (auto& error : process.core.damage()) process.gaps.push_back({error.what, std::string(to_string(error.kind)), ""});
+}
+
+void attach_go(Process& process) {
+    auto runtime = go::Runtime::attach(process.core, process.memory, *process.images, *process.disassembler);
+    if (runtime) {
+        process.go = std::move(*runtime);
+        std::ranges::copy(process.go->gaps(), std::back_inserter(process.gaps));
+        return;
+    }
+    process.go_absent = runtime.error().what;
+    if (runtime.error().kind == ErrorKind::absent) return;
+    process.go_expected = true;
+    process.gaps.push_back({"the Go runtime of this process", describe(runtime.error()), "goroutines, locks, heap: everything of Go"});
+}
+
+/// Commands that need no goroutine list still need the Ms and what runs on them, to find the crash and to walk threads.
+void read_goroutines(Process& process, bool all) {
+    auto which = all ? go::Which::all : go::Which::on_threads;
+    auto list = go::read_goroutines(process.core, process.memory, *process.go, process.jobs, which);
+    if (!list) {
+        process.gaps.push_back({"the goroutines", describe(list.error()), "everything about goroutines"});
+        return;
+    }
+    process.goroutines = std::move(*list);
+    std::ranges::copy(process.goroutines->gaps, std::back_inserter(process.gaps));
+}
+
+// Goroutines on a thread may stand in C or in a signal handler and are walked with CFI, by this thread, since libdw wants
+// one; all others are parked in Go code and need pclntab only.
+void walk_stacks(Process& process, const ProcessOptions& options) {
+    auto& all = process.goroutines->all;
+    process.stacks.resize(all.size());
+    auto on_thread = [](const go::Goroutine& g) { return g.tid.has_value(); };
+    parallel_chunks(process.jobs, all.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
+        go::StackWalker walker(process.core, process.memory, *process.go, *process.goroutines);
+        for (std::size_t i = begin; i < end; ++i)
+            if (!on_thread(all[i])) process.stacks[i] = walker.walk(all[i]);
+    });
+    auto steps = native_steps(process);
+    go::StackWalker walker(process.core, process.memory, *process.go, *process.goroutines);
+    for (std::size_t i = 0; i < all.size(); ++i)
+        if (on_thread(all[i])) process.stacks[i] = walker.walk(all[i], steps, &*process.images);
+    if (options.progress) options.progress("stacks", all.size(), all.size());
+}
+
+void read_spans(Process& process) {
+    auto spans = go::Spans::read(process.memory, *process.go, process.jobs);
+    if (!spans) {
+        process.gaps.push_back({"the Go heap's spans", describe(spans.error()), "what heap addresses are, and whether they were freed"});
+        return;
+    }
+    process.spans = std::move(*spans);
+    std::ranges::copy(process.spans->gaps(), std::back_inserter(process.gaps));
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& options) {
+    auto process = std::make_shared<Process>(TRY(CoreFile::open(options.core_path, options.open)));
+    process->jobs = options.jobs == 0 ? default_jobs() : options.jobs;
+    note_damage(*process);
+
+    Memory core_memory;
+    process->core.fill(core_memory);
+    core_memory.freeze();
+    process->images = Images::match(process->core, core_memory, options.images);
+    std::ranges::copy(process->images->gaps(), std::back_inserter(process->gaps));
+    process->core.fill(process->memory);
+    process->images->splice_into(process->memory);
+    process->memory.freeze();
+    // Memory is frozen: nothing below adds bytes.
+
+    process->disassembler = TRY(Disassembler::create(process->core.machine()));
+    attach_go(*process);
+    auto& passes = options.passes;
+    if (process->go) {
+        read_goroutines(*process, passes.goroutines || passes.stacks);
+        if (process->goroutines && passes.stacks) walk_stacks(*process, options);
+        if (passes.spans) read_spans(*process);
+    }
+    if (passes.crash) process->crash = find_crash_context(*process);
+    if (passes.threads) process->threads = walk_threads(*process);
+    // Process is frozen: nothing below derives new facts.
+    return process;
+}
+
+const NativeThread* Process::find_thread(std::int32_t tid) const {
+    auto found = std::ranges::find_if(threads, [&](auto& thread) { return thread.state->tid == tid; });
+    return found == threads.end() ? nullptr : &*found;
+}
+
+std::optional<std::size_t> Process::find_goroutine(std::int64_t goid) const {
+    if (!goroutines) return std::nullopt;
+    const go::Goroutine* found = goroutines->find(goid);
+    return found == nullptr ? std::nullopt : std::optional(static_cast<std::size_t>(found - goroutines->all.data()));
+}
+
+LocateContext Process::locate_context() const {
+    LocateContext context{core, memory, *images};
+    if (go) context.runtime = &*go;
+    if (goroutines) context.goroutines = &*goroutines;
+    if (spans) context.spans = &*spans;
+    context.stacks = stacks;
+    return context;
+}
+
+}  // namespace incident

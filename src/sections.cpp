@@ -1,0 +1,127 @@
+#include "sections.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "process/fault_access.h"
+
+namespace incident {
+
+namespace {
+
+/// "GNU C Library (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36." stands in libc's .rodata.
+std::optional<std::string> glibc_version(const Image& libc) {
+    const Section* rodata = libc.find_section(".rodata");
+    if (rodata == nullptr) return std::nullopt;
+    std::string_view bytes(reinterpret_cast<const char*>(rodata->bytes.data()), rodata->bytes.size());
+    constexpr std::string_view marker = "stable release version ";
+    auto at = bytes.find(marker);
+    if (at == std::string_view::npos) return std::nullopt;
+    auto rest = bytes.substr(at + marker.size(), 16);
+    auto end = rest.find_first_not_of("0123456789.");
+    std::string version(rest.substr(0, end));
+    while (version.ends_with('.')) version.pop_back();
+    return version.empty() ? std::nullopt : std::optional(version);
+}
+
+std::vector<report::Register> register_rows(const Registers& registers, const Locator& locator) {
+    std::vector<report::Register> rows;
+    auto& machine = registers.machine();
+    for (unsigned i = 0; i < machine.registers.size(); ++i)
+        if (auto value = registers.get(i))
+            rows.push_back({std::string(machine.registers[i].name), *value, locator.points_to(*value), {}});
+    return rows;
+}
+
+}  // namespace
+
+report::Input input_section(const Process& process) {
+    report::Input input;
+    auto& core = process.core;
+    input.core.path = core.path();
+    input.core.size = core.size();
+    input.core.compression = core.compression();
+    input.core.arch = core.machine().name;
+    if (auto& info = core.process_info()) {
+        input.core.pid = info->pid;
+        input.core.program = info->program;
+        input.core.arguments = info->arguments;
+    } else if (!core.threads().empty()) {
+        input.core.pid = core.threads().front().tid;
+    }
+    if (auto cut = core.truncation()) input.core.truncated = {cut->at, cut->missing_bytes};
+    input.executable = process.images->executable_module();
+    input.modules = process.images->modules();
+    return input;
+}
+
+report::Runtime runtime_section(const Process& process) {
+    report::Runtime runtime;
+    if (process.go) runtime.go = process.go->description();
+    for (const report::Module& module : process.images->modules()) {
+        auto name = std::string_view(module.path).substr(module.path.rfind('/') + 1);
+        if (name.starts_with("ld-musl")) runtime.libc = {"musl", std::nullopt};
+        if (name == "libc.so.6" || (name.starts_with("libc-2.") && name.ends_with(".so"))) {
+            runtime.libc = {"glibc", std::nullopt};
+            for (auto& image : process.images->all())
+                if (image.path() == module.path) runtime.libc->version = glibc_version(image);
+        }
+    }
+    return runtime;
+}
+
+report::Crash crash_section(const Process& process, const Locator& locator) {
+    const CrashContext& context = *process.crash;
+    report::Crash crash;
+    crash.kind = context.kind;
+    if (context.signal) {
+        auto& info = *context.signal;
+        report::Signal signal;
+        signal.number = info.number;
+        signal.name = signal_name(info.number);
+        signal.code = info.code;
+        signal.code_name = signal_code_name(info.number, info.code);
+        signal.sender_pid = info.sender_pid;
+        if (info.sender_uid) signal.sender_uid = static_cast<std::int32_t>(*info.sender_uid);
+        crash.signal = signal;
+    }
+    crash.fault_address = context.fault_address;
+    crash.thread = context.tid;
+    crash.goroutine = context.goid;
+    crash.message = context.message;
+    crash.frames = context.frames;
+    if (context.registers) {
+        crash.registers = register_rows(*context.registers, locator);
+        if (auto pc = context.registers->pc()) {
+            auto instruction = process.disassembler->decode(process.memory, *pc);
+            if (instruction) crash.instruction = instruction->text();
+            if (context.signal && context.signal->code > 0) {
+                auto access = analyse_access(process, *context.registers, context.fault_address, {});
+                if (access && access->bad_register && access->operand)
+                    for (auto& row : crash.registers)
+                        if (row.name == process.core.machine().registers[*access->bad_register].name)
+                            row.note = "base of the faulting access " + operand_text(*access->operand, process.core.machine());
+            }
+        }
+    }
+    return crash;
+}
+
+std::vector<report::Thread> threads_section(const Process& process, const Locator& locator, std::optional<std::int32_t> only) {
+    std::vector<report::Thread> threads;
+    for (auto& native : process.threads) {
+        if (only && native.state->tid != *only) continue;
+        report::Thread thread;
+        thread.tid = native.state->tid;
+        thread.name = native.name;
+        thread.goroutine = native.goroutine;
+        thread.registers = register_rows(native.state->registers, locator);
+        thread.frames = native.stack.frames;
+        thread.stack_end = native.stack.end;
+        threads.push_back(std::move(thread));
+    }
+    return threads;
+}
+
+}  // namespace incident
