@@ -1,0 +1,111 @@
+"""Runs the real command on bundled cores and reads the programs' own ground truth.
+
+INCIDENT_BIN names the command (default build/incident), INCIDENT_CORPORA the unpacked bundles (default build/corpora).
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("INCIDENT_BIN", ROOT / "build" / "incident"))
+CORPORA = pathlib.Path(os.environ.get("INCIDENT_CORPORA", ROOT / "build" / "corpora"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One core of a probe bundle, with its executable and its truth."""
+
+    version: str
+    build: str
+    mode: str
+
+    @property
+    def folder(self) -> pathlib.Path:
+        return CORPORA / f"go{self.version}" / f"{self.build}.{self.mode}"
+
+    @property
+    def core(self) -> pathlib.Path:
+        return self.folder / "core"
+
+    @property
+    def exe(self) -> pathlib.Path:
+        return CORPORA / f"go{self.version}" / f"exe.{self.build}"
+
+    @property
+    def minor(self) -> int:
+        return int(self.version.split(".")[1])
+
+    def truth(self) -> "Truth":
+        return Truth((self.folder / "truth.txt").read_text())
+
+    def __str__(self) -> str:
+        return f"go{self.version}-{self.build}-{self.mode}"
+
+
+class Truth:
+    """truth.txt: see corpora/README.md for the lines."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.stacks = _block(text, "stacks")
+        self.stderr = _block(text, "stderr")
+
+    def lines(self, kind: str) -> list[str]:
+        return [line for line in self.text.splitlines() if line.startswith(kind + " ")]
+
+    def objects(self) -> dict[str, dict[str, str]]:
+        return {(f := _fields(line))["name"]: f for line in self.lines("object")}
+
+    def goroutines(self) -> dict[int, dict[str, str]]:
+        return {int((f := _fields(line))["id"]): f for line in self.lines("goroutine") if "id=" in line}
+
+
+def _block(text: str, name: str) -> str:
+    found = re.search(rf"^{name}-begin[^\n]*\n(.*?)^{name}-end", text, re.S | re.M)
+    return found[1] if found else ""
+
+
+def _fields(line: str) -> dict[str, str]:
+    return {k: v.strip('"') for k, v in re.findall(r'([\w-]+)=("[^"]*"|\S+)', line)}
+
+
+@dataclasses.dataclass
+class Run:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+def incident(*arguments: object, timeout: float = 120, **environment: str) -> Run:
+    """Runs the command; a death by signal is always a failure of ours."""
+    done = subprocess.run([BIN, *map(str, arguments)], capture_output=True, timeout=timeout,
+                          env={**os.environ, "NO_COLOR": "1", **environment})
+    assert done.returncode >= 0, f"incident {arguments} died of signal {-done.returncode}: {done.stderr[-2000:]!r}"
+    assert b"Sanitizer" not in done.stderr, done.stderr[-4000:].decode(errors="replace")
+    return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+def report(*arguments: object) -> dict:
+    """The JSON report of one command."""
+    run = incident(*arguments, "--format", "json")
+    assert run.code in (0, 1, 3), run.err
+    return run.json
+
+
+def cases(*, mode: str | None = None, build: str | None = None) -> list[Case]:
+    """Every unpacked probe core, by version; empty when nothing is unpacked."""
+    found = []
+    for folder in sorted(CORPORA.glob("go1.*/*.*"), key=lambda p: (int(p.parent.name[4:]), p.name)):
+        name = re.fullmatch(r"([a-z]+)\.([\w-]+)", folder.name)
+        if name and (folder / "core").exists() and mode in (None, name[2]) and build in (None, name[1]):
+            found.append(Case(folder.parent.name[2:], name[1], name[2]))
+    return found

@@ -1,0 +1,38 @@
+"""A core without its executable still tells the signal, mappings, Go version and the goroutines with raw pcs."""
+import shutil
+
+import pytest
+from support import Case, incident, report
+
+
+@pytest.mark.cores(mode="waits", build="dwarf")
+def test_core_alone(case: Case, tmp_path) -> None:
+    core = tmp_path / "core"
+    core.symlink_to(case.core)
+    run = incident("analyze", core, "--format", "json")
+    assert run.code == 3, run.err
+    r = run.json
+    assert r["runtime"]["go"]["version"].startswith(f"go{case.version}")
+    assert r["input"]["executable"]["status"] == "missing"
+    assert r["crash"]["signal"]["name"] == "SIGABRT"
+    truth = set(case.truth().goroutines())
+    ours = {g["id"]: g for g in r["goroutines"]}
+    assert truth <= set(ours) | {g for g in truth if g not in ours and "dead" in str(case)}
+    assert all(g["status"] for g in ours.values())
+    waiting = [g for g in ours.values() if g["status"] == "waiting"]
+    assert waiting and all(g["frames"] and int(g["frames"][0]["pc"], 16) for g in waiting)
+    exe = f"/srv/probe/go{case.version}/exe.dwarf"
+    assert any(exe in gap["what"] + gap["why"] for gap in r["gaps"])
+    assert any(m["path"] == exe for m in r["input"]["modules"]) or r["input"]["executable"]["path"] == exe
+
+
+@pytest.mark.cores(mode="nilderef", build="dwarf")
+def test_wrong_executable_is_refused(case: Case, tmp_path) -> None:
+    other = tmp_path / "other"
+    shutil.copy(case.exe.with_name("exe.stripped"), other)
+    run = incident("crash", case.core, other, "--format", "json")
+    r = run.json
+    assert r["input"]["executable"]["status"] == "mismatched"
+    assert any(str(other) in gap["what"] + gap["why"] for gap in r["gaps"])
+    forced = report("crash", case.core, other, "--allow-mismatch")
+    assert forced["input"]["executable"]["status"] == "unverified"

@@ -1,0 +1,95 @@
+"""What died, where and why, against what the program and the runtime themselves said."""
+import re
+
+import pytest
+from support import Case, report
+
+
+def panics_stack(case: Case) -> list[tuple[str, str]]:
+    """(function, file:line) of the dying goroutine as the runtime printed it, panic machinery left out."""
+    block = re.search(r"^goroutine \d+ .*\[running.*\]:\n(.*?)^\s*$", case.truth().stderr, re.S | re.M)
+    assert block, "the truth shows no running goroutine"
+    frames = re.findall(r"^(\S.*)\(.*\)\n\t(\S+):(\d+)", block[1], re.M)
+    return [(f, f"{file}:{line}") for f, file, line in frames if not re.match(r"panic$|runtime\.|created by", f)]
+
+
+def user_frames(frames: list[dict]) -> list[tuple[str, str]]:
+    return [(f["function"], f"{f['file']}:{f['line']}") for f in frames
+            if not re.match(r"panic$|runtime\.", f["function"] or "runtime.")]
+
+
+@pytest.mark.cores(mode="nilderef")
+def test_nil_dereference(case: Case) -> None:
+    r = report("crash", case.core, case.exe)
+    crash = r["crash"]
+    assert crash["kind"] == "go-panic"
+    assert crash["signal"]["name"] == "SIGSEGV"
+    assert crash["fault_address"] == "0x20"
+    assert crash["message"] == "runtime error: invalid memory address or nil pointer dereference"
+    faulting = next(g for g, f in case.truth().goroutines().items() if f["name"] == "faulting")
+    assert crash["goroutine"] == faulting
+    assert user_frames(crash["frames"]) == panics_stack(case)
+    pc = re.search(r"addr=0x20 pc=(0x[0-9a-f]+)", case.truth().stderr)[1]
+    assert crash["registers"]["rip"] == pc
+    assert [f["kind"] for f in r["findings"]] == ["crash.panic"]
+
+
+@pytest.mark.cores(mode="panicnested")
+def test_nested_panics(case: Case) -> None:
+    r = report("analyze", case.core, case.exe)
+    crash = r["crash"]
+    assert crash["kind"] == "go-panic"
+    assert "coded error 4711" in crash["message"] or "codedError" in crash["message"]
+    goroutine = next(g for g in r["goroutines"] if g["id"] == crash["goroutine"])
+    values = [(p["value"], p["recovered"]) for p in goroutine["panics"]]
+    assert len(values) == 4, values
+    assert values[1] == ("33333", False) and values[2] == ("second: an error", True) and values[3] == ("first: a string", False)
+    assert user_frames(crash["frames"]) == panics_stack(case)
+
+
+@pytest.mark.cores(mode="fatalmap")
+def test_fatal_error(case: Case) -> None:
+    crash = report("crash", case.core, case.exe)["crash"]
+    assert crash["kind"] == "go-fatal"
+    # The compiler's choice of map function decides which of the two texts the runtime has.
+    assert crash["message"] in ("concurrent map writes", "concurrent map read and map write")
+    assert any(f["function"] == "main.writer" for f in crash["frames"])
+
+
+@pytest.mark.cores(mode="overflow")
+def test_stack_overflow(case: Case) -> None:
+    r = report("crash", case.core, case.exe)
+    assert r["crash"]["kind"] == "go-fatal"
+    assert r["crash"]["message"] == "stack overflow"
+    assert [f["kind"] for f in r["findings"]] == ["crash.stack-overflow"]
+    names = [f["function"] for f in r["crash"]["frames"]]
+    assert names.count("main.descend") > 10 and names.count("main.ascend") > 10
+
+
+@pytest.mark.cores(mode="csegv")
+def test_fault_in_c_called_from_go(case: Case) -> None:
+    r = report("crash", case.core, case.exe)
+    crash = r["crash"]
+    assert crash["kind"] == "signal"
+    assert crash["fault_address"] == "0x18"
+    wanted = ["c_store", "c_inner", "main.goInner", "main.goMiddle", "c_outer", "main.goOuter", "main.modeSegv.func1"]
+    names = [f["function"] for f in crash["frames"] if f["function"] in wanted]
+    assert names == wanted
+    registers = dict(re.findall(r"^(r\w+)\s+(0x[0-9a-f]+)$", case.truth().stderr, re.M))
+    assert len(registers) >= 16
+    for name in ("rax", "rbx", "rcx", "rdx", "rdi", "rsi", "rbp", "rsp", "r8", "r15", "rip"):
+        assert int(crash["registers"][name], 16) == int(registers[name], 16), name
+    assert [f["kind"] for f in r["findings"]] == ["crash.fault"]
+
+
+@pytest.mark.cores(mode="healthy")
+def test_quit_from_outside_is_no_fault(case: Case) -> None:
+    r = report("crash", case.core, case.exe)
+    assert r["crash"]["kind"] == "requested"
+    assert r["crash"]["signal"]["name"] == "SIGQUIT"
+    assert [(f["kind"], f["severity"]) for f in r["findings"]] == [("crash.requested", "info")]
+
+
+@pytest.mark.cores(mode="chold")
+def test_abort_from_c(case: Case) -> None:
+    assert report("crash", case.core, case.exe)["crash"]["kind"] == "abort"
