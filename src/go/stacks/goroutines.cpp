@@ -156,17 +156,24 @@ const Machine_m* GoroutineList::machine_of_thread(std::int32_t tid) const {
     return found != machines.end() ? &*found : nullptr;
 }
 
-Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs) {
-    if (!runtime.globals().allgs) return fail(ErrorKind::absent, "runtime.allgs was not found");
+Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs, Which which) {
+    if (which == Which::all && !runtime.globals().allgs) return fail(ErrorKind::absent, "runtime.allgs was not found");
     const auto& fields = runtime.layout().g;
     if (fields.size == 0 || !fields.goid.present() || !fields.atomicstatus.present() || !fields.sched_sp.present() || !fields.sched_pc.present()) {
         return fail(ErrorKind::absent, "the layout of runtime.g is not known");
     }
-    const PointerArray allgs = TRY(read_slice_header(memory, *runtime.globals().allgs));
-
     GoroutineList list;
     list.code = std::make_shared<CodeTable>(core, runtime);
     read_machines(core, memory, runtime, list);
+    PointerArray allgs;
+    std::vector<Address> on_threads;
+    if (which == Which::all) {
+        allgs = TRY(read_slice_header(memory, *runtime.globals().allgs));
+    } else {
+        for (const auto& machine : list.machines)
+            if (!machine.curg.is_null()) on_threads.push_back(machine.curg);
+        allgs.length = on_threads.size();
+    }
 
     if (jobs == 0) jobs = default_jobs();
     struct Part {
@@ -184,7 +191,8 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
         for (std::size_t i = begin; i < end; ++i) {
             Address at;
             std::optional<Record> record;
-            if (pointers.load(allgs.data + i * 8, at)) record = Record::view(records, at, fields.size);
+            if (which == Which::on_threads) at = on_threads[i];
+            if (which == Which::on_threads || pointers.load(allgs.data + i * 8, at)) record = Record::view(records, at, fields.size);
             if (!record) {
                 ++part.unreadable;
                 continue;

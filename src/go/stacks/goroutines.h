@@ -92,8 +92,12 @@ struct GoroutineList {
     std::vector<std::pair<std::int64_t, std::uint32_t>> by_goid;
 };
 
-/// Reads allgs and allm. Parallel over goroutines.
-Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs);
+/// What a quick question (the crash itself) needs is only what runs on a thread.
+enum class Which : std::uint8_t { all, on_threads };
+
+/// Reads allgs and allm. Parallel over goroutines. `on_threads` reads no more than each m's current goroutine.
+Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs,
+                                      Which which = Which::all);
 
 /// What the contract prints as `waited`; nullopt when the runtime noted no time or the core has none to compare with.
 std::optional<report::Waited> waited(const GoroutineList& list, const Goroutine& g);
