@@ -16,7 +16,7 @@ AddressRange stack_bounds(const CoreFile& core, Address sp) {
 
 go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps) {
     go::GoStack stack;
-    UnwindState start{thread.registers};
+    UnwindState start{.registers = thread.registers};
     start.after_call = false;
     auto sp = thread.registers.sp();
     if (!sp || !thread.registers.pc()) {

@@ -86,14 +86,14 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     Memory core_memory;
     process->core.fill(core_memory);
     core_memory.freeze();
-    process->images = Images::match(process->core, core_memory, options.images);
+    process->images.emplace(Images::match(process->core, core_memory, options.images));
     std::ranges::copy(process->images->gaps(), std::back_inserter(process->gaps));
     process->core.fill(process->memory);
     process->images->splice_into(process->memory);
     process->memory.freeze();
     // Memory is frozen: nothing below adds bytes.
 
-    process->disassembler = TRY(Disassembler::create(process->core.machine()));
+    process->disassembler.emplace(TRY(Disassembler::create(process->core.machine())));
     attach_go(*process);
     auto& passes = options.passes;
     if (process->go) {

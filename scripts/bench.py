@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Times our commands beside their peers on the same core, in turn, in one run, and prints ratios.
+
+Absolute times mean little on a shared machine; the ratio of two commands that ran in turn does. Memory is anonymous memory at
+its peak (RssAnon): mapped core pages are the file's, and the kernel takes them back when it wants.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+
+def run(command: list[str]) -> tuple[float, int]:
+    """Wall seconds and peak anonymous bytes of one run; output is thrown away."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        try:
+            for line in status.read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    peak = max(peak, int(line.split()[1]) * 1024)
+        except (OSError, ProcessLookupError):
+            pass
+        time.sleep(0.005)
+    return time.monotonic() - start, peak
+
+
+def measure(name: str, ours: list[str], peer_name: str, peer: list[str], runs: int) -> None:
+    pairs = []
+    run(ours), run(peer)  # warm caches for both
+    for _ in range(runs):
+        pairs.append((run(ours), run(peer)))
+    seconds = [statistics.median(p[i][0] for p in pairs) for i in (0, 1)]
+    memory = [statistics.median(p[i][1] for p in pairs) for i in (0, 1)]
+    ratio = statistics.median(a[0] / b[0] for a, b in pairs)
+    print(f"{name}: {seconds[0]:.3f} s, {memory[0] / 1e6:.0f} MB   {peer_name}: {seconds[1]:.3f} s, {memory[1] / 1e6:.0f} MB")
+    print(f"    time ratio {ratio:.3f}   anonymous memory ratio {memory[0] / memory[1] if memory[1] else float('nan'):.3f}   ({runs} pairs)")
+
+
+def linear(incident: str, cores: list[tuple[str, str, str]], what: list[str]) -> None:
+    print(f"scaling of: {' '.join(what)}")
+    for label, core, exe in cores:
+        seconds = statistics.median(run([incident, *what[:1], core, exe, *what[1:]])[0] for _ in range(3))
+        print(f"    {label:>8} {seconds:.3f} s")
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--incident", default="build/incident")
+    arguments.add_argument("--cores", default="build/bench", help="folder written by corpora/tools/bench_cores.sh")
+    arguments.add_argument("--small", default="build/corpora/go1.25/dwarf.nilderef", help="a small core's folder")
+    arguments.add_argument("--runs", type=int, default=3)
+    options = arguments.parse_args()
+    cores = pathlib.Path(options.cores)
+    big = next(cores.glob("big/core*"), None)
+    if big is None:
+        print(f"bench: SKIPPED, no benchmark core below {cores} (a Go toolchain is needed to make it)", file=sys.stderr)
+        return 0
+    exe = str(next(cores.glob("big/exe*")))
+    small = pathlib.Path(options.small)
+    small_exe = str(small.parent / ("exe." + small.name.split(".")[0]))
+    incident, core = options.incident, str(big)
+
+    dlv = shutil.which("dlv") or os.environ.get("DLV")
+    if dlv:
+        script = cores / "goroutines.dlv"
+        script.write_text("goroutines -t 50\nexit\n")
+        measure("goroutines --stacks --format json", [incident, "goroutines", core, exe, "--stacks", "--format", "json"],
+                "dlv goroutines -t", [dlv, "core", exe, core, "--check-go-version=false", "--init", str(script), "--allow-non-terminal-interactive=true"],
+                options.runs)
+    else:
+        print("bench: goroutines SKIPPED, delve is not installed (go install github.com/go-delve/delve/cmd/dlv@latest)", file=sys.stderr)
+    if shutil.which("eu-stack"):
+        measure("crash, big core", [incident, "crash", core, exe],
+                "eu-stack, small core", ["eu-stack", "--core", str(small / "core"), "-e", small_exe], max(options.runs, 5))
+    else:
+        print("bench: crash SKIPPED, eu-stack is not installed", file=sys.stderr)
+    scaled = [(d.name, str(next(d.glob("core*"))), str(next(d.glob("exe*")))) for d in sorted(cores.glob("goroutines-*"), key=lambda d: int(d.name.split("-")[1]))]
+    if scaled:
+        linear(incident, scaled, ["goroutines", "--stacks", "--format", "json"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
