@@ -171,13 +171,21 @@ private:
         }
         if (context.runtime_function == "runtime.fatalpanic") {
             context.kind = report::CrashKind::go_panic;
-            if (goroutine != nullptr) context.message = go::panic_message(process_.memory, *process_.go, *process_.goroutines, *goroutine);
+            if (goroutine != nullptr) context.message = uncaught_panic(*goroutine);
             return;
         }
         context.kind = report::CrashKind::go_fatal;
         context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
         // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain fault.
         if (from_signal) context.kind = report::CrashKind::signal;
+    }
+
+    /// The newest panic that nobody recovered.
+    std::optional<std::string> uncaught_panic(const go::Goroutine& goroutine) {
+        auto panics = go::read_panics(process_.memory, *process_.go, goroutine);
+        for (auto& panic : panics.chain)
+            if (!panic.recovered && !panic.goexit && !panic.value.empty()) return panic.value;
+        return std::nullopt;
     }
 
     /// Frames below the runtime's own dying: from the function that threw on.

@@ -1,0 +1,94 @@
+// The goroutines' part of the Report.
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "go/stacks/defers.h"
+#include "go/stacks/panics.h"
+#include "sections.h"
+
+namespace incident {
+
+namespace {
+
+void add_defers(report::Goroutine& row, const go::Defers& defers, const go::GoStack& stack) {
+    for (auto& pending : defers.pending) {
+        report::Defer defer;
+        defer.function = !pending.function.empty() ? pending.function : pending.wrapper;
+        defer.kind = go::to_string(pending.kind);
+        if (!pending.closure.is_null()) defer.closure = pending.closure;
+        if (pending.physical) {
+            // The logical frame of the physical function itself comes last among its inlined ones.
+            auto at = std::find(stack.frame_of.rbegin(), stack.frame_of.rend(), *pending.physical);
+            if (at != stack.frame_of.rend()) defer.frame = static_cast<std::size_t>(stack.frame_of.rend() - at) - 1;
+        }
+        row.defers.push_back(std::move(defer));
+    }
+}
+
+void add_panics(report::Goroutine& row, const go::Panics& panics) {
+    for (auto& active : panics.chain)
+        row.panics.push_back({active.value, active.type_name, active.recovered, active.goexit});
+}
+
+/// Everything of one goroutine but its snapshots. Each worker has its own resolver: capstone and its caches are not shared.
+class RowMaker {
+public:
+    explicit RowMaker(const Process& process)
+        : process_(process),
+          disassembler_(Disassembler::create(process.core.machine())),
+          callees_(process.memory, *process.go, *process.goroutines->code, disassembler_ ? &*disassembler_ : nullptr) {}
+
+    report::Goroutine make(const go::Goroutine& g, const go::GoStack* stack) {
+        auto& runtime = *process_.go;
+        auto& list = *process_.goroutines;
+        report::Goroutine row;
+        row.id = g.goid;
+        row.status = go::to_string(g.status);
+        row.wait_reason = g.wait_reason;
+        row.waited = go::waited(list, g);
+        row.thread = g.tid;
+        row.system = g.system;
+        row.locked_to_thread = g.locked_to_thread;
+        auto origin = go::origin_of(runtime, list, g);
+        row.created_by = origin.created_by;
+        row.created_by_goroutine = origin.created_by_goroutine;
+        row.created_file = origin.created_at.file;
+        row.created_line = static_cast<std::uint32_t>(std::max(origin.created_at.line, 0));
+        row.start = origin.start;
+        row.labels = go::read_labels(process_.memory, runtime, g);
+        if (!g.panics.is_null()) add_panics(row, go::read_panics(process_.memory, runtime, g));
+        if (stack == nullptr) return row;
+        row.frames_computed = true;
+        row.frames = stack->frames;
+        row.stack_end = stack->end;
+        add_defers(row, go::read_defers(process_.memory, runtime, g, *stack, callees_), *stack);
+        return row;
+    }
+
+private:
+    const Process& process_;
+    Result<Disassembler> disassembler_;
+    go::CalleeResolver callees_;
+};
+
+}  // namespace
+
+std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator&, const GoroutineDetail&,
+                                                  std::optional<std::int64_t> only) {
+    auto& all = process.goroutines->all;
+    auto stack_of = [&](std::size_t i) { return process.stacks.empty() ? nullptr : &process.stacks[i]; };
+    std::vector<report::Goroutine> rows;
+    if (only) {
+        if (auto index = process.find_goroutine(*only)) rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
+        return rows;
+    }
+    rows.resize(all.size());
+    parallel_chunks(process.jobs, all.size(), 512, [&](std::size_t begin, std::size_t end, unsigned) {
+        RowMaker maker(process);
+        for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(all[i], stack_of(i));
+    });
+    std::ranges::stable_sort(rows, {}, &report::Goroutine::id);
+    return rows;
+}
+
+}  // namespace incident
