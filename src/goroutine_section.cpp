@@ -1,5 +1,6 @@
 // The goroutines' part of the Report.
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/parallel.h"
 #include "go/stacks/defers.h"
@@ -61,6 +62,8 @@ public:
         row.frames_computed = true;
         row.frames = stack->frames;
         row.stack_end = stack->end;
+        if (process_.waits)
+            for (auto& wait : process_.waits->of(process_.memory, runtime, g, *stack)) row.blocked_on.push_back({wait.address, std::move(wait.what)});
         add_defers(row, go::read_defers(process_.memory, runtime, g, *stack, callees_), *stack);
         return row;
     }
@@ -71,15 +74,28 @@ private:
     go::CalleeResolver callees_;
 };
 
+/// "sync.Mutex main.ledger.mu": package variables have names, where symbols are left. Symbols need libdw, so this is not part
+/// of the parallel loop; 10^5 waiters share few objects.
+void name_blocking_objects(std::vector<report::Goroutine>& rows, const Locator& locator) {
+    std::unordered_map<Address, std::string> names;
+    for (auto& row : rows)
+        for (auto& blocked : row.blocked_on) {
+            auto [at, is_new] = names.try_emplace(blocked.address);
+            if (is_new && locator.place(blocked.address).kind == PlaceKind::image) at->second = locator.symbol(blocked.address);
+            if (!at->second.empty()) blocked.what += " " + at->second;
+        }
+}
+
 }  // namespace
 
-std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator&, const GoroutineDetail&,
+std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator, const GoroutineDetail&,
                                                   std::optional<std::int64_t> only) {
     auto& all = process.goroutines->all;
     auto stack_of = [&](std::size_t i) { return process.stacks.empty() ? nullptr : &process.stacks[i]; };
     std::vector<report::Goroutine> rows;
     if (only) {
         if (auto index = process.find_goroutine(*only)) rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
+        name_blocking_objects(rows, locator);
         return rows;
     }
     rows.resize(all.size());
@@ -88,6 +104,7 @@ std::vector<report::Goroutine> goroutines_section(const Process& process, const 
         for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(all[i], stack_of(i));
     });
     std::ranges::stable_sort(rows, {}, &report::Goroutine::id);
+    name_blocking_objects(rows, locator);
     return rows;
 }
 

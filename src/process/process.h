@@ -14,6 +14,7 @@
 #include "go/heap/spans.h"
 #include "go/stacks/goroutines.h"
 #include "go/stacks/walk.h"
+#include "go/sync/waits.h"
 #include "image/images.h"
 #include "process/crash_context.h"
 #include "process/locate.h"
@@ -52,6 +53,7 @@ struct Process {
     bool go_expected = false;                ///< it is a Go program whose runtime we could not read
     std::optional<go::GoroutineList> goroutines;
     std::vector<go::GoStack> stacks;         ///< parallel to goroutines->all; empty when not walked
+    std::optional<go::Waits> waits;          ///< who waits for which semaphore; with the stacks
     std::optional<go::Spans> spans;
     std::vector<NativeThread> threads;
     std::optional<CrashContext> crash;
