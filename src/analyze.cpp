@@ -79,7 +79,7 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
             report.threads = threads_section(process, locator, options.thread);
             require_row(report, report.threads, "the thread that was asked for");
             break;
-        case Command::maps: report.maps = maps_section(process.locate_context()); break;
+        case Command::maps: report.maps = maps_section(locator); break;
         case Command::locate: report.location = locator.location(options.address.value_or(Address{})); break;
         case Command::read: report.words = read_words(locator, options.address.value_or(Address{}), options.words); break;
         case Command::locks:

@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "go/stacks/defers.h"
 #include "go/stacks/panics.h"
+#include "process/snapshot.h"
 #include "sections.h"
 
 namespace incident {
@@ -74,6 +75,18 @@ private:
     go::CalleeResolver callees_;
 };
 
+void add_snapshots(report::Goroutine& row, const Process& process, const Locator& locator, std::size_t index) {
+    constexpr std::size_t wanted = 64;
+    Snapshots snapshots(locator, &*process.disassembler);
+    auto& stack = process.stacks[index];
+    for (std::size_t i = 0; i < stack.frames.size() && row.snapshots.size() < wanted; ++i) {
+        if (stack.frames[i].runtime_internal || stack.frames[i].inlined) continue;
+        auto snapshot = snapshots.frame(stack, i);
+        snapshot.goroutine = row.id;
+        row.snapshots.push_back(std::move(snapshot));
+    }
+}
+
 /// "sync.Mutex main.ledger.mu": package variables have names, where symbols are left. Symbols need libdw, so this is not part
 /// of the parallel loop; 10^5 waiters share few objects.
 void name_blocking_objects(std::vector<report::Goroutine>& rows, const Locator& locator) {
@@ -88,13 +101,14 @@ void name_blocking_objects(std::vector<report::Goroutine>& rows, const Locator& 
 
 }  // namespace
 
-std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator, const GoroutineDetail&,
+std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator, const GoroutineDetail& detail,
                                                   std::optional<std::int64_t> only) {
     auto& all = process.goroutines->all;
     auto stack_of = [&](std::size_t i) { return process.stacks.empty() ? nullptr : &process.stacks[i]; };
     std::vector<report::Goroutine> rows;
     if (only) {
         if (auto index = process.find_goroutine(*only)) rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
+        if (detail.snapshots && !rows.empty() && !process.stacks.empty()) add_snapshots(rows.front(), process, locator, *process.find_goroutine(*only));
         name_blocking_objects(rows, locator);
         return rows;
     }

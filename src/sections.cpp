@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "process/fault_access.h"
+#include "process/snapshot.h"
 
 namespace incident {
 
@@ -32,6 +33,28 @@ std::vector<report::Register> register_rows(const Registers& registers, const Lo
         if (auto value = registers.get(i))
             rows.push_back({std::string(machine.registers[i].name), *value, locator.points_to(*value), {}});
     return rows;
+}
+
+/// The frames a reader wants to see first: the program's own, from where it died.
+void add_snapshots(report::Crash& crash, const Process& process, const Locator& locator) {
+    const CrashContext& context = *process.crash;
+    if (context.kind == report::CrashKind::requested) return;
+    constexpr std::size_t wanted = 4;
+    Snapshots snapshots(locator, &*process.disassembler);
+    auto* registers = context.stack_from_registers && context.registers ? &*context.registers : nullptr;
+    for (std::size_t i = 0; i < context.stack.frames.size() && crash.snapshots.size() < wanted; ++i) {
+        auto& frame = context.stack.frames[i];
+        if (context.stack.physical[context.stack.frame_of[i]].owner == go::StackOwner::signal) continue;
+        bool machinery = frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
+        if (machinery && !(i == 0 && registers != nullptr)) continue;
+        if (frame.inlined) continue;  // its slots are those of the function it was inlined into
+        auto snapshot = snapshots.frame(context.stack, i, registers);
+        snapshot.goroutine = context.goid;
+        snapshot.thread = context.tid;
+        crash.snapshots.push_back(std::move(snapshot));
+    }
+    auto sp = context.registers ? context.registers->sp() : std::nullopt;
+    if (sp && context.stack_from_registers) crash.raw_stack = snapshots.raw_stack(*sp, 2, 14);
 }
 
 }  // namespace
@@ -105,6 +128,7 @@ report::Crash crash_section(const Process& process, const Locator& locator) {
             }
         }
     }
+    add_snapshots(crash, process, locator);
     return crash;
 }
 

@@ -152,6 +152,7 @@ private:
         else if (best.signal) fill_signal(context, *best.signal, best);
         else fill_kernel(context, dying, best);
         if (context.frames.empty()) context.frames = best.stack.frames;
+        choose_stack(context, best);
         if (context.signal && context.fault == FaultClass::none)
             context.fault = classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);
     }
@@ -178,6 +179,20 @@ private:
         context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
         // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain fault.
         if (from_signal) context.kind = report::CrashKind::signal;
+    }
+
+    /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in runtime.raise.
+    void choose_stack(CrashContext& context, Candidate& best) {
+        bool fault = context.registers && context.signal && context.signal->code > 0;
+        if (fault && process_.go && process_.goroutines) {
+            go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
+            context.stack = walker.walk_from(*context.registers, false, best.machine, steps_, &*process_.images);
+            context.stack_from_registers = !context.stack.frames.empty();
+        }
+        if (!context.stack_from_registers) {
+            context.stack = std::move(best.stack);
+            context.stack_from_registers = fault && !process_.go;
+        }
     }
 
     /// The newest panic that nobody recovered.

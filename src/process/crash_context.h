@@ -9,6 +9,7 @@
 
 #include "core/core_file.h"
 #include "core/machine.h"
+#include "go/stacks/walk.h"
 #include "report/report.h"
 
 namespace incident {
@@ -49,6 +50,9 @@ struct CrashContext {
     std::optional<std::string> message;        ///< panic or fatal text, abort message
     std::string runtime_function;              ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
     std::vector<report::Frame> frames;         ///< of the dying context, innermost first
+    go::GoStack stack;                         ///< what to annotate: from the faulting context when its registers are known, else
+                                               ///< from the dying thread's
+    bool stack_from_registers = false;         ///< its innermost frame is that of `registers`
     std::vector<std::string> notes;
 };
 
