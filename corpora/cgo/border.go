@@ -79,7 +79,7 @@ func register(held, inHeap bool) {
 	}
 }
 
-func neighbours() { // so that the span stays in use
+func neighbours() { // of the same P, so that the span stays in use
 	for i := 0; i < 100; i++ {
 		anchors = append(anchors, &session{magic: uint64(i)})
 	}
@@ -88,9 +88,11 @@ func neighbours() { // so that the span stays in use
 func init() {
 	outlived := func(mode string, held, inHeap bool) {
 		add(mode, func() {
-			neighbours()
-			elsewhere(func() { register(held, inHeap) })
-			neighbours()
+			elsewhere(func() {
+				neighbours()
+				register(held, inHeap)
+				neighbours()
+			})
 			collect()
 			subject := "g_session"
 			if inHeap {
@@ -109,9 +111,11 @@ func init() {
 	outlived("outlived_kept_heap", true, true)
 	add("outlived_crash", func() {
 		spray = make([][]uint64, 0, 20000)
-		neighbours()
-		elsewhere(func() { register(false, false) })
-		neighbours()
+		elsewhere(func() {
+			neighbours()
+			register(false, false)
+			neighbours()
+		})
 		collect()
 		for i := 0; i < cap(spray); i++ { // the freed slot's class: 64 bytes without pointers
 			b := make([]uint64, 8)
