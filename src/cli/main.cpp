@@ -61,6 +61,8 @@ int run(Invocation& inv) {
     progress.clear();
     if (!report) return complain(fmt::format("{}: {}", inv.analyze.core_path, describe(report.error())));
 
+    if (report->command.empty()) report->command = inv.row->name;
+
     // Files are opened only now: a core that cannot be read leaves an earlier report alone.
     if (!inv.json_output.empty()) {
         auto json = Output::open(inv.json_output);

@@ -140,7 +140,7 @@ void Writer::finding(const Finding& f, std::size_t number) {
         for (const auto& e : f.evidence) {
             std::string text = escaped(e.what);
             if (!e.value.empty()) text += ": " + code(e.value);
-            if (e.address) text += " at " + code(*e.address);
+            if (e.address && !e.value.contains(hex(e.address->value))) text += " at " + code(*e.address);
             if (!e.by.empty()) text += fmt::format(" (by {})", escaped(e.by));
             line("- " + text);
         }
@@ -150,7 +150,7 @@ void Writer::finding(const Finding& f, std::size_t number) {
         for (const auto& text : f.innocent) line("- " + escaped(text));
     }
     if (f.kind.starts_with("crash.") && report_.crash) {
-        draw([&] { terminal::print_crash(context_, *report_.crash, f.snapshots); });
+        draw([&] { terminal::print_crash(context_, *report_.crash, &f); });
     } else {
         draw([&] { terminal::print_concerned(context_, f); });
         draw([&] { terminal::print_own_cycle(context_, f); });

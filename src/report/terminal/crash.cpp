@@ -43,11 +43,14 @@ void print_message(Context& context, std::string_view message) {
 
 }  // namespace
 
-void print_crash(Context& context, const Crash& crash, std::span<const FrameSnapshot> more) {
+void print_crash(Context& context, const Crash& crash, const Finding* finding) {
     auto& canvas = context.canvas;
-    if (crash.message) print_message(context, *crash.message);
+    auto in_evidence = [&](std::string_view text) {
+        return finding != nullptr && !text.empty() && std::ranges::any_of(finding->evidence, [&](const Evidence& e) { return e.value.contains(text); });
+    };
+    if (crash.message && !in_evidence(*crash.message)) print_message(context, *crash.message);
     auto signal = signal_line(context, crash);
-    if (!signal.empty()) canvas.row("signal", signal);
+    if (!signal.empty() && !in_evidence(crash.signal->name)) canvas.row("signal", signal);
     if (crash.instruction) {
         Line line = canvas.line(Ink::strong, *crash.instruction);
         if (!crash.frames.empty()) line.add(Ink::quiet, " at ").add(crash.frames.front().pc);
@@ -59,7 +62,8 @@ void print_crash(Context& context, const Crash& crash, std::span<const FrameSnap
         canvas.heading("registers of the faulting context", where);
         print_registers(context, crash.registers);
     }
-    auto snapshots = crash.snapshots.empty() ? more : std::span(crash.snapshots);
+    std::span<const FrameSnapshot> snapshots = crash.snapshots;
+    if (snapshots.empty() && finding != nullptr) snapshots = finding->snapshots;
     if (!crash.frames.empty() || !snapshots.empty()) {
         canvas.blank();
         const auto* goroutine = crash.goroutine ? context.goroutine(*crash.goroutine) : nullptr;

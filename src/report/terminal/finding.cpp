@@ -39,7 +39,7 @@ std::vector<Line> evidence_lines(Context& context, const Finding& finding) {
         Line line = context.canvas.line(e.what);
         Line source = context.canvas.line();
         if (!e.value.empty()) source.add(Ink::address, e.value);
-        if (e.address) source.add(Ink::quiet, source.empty() ? "at " : " at ").add(*e.address);
+        if (e.address && !e.value.contains(hex(e.address->value))) source.add(Ink::quiet, source.empty() ? "at " : " at ").add(*e.address);
         if (!e.origin.empty() && e.origin != "core") source.add(Ink::quiet, fmt::format(" (from {})", e.origin));
         if (!e.by.empty()) source.dot().add(Ink::quiet, "by " + e.by);
         if (!source.empty()) line.add(Ink::quiet, " · ").add(source.width() < 50 ? source.keep() : source);
@@ -148,7 +148,7 @@ void print_finding(Context& context, const Finding& finding, std::size_t number,
     for (const auto& text : finding.innocent) innocent.push_back(canvas.line(text));
     print_facts(context, "innocent", innocent);
     print_own_cycle(context, finding);
-    if (crash) print_crash(context, *context.report.crash, finding.snapshots);
+    if (crash) print_crash(context, *context.report.crash, &finding);
     else print_snapshots(context, finding.snapshots);
     print_advice(context, finding);
 }

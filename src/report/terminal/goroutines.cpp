@@ -199,6 +199,7 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
     }
     first = true;
     for (const auto& defer : goroutine.defers) {
+        if (defer.function.starts_with("runtime.") && !context.options().all) continue;
         if (first && goroutine.panics.empty()) canvas.blank();
         Line line = canvas.line(Ink::function, defer.function.empty() ? "unknown function" : defer.function);
         line.add(Ink::quiet, fmt::format(" ({}, pending", defer.kind));

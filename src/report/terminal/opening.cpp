@@ -91,9 +91,12 @@ void print_answer(Context& context) {
     auto first = std::ranges::find_if(report.findings, [&](const Finding& f) { return f.severity >= context.options().min_severity; });
     if (first != report.findings.end())
         return print_rows(context, ink_of(first->severity), first->title, first->where, first->why);
-    std::string what = report.crash && !report.crash->cause.empty() ? report.crash->cause : std::string();
+    // Nothing to accuse: say how the process ended, and what was looked at.
+    auto ended = std::ranges::find_if(report.findings, [](const Finding& f) { return f.kind.starts_with("crash."); });
+    bool known = ended != report.findings.end();
+    std::string what = known ? ended->title : report.crash ? report.crash->cause : std::string();
     if (report.command == "analyze") what += what.empty() ? "No defect was found" : "; no defect was found";
-    print_rows(context, Ink::strong, what, "", report.command == "analyze" ? quiet_why(report) : "");
+    print_rows(context, Ink::strong, what, known ? ended->where : "", report.command == "analyze" ? quiet_why(report) : known ? ended->why : "");
 }
 
 }  // namespace incident::report::terminal

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "base/text.h"
@@ -12,8 +13,6 @@
 namespace incident::report::terminal {
 
 namespace {
-
-constexpr unsigned gutter_column = 2;
 
 bool same_place(const Frame& a, const Frame& b) { return a.function == b.function && a.line == b.line && a.pc == b.pc; }
 
@@ -51,11 +50,11 @@ void print_code(Context& context, std::span<const CodeLine> code, const Line& gu
     table.flush(&gutter);
 }
 
-void print_snapshot(Context& context, const FrameSnapshot& snapshot, unsigned indent) {
+void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t index, unsigned indent) {
     auto& canvas = context.canvas;
     const auto& frame = snapshot.frame;
     Line gutter = canvas.line().space(indent).add(Ink::quiet, "│").space();
-    Line head = canvas.line().space(indent).add(Ink::quiet, "┌ ").add(Ink::strong, fmt::format("#{} ", snapshot.index));
+    Line head = canvas.line().space(indent).add(Ink::quiet, "┌ ").add(Ink::strong, fmt::format("#{} ", index));
     head.add(place_of(context, frame));
     std::string by = fmt::format("by {}", frame.trust == Trust::frame_pointer ? "frame pointer" : to_string(frame.trust));
     auto usual = usual_source(snapshot.slots);
@@ -100,9 +99,33 @@ struct Item {
     std::size_t first = 0, count = 1;
 };
 
-std::vector<Item> plan(const Context& context, const StackView& view) {
+/// Which snapshot shows which frame. A snapshot's index may count frames that this view leaves out (those above a signal), so
+/// the frame itself decides.
+using Shown = std::map<std::size_t, const FrameSnapshot*>;
+
+Shown match(const StackView& view) {
+    Shown shown;
+    auto same = [](const Frame& a, const Frame& b) { return a.pc == b.pc && a.function == b.function && a.inlined == b.inlined && (!a.sp || !b.sp || a.sp == b.sp); };
+    for (const auto& snapshot : view.snapshots) {
+        std::size_t i = snapshot.index;
+        if (i >= view.frames.size() || !same(view.frames[i], snapshot.frame)) {
+            auto found = std::ranges::find_if(view.frames, [&](const Frame& f) { return same(f, snapshot.frame); });
+            i = static_cast<std::size_t>(found - view.frames.begin());
+        }
+        if (i < view.frames.size()) shown.emplace(i, &snapshot);
+    }
+    return shown;
+}
+
+/// How a walk ends when nothing is wrong.
+bool is_usual_end(std::string_view end) {
+    constexpr std::array usual{"", "outermost frame", "goexit", "start of the thread", "scheduler"};
+    return std::ranges::find(usual, end) != usual.end() || end.starts_with("top of the system stack");
+}
+
+std::vector<Item> plan(const Context& context, const StackView& view, const Shown& shown) {
     constexpr std::size_t most = 40, tail = 10;
-    auto has_snapshot = [&](std::size_t i) { return std::ranges::find(view.snapshots, i, &FrameSnapshot::index) != view.snapshots.end(); };
+    auto has_snapshot = [&](std::size_t i) { return shown.contains(i); };
     bool all = context.options().all || view.every_frame;
     std::vector<Item> items;
     for (std::size_t i = 0; i < view.frames.size(); ++i) {
@@ -150,10 +173,13 @@ void print_slots(Context& context, std::span<const Slot> slots, const Line& gutt
 void print_stack(Context& context, const StackView& view, unsigned indent) {
     auto& canvas = context.canvas;
     auto quiet = [&](const std::string& text) { canvas.print(canvas.line().space(indent + 2).add(Ink::quiet, text)); };
-    if (view.frames.empty())
-        for (const auto& snapshot : view.snapshots) print_snapshot(context, snapshot, indent);
+    const auto shown = match(view);
+    for (const auto& snapshot : view.snapshots) {
+        auto is_this = [&](const auto& s) { return s.second == &snapshot; };
+        if (std::ranges::none_of(shown, is_this)) print_snapshot(context, snapshot, snapshot.index, indent);
+    }
     // The runtime's frames at both ends of a goroutine are always the same story: one word at the end is enough.
-    auto items = plan(context, view);
+    auto items = plan(context, view, shown);
     std::size_t above = 0, below = 0;
     if (items.size() > 1 && items.front().kind == Item::Kind::hidden) above = items.front().count, items.erase(items.begin());
     if (items.size() > 1 && items.back().kind == Item::Kind::hidden) below = items.back().count, items.pop_back();
@@ -165,13 +191,13 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
             case Item::Kind::left_out: quiet(fmt::format("… {} (--all)", count_of(item.count, "frame"))); continue;
             case Item::Kind::frame: break;
         }
-        auto snapshot = std::ranges::find(view.snapshots, item.first, &FrameSnapshot::index);
-        if (snapshot != view.snapshots.end()) print_snapshot(context, *snapshot, indent);
+        auto snapshot = shown.find(item.first);
+        if (snapshot != shown.end()) print_snapshot(context, *snapshot->second, item.first, indent);
         else print_frame_line(context, view.frames[item.first], item.first, indent);
     }
     if (above != 0 && below != 0) quiet(fmt::format("… {} above, {} below (--all)", count_of(above, "runtime frame"), below));
     else if (above + below != 0) quiet(fmt::format("… {} {} (--all)", count_of(above + below, "runtime frame"), above != 0 ? "above" : "below"));
-    if (!view.end.empty() && view.end != "outermost frame") {
+    if (!is_usual_end(view.end)) {
         canvas.wrap(canvas.line().space(indent + 2).add(Ink::warning, "the walk ended here: ").add(view.end), indent + 4);
     }
 }

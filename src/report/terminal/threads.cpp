@@ -2,14 +2,28 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "base/text.h"
 #include "report/terminal/views.h"
 
 namespace incident::report::terminal {
 
-void print_registers(Context& context, std::span<const Register> registers) {
+namespace {
+
+/// As a debugger lists them, not as the kernel stores them; unknown names keep their order behind these.
+std::size_t rank_of(std::string_view name) {
+    constexpr std::array order{"rip", "pc", "rsp", "sp", "rbp", "x29", "x30", "rax", "rbx", "rcx", "rdx", "rsi", "rdi",
+                               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+    return static_cast<std::size_t>(std::ranges::find(order, name) - order.begin());
+}
+
+}  // namespace
+
+void print_registers(Context& context, std::span<const Register> given) {
     auto& canvas = context.canvas;
+    std::vector<Register> registers(given.begin(), given.end());
+    std::ranges::stable_sort(registers, {}, [](const Register& r) { return rank_of(r.name); });
     Table table(canvas, 2, {8, 0, 0});
     std::vector<const Register*> silent;
     for (const auto& r : registers) {

@@ -25,8 +25,8 @@ void print_own_cycle(Context& context, const Finding& finding);  ///< of lock.cy
 
 // crash.cpp
 /// The faulting context, the stack with its annotated frames, the words around sp, panics and defers.
-/// `more`: snapshots that a finding adds to the crash's own.
-void print_crash(Context& context, const Crash& crash, std::span<const FrameSnapshot> more = {});
+/// `finding`: the one under which this is printed; its snapshots stand in for missing ones, its evidence is not repeated.
+void print_crash(Context& context, const Crash& crash, const Finding* finding = nullptr);
 
 // stack.cpp
 struct StackView {
