@@ -49,6 +49,9 @@ void add_snapshots(report::Crash& crash, const Process& process, const Locator& 
         if (machinery && !(i == 0 && registers != nullptr)) continue;
         if (frame.inlined) continue;  // its slots are those of the function it was inlined into
         auto snapshot = snapshots.frame(context.stack, i, registers);
+        // The annotated stack may begin elsewhere than the listed one: number frames as the list does.
+        auto listed = std::ranges::find_if(crash.frames, [&](auto& f) { return f.pc == frame.pc && f.sp == frame.sp && f.inlined == frame.inlined; });
+        if (listed != crash.frames.end()) snapshot.index = static_cast<std::size_t>(listed - crash.frames.begin());
         snapshot.goroutine = context.goid;
         snapshot.thread = context.tid;
         crash.snapshots.push_back(std::move(snapshot));
@@ -114,7 +117,7 @@ report::Crash crash_section(const Process& process, const Locator& locator) {
     crash.goroutine = context.goid;
     crash.message = context.message;
     crash.frames = context.frames;
-    if (context.registers) {
+    if (context.registers && context.kind != report::CrashKind::requested) {
         crash.registers = register_rows(*context.registers, locator);
         if (auto pc = context.registers->pc()) {
             auto instruction = process.disassembler->decode(process.memory, *pc);

@@ -46,12 +46,20 @@ std::size_t first_user_frame(const std::vector<Frame>& frames) {
     return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());
 }
 
+bool is_machinery(const Frame& frame) {
+    return frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
+}
+
 std::string where_of(const Process& process, const CrashContext& crash) {
     std::string where;
     if (!crash.frames.empty()) {
         auto first = first_user_frame(crash.frames);
         where = place_of(crash.frames[first]);
-        if (first + 1 < crash.frames.size()) where += ", called from " + place_of(crash.frames[first + 1]);
+        for (auto caller = first + 1; caller < crash.frames.size(); ++caller)
+            if (!is_machinery(crash.frames[caller])) {
+                where += ", called from " + place_of(crash.frames[caller]);
+                break;
+            }
     }
     if (crash.goid) where += fmt::format("{}goroutine {}", where.empty() ? "" : ", ", *crash.goid);
     else if (crash.tid) where += fmt::format("{}thread {}", where.empty() ? "" : ", ", *crash.tid);
@@ -101,9 +109,10 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     if (!access) return story;
     if (access->bad_register && crash.registers) {
         auto reg = *access->bad_register;
-        auto value = crash.registers->get(reg);
-        story.why = fmt::format("{} accesses {}; {} = {}", access->instruction.mnemonic, operand_text(*access->operand, machine),
+        auto value = access->deduced ? access->deduced : crash.registers->get(reg);
+        story.why = fmt::format("`{}` {}s {}; {} was {}", access->instruction.text(), verb, operand_text(*access->operand, machine),
                                 machine.registers[reg].name, value ? hex(*value) : "unknown");
+        if (access->deduced) story.why += " (the faulting address says so)";
         if (access->load) {
             story.why += fmt::format(", loaded from {} by the instruction at {:#x}", operand_text(access->load->from, machine), access->load->pc.value);
             if (access->load->confirmed) story.why += fmt::format(" (the slot {:#x} still holds it)", access->load->slot->value);
@@ -117,7 +126,7 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
 void add_fault_evidence(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access, Finding& finding) {
     if (crash.signal) {
         bool from_g = crash.kind == CrashKind::go_panic || (crash.goid && crash.registers_from.starts_with("kernel's"));
-        finding.evidence.push_back({"signal", crash.fault_address, signal_words(*crash.signal), "core",
+        finding.evidence.push_back({"signal", std::nullopt, signal_words(*crash.signal), "core",
                                     from_g ? "g.sig, g.sigcode0, g.sigcode1 of the goroutine" : crash.registers_from});
     }
     if (!access) return;
@@ -214,7 +223,7 @@ Detection detect_crash(const Process& process) {
     finding.subject.address = crash.fault_address;
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
     if (crash.tid) finding.threads.push_back(*crash.tid);
-    for (auto& note : crash.notes) finding.innocent.push_back(note);
+    for (auto& note : crash.notes) finding.explanation += (finding.explanation.empty() ? "" : "; ") + note;
     detection.findings.push_back(std::move(finding));
     return detection;
 }

@@ -94,13 +94,13 @@ private:
         for (auto& machine : process_.goroutines->machines) {
             const ThreadState* thread = thread_of(process_.core, machine.tid);
             if (thread == nullptr) continue;
-            auto interrupted = go::interrupted_context(process_.core, process_.memory, *process_.go, machine, *thread);
+            auto signal = live_signal(machine, *thread);
             bool marked = machine.dying != 0 || machine.throwing > 0;
-            if (!interrupted && !marked && thread != &dying) continue;
+            if (!signal && !marked && thread != &dying) continue;
             Candidate candidate;
             candidate.thread = thread;
             candidate.machine = &machine;
-            if (interrupted) candidate.signal = read_signal(*interrupted);
+            candidate.signal = std::move(signal);
             walk(candidate);
             candidate.rank = rank_of(candidate, own_pid);
             bool better = best.thread == nullptr || candidate.rank > best.rank ||
@@ -122,20 +122,22 @@ private:
         return Candidate::kernel;
     }
 
-    std::optional<SignalFrame> read_signal(const go::InterruptedContext& interrupted) {
-        SignalFrame frame{interrupted.ucontext, {}, interrupted.registers};
-        frame.info.number = interrupted.signal;
-        if (!interrupted.siginfo) return frame;
-        auto& memory = process_.memory;
-        frame.info.code = memory.load<std::int32_t>(*interrupted.siginfo + 8).value_or(0);
-        if (frame.info.code > 0) {
-            auto address = memory.load_address(*interrupted.siginfo + 16);
-            if (frame.info.code != 0x80 && address) frame.info.fault_address = *address;
-        } else {
-            if (auto pid = memory.load<std::int32_t>(*interrupted.siginfo + 16)) frame.info.sender_pid = *pid;
-            if (auto uid = memory.load<std::uint32_t>(*interrupted.siginfo + 20)) frame.info.sender_uid = *uid;
+    /// The signal that this thread is handling now. Handlers nest: a fault in C is followed by the SIGABRT that the runtime
+    /// raises to leave a core, so the outermost frame comes first among equals, and a fault before all.
+    std::optional<SignalFrame> live_signal(const go::Machine_m& machine, const ThreadState& thread) {
+        auto sp = thread.registers.sp();
+        if (!sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
+        std::optional<SignalFrame> chosen;
+        auto weight = [](const SignalFrame& frame) {
+            constexpr int sigurg = 23, sigprof = 27;  // preemption and profiling interrupt, they do not kill
+            if (frame.info.number == sigurg || frame.info.number == sigprof) return 0;
+            return frame.info.code > 0 ? 3 : 1;
+        };
+        for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), machine.gsignal_stack)) {
+            if (frame.at < *sp || weight(frame) == 0) continue;
+            if (!chosen || weight(frame) >= weight(*chosen)) chosen = std::move(frame);
         }
-        return frame;
+        return chosen;
     }
 
     void fill(CrashContext& context, Candidate& best, const ThreadState& dying) {
@@ -183,7 +185,7 @@ private:
 
     /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in runtime.raise.
     void choose_stack(CrashContext& context, Candidate& best) {
-        bool fault = context.registers && context.signal && context.signal->code > 0;
+        bool fault = context.registers && context.registers->sp() && context.signal && context.signal->code > 0;
         if (fault && process_.go && process_.goroutines) {
             go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
             context.stack = walker.walk_from(*context.registers, false, best.machine, steps_, &*process_.images);
@@ -234,7 +236,16 @@ private:
             context.registers_from = "kernel's signal frame, still whole on the signal stack of thread " + std::to_string(best.machine->tid);
             return;
         }
-        context.notes.push_back("the registers of the faulting instruction were overwritten by a later signal");
+        // Overwritten: the signal that ended the process used the same place. What the unwinder knows of the frame remains.
+        auto& stack = best.stack.physical;
+        auto faulting = std::ranges::find_if(stack, [&](auto& frame) { return frame.pc == goroutine.sig_pc; });
+        if (faulting == stack.end()) return;
+        Registers registers(process_.core.machine());
+        registers.set_pc(goroutine.sig_pc);
+        registers.set_sp(faulting->sp);
+        if (!faulting->bp.is_null()) registers.set_fp(faulting->bp);
+        context.registers = registers;
+        context.registers_from = "g.sigpc and the unwound frame; the kernel's copy of the others was overwritten by a later signal";
     }
 
     void fill_signal(CrashContext& context, const SignalFrame& signal, const Candidate& best) {

@@ -14,6 +14,15 @@ constexpr std::size_t longest_function = 20000;  // instructions decoded to find
 void choose_operand(FaultAccess& access, const Registers& registers, std::optional<Address> fault, std::uint8_t canonical_bits) {
     for (auto& operand : access.instruction.memory) {
         auto effective = Disassembler::effective_address(operand, registers);
+        if (!effective && fault && operand.base && !operand.index && !registers.get(*operand.base)) {
+            // The register was not saved, but the kernel's address and the instruction tell it, when nothing else can have faulted.
+            if (access.instruction.memory.size() != 1) continue;
+            access.operand = operand;
+            access.effective = fault;
+            access.write = operand.written;
+            access.deduced = fault->value - static_cast<std::uint64_t>(operand.displacement);
+            return;
+        }
         if (!effective) continue;
         bool hit = fault ? (*fault >= *effective && *fault < *effective + std::max(operand.size, 1u))
                          : (effective->value >> canonical_bits) != 0;
@@ -76,7 +85,8 @@ void find_load(FaultAccess& access, const Process& process, const Registers& reg
         if (unchanged) load.slot = Disassembler::effective_address(load.from, registers);
         if (load.slot) {
             auto word = process.memory.load<std::uint64_t>(*load.slot);
-            load.confirmed = word && registers.get(*access.bad_register) == *word;
+            auto value = access.deduced ? access.deduced : registers.get(*access.bad_register);
+            load.confirmed = word && value == *word;
         }
         access.load = load;
         return;

@@ -16,6 +16,7 @@ struct FaultAccess {
     std::optional<MemoryOperand> operand;       ///< the one that faulted; nullopt when none explains the address
     std::optional<Address> effective;           ///< its address by the saved registers
     std::optional<unsigned> bad_register;       ///< base or index that made it bad
+    std::optional<std::uint64_t> deduced;       ///< value of bad_register, from the faulting address, when it was not saved
     bool write = false;
 
     struct Load {
