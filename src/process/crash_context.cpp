@@ -253,8 +253,8 @@ private:
         context.fault_address = signal.info.fault_address;
         context.registers = signal.registers;
         context.registers_from = "signal frame of thread " + std::to_string(best.thread->tid);
-        set_signal_kind(context, best.stack.frames);
         context.frames = frames_below_signal(best.stack);
+        set_signal_kind(context, context.frames);
     }
 
     void fill_kernel(CrashContext& context, const ThreadState& dying, const Candidate& best) {
@@ -265,9 +265,11 @@ private:
         }
         context.registers = dying.registers;
         context.registers_from = "thread " + std::to_string(dying.tid);
-        if (process_.core.written_by_gcore() || !info || info->number == 0) {
+        constexpr int sigstop = 19, sigtrap = 5;  // what a debugger stopped it with
+        bool stopped = info && (info->number == sigstop || info->number == sigtrap);
+        if (process_.core.written_by_gcore() || stopped || !info || info->number == 0) {
             context.kind = report::CrashKind::requested;
-            if (info && info->number != 0) context.signal = info;
+            if (info && info->number != 0 && !stopped) context.signal = info;
             context.runtime_function = "gcore";
             return;
         }
@@ -291,7 +293,9 @@ private:
         auto own_pid = process_.core.process_info() ? std::optional(process_.core.process_info()->pid) : std::nullopt;
         bool own = info.code == si_tkill || (own_pid && info.sender_pid && *info.sender_pid == *own_pid);
         // A stripped libc hides abort's name; SIGABRT raised by C code for its own thread is what abort does.
-        bool from_c = !frames.empty() && frames.front().kind == report::FrameKind::native && own;
+        // Without the executable nobody can tell C from Go.
+        bool can_tell = !process_.go || !process_.go->modules().empty();
+        bool from_c = can_tell && !frames.empty() && frames.front().kind == report::FrameKind::native && own;
         if (info.number == sigabrt && from_c) {
             context.kind = report::CrashKind::abort;
             context.message = abort_message(process_.memory, *process_.images);

@@ -75,7 +75,9 @@ def test_fault_in_c_called_from_go(case: Case) -> None:
     wanted = ["c_store", "c_inner", "main.goInner", "main.goMiddle", "c_outer", "main.goOuter", "main.modeSegv.func1"]
     names = [f["function"] for f in crash["frames"] if f["function"] in wanted]
     assert names == wanted
-    registers = dict(re.findall(r"^(r\w+)\s+(0x[0-9a-f]+)$", case.truth().stderr, re.M))
+    # Every stopped thread prints its registers; the one that died is the first.
+    first_dump = re.search(r"^rax .*?^rflags", case.truth().stderr, re.S | re.M)
+    registers = dict(re.findall(r"^(r\w+)\s+(0x[0-9a-f]+)$", first_dump[0] if first_dump else "", re.M))
     assert len(registers) >= 16
     for name in ("rax", "rbx", "rcx", "rdx", "rdi", "rsi", "rbp", "rsp", "r8", "r15", "rip"):
         assert int(crash["registers"][name], 16) == int(registers[name], 16), name
