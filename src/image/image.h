@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -72,6 +73,9 @@ struct Variable {
     bool pointer = false;  ///< value is an address (pointer, chan, map, func)
 };
 
+/// What a register (DWARF number) held when a function was entered; nullopt: not known.
+using EntryValue = std::function<std::optional<std::uint64_t>(int dwarf_register)>;
+
 class Image {
 public:
     ~Image();
@@ -102,7 +106,19 @@ public:
     /// Variables visible at `pc` (for a caller pass pc-1), read through `registers` and `cfa` of that frame. By level:
     /// its parameters, then its locals, innermost block first.
     std::vector<Variable> variables_at(Address pc, const Registers& registers, std::optional<Address> cfa,
-                                       const Memory& memory) const;
+                                       const Memory& memory, const EntryValue& entry_value = {}) const;
+    /// The function that `pc` is in, for call_site_value().
+    struct Callee {
+        std::string name;
+        Address entry;
+    };
+    std::optional<Callee> function_at(Address pc) const;
+    /// What the call that returns to `return_pc` in this image passed in a register, told by the compiler's call-site
+    /// data and the caller's registers. nullopt also when that call went to another function: a tail call lies between.
+    std::optional<std::uint64_t> call_site_value(Address return_pc, int dwarf_register, const Image& callee_image,
+                                                 const Callee& callee, const Registers& registers,
+                                                 std::optional<Address> cfa, const Memory& memory,
+                                                 const EntryValue& entry_value = {}) const;
 
     /// The same text, alive as long as the Image: for names that report::Frame points to.
     std::string_view keep(std::string text) const;

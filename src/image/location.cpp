@@ -190,13 +190,26 @@ private:
             case DW_OP_regval_type:
             case DW_OP_GNU_regval_type: return push(TRY(reg(op.number)));
             case DW_OP_entry_value:
-            case DW_OP_GNU_entry_value: return fail(ErrorKind::absent, "known at the function's entry only");
+            case DW_OP_GNU_entry_value: return push(TRY(entry_value(op)));
             case DW_OP_form_tls_address:
             case DW_OP_GNU_push_tls_address: return fail(ErrorKind::unsupported, "thread-local");
             case DW_OP_implicit_pointer:
             case DW_OP_GNU_implicit_pointer: return fail(ErrorKind::absent, "points to what has no address");
             default: return fail(ErrorKind::unsupported, "location operation");
         }
+    }
+
+    /// The operand is an expression of its own, in practice one register.
+    Result<std::uint64_t> entry_value(const Dwarf_Op& op) {
+        Dwarf_Attribute attribute;
+        Dwarf_Op* inner = nullptr;
+        std::size_t count = 0;
+        if (context_.entry_value && context_.attribute != nullptr &&
+            dwarf_getlocation_attr(context_.attribute, &op, &attribute) == 0 &&
+            dwarf_getlocation(&attribute, &inner, &count) == 0 && count == 1 && inner[0].atom >= DW_OP_reg0 &&
+            inner[0].atom <= DW_OP_reg31)
+            if (auto value = context_.entry_value(inner[0].atom - DW_OP_reg0)) return *value;
+        return fail(ErrorKind::absent, "known at the function's entry only");
     }
 
     Result<void> set_reg(std::uint64_t number) {

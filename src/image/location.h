@@ -33,11 +33,16 @@ struct LocationContext {
     std::uint64_t bias = 0;
     Dwarf_Attribute* attribute = nullptr;               ///< whose expression it is, for indexed addresses
     std::function<Result<std::uint64_t>()> frame_base;  ///< DW_OP_fbreg
+    /// What a register held when the function was entered, as the caller's call-site data tell; null: not asked.
+    std::function<std::optional<std::uint64_t>(int dwarf_register)> entry_value;
 };
 
 Result<Location> evaluate_location(const Dwarf_Op* ops, std::size_t count, const LocationContext& context);
 /// For CFI: the value that the rule yields (a register rule's location is read from memory).
 Result<std::uint64_t> evaluate_value(const Dwarf_Op* ops, std::size_t count, const LocationContext& context,
                                      bool location_is_value);
+
+/// DW_AT_frame_base of a function at an ELF address: a register location means the register's value.
+Result<std::uint64_t> frame_base_of(Dwarf_Die function, Dwarf_Addr pc, const LocationContext& frame);
 
 }  // namespace incident

@@ -225,32 +225,32 @@ void add_variables(const Frame& frame, Dwarf_Die& scope, std::size_t level, std:
     } while (dwarf_siblingof(&child, &child) == 0);
 }
 
-/// DW_AT_frame_base: a register location means the register's value.
-Result<std::uint64_t> frame_base(const Frame& frame, Dwarf_Die function) {
+}  // namespace
+
+Result<std::uint64_t> frame_base_of(Dwarf_Die function, Dwarf_Addr pc, const LocationContext& frame) {
     Dwarf_Attribute attribute;
     Dwarf_Op* ops = nullptr;
     std::size_t count = 0;
     if (dwarf_attr_integrate(&function, DW_AT_frame_base, &attribute) == nullptr)
         return fail(ErrorKind::absent, "no frame base");
     accept_go_location(attribute);
-    if (dwarf_getlocation_addr(&attribute, frame.pc, &ops, &count, 1) != 1 || count == 0)
+    if (dwarf_getlocation_addr(&attribute, pc, &ops, &count, 1) != 1 || count == 0)
         return fail(ErrorKind::absent, "no frame base");
-    LocationContext context = frame.context;
+    LocationContext context = frame;
     context.attribute = &attribute;
     context.frame_base = nullptr;
     return evaluate_value(ops, count, context, /*location_is_value=*/true);
 }
 
-}  // namespace
-
 std::vector<Variable> Image::variables_at(Address pc, const Registers& registers, std::optional<Address> cfa,
-                                          const Memory& memory) const {
+                                          const Memory& memory, const EntryValue& entry_value) const {
     std::vector<Variable> out;
     Frame frame{*state_, pc.value - state_->bias, registers, cfa, memory, {}};
     auto scopes = scopes_at(*state_, frame.pc);
     if (scopes.empty()) return out;
     frame.context = {.registers = &registers, .memory = &memory, .cfa = cfa, .bias = state_->bias};
-    frame.context.frame_base = [&] { return frame_base(frame, scopes.front()); };
+    frame.context.entry_value = entry_value;
+    frame.context.frame_base = [&] { return frame_base_of(scopes.front(), frame.pc, frame.context); };
 
     const bool go = is_go(scopes.front());
     const auto levels = go ? inline_frames_at(pc) : std::vector<InlineFrame>();

@@ -26,14 +26,26 @@ struct FreeFrame {
 };
 using FramePointer = std::unique_ptr<Dwarf_Frame, FreeFrame>;
 
-FramePointer find_rules(const Image& image, Address lookup) {
+struct Rules {
+    FramePointer frame;
+    bool go = false;  ///< written by Go's compiler, for code that saves no register of its caller's
+};
+
+Rules find_rules(const Image& image, Address lookup) {
     const Dwarf_Addr a = lookup.value - image.bias();
     Dwarf_Frame* frame = nullptr;
     if (Dwarf_CFI* cfi = image.eh_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0)
-        return FramePointer(frame);
+        return {FramePointer(frame)};
     if (Dwarf_CFI* cfi = image.debug_cfi(); cfi != nullptr && dwarf_cfi_addrframe(cfi, a, &frame) == 0)
-        return FramePointer(frame);
-    return nullptr;
+        return {FramePointer(frame), image.find_section(".go.buildinfo") != nullptr};
+    return {};
+}
+
+/// Registers that a C function leaves as they were unless its rules say otherwise. libdw (0.188) forgets rbx. System V
+/// ABI, AMD64 supplement, figure 3.4.
+bool is_callee_saved(const Machine& machine, int dwarf) {
+    if (machine.elf_machine != 62 /* EM_X86_64 */) return false;
+    return dwarf == 3 || dwarf == 6 || (dwarf >= 12 && dwarf <= 15);
 }
 
 /// The mapping that holds `sp`, when the interrupted code ran on another stack than the handler.
@@ -59,7 +71,7 @@ StepResult from_signal_frame(const Memory& memory, const UnwindState& state, Add
 
 /// Applies the rules for every register; nullopt with `why` when the return address or sp cannot be had.
 StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& memory, const UnwindState& state,
-                       AddressRange stack) {
+                       AddressRange stack, bool go) {
     bool signal = false;
     const int return_column = dwarf_frame_info(frame, nullptr, nullptr, &signal);
     if (return_column < 0) return rejected("bad rules");
@@ -81,7 +93,9 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
         Dwarf_Op storage[3];
         if (dwarf_frame_register(frame, number, storage, &ops, &count) != 0) continue;
         std::optional<std::uint64_t> value;
-        if (count == 0 && ops == nullptr) {
+        if (count == 0 && is_callee_saved(machine, number)) {
+            if (!go) value = state.registers.get(static_cast<unsigned>(i));
+        } else if (count == 0 && ops == nullptr) {
             value = state.registers.get(static_cast<unsigned>(i));  // same value as in this frame
         } else if (count == 0) {
             if (number == return_column)
@@ -152,11 +166,11 @@ UnwindStep cfi_step(const Memory& memory, const Images& images) {
                 const Address lookup = state.after_call ? *pc - 1 : *pc;
                 const Image* image = images.find(lookup);
                 if (image == nullptr) return rejected("no image at " + hex(pc->value));
-                FramePointer rules = find_rules(*image, lookup);
-                if (!rules && state.after_call)
+                Rules rules = find_rules(*image, lookup);
+                if (!rules.frame && state.after_call)
                     rules = find_rules(*image, *pc);  // a call at the very end of its function's rules
-                if (!rules) return rejected("no rules at " + hex(pc->value));
-                return apply_rules(rules.get(), *image, memory, state, stack);
+                if (!rules.frame) return rejected("no rules at " + hex(pc->value));
+                return apply_rules(rules.frame.get(), *image, memory, state, stack, rules.go);
             }};
 }
 

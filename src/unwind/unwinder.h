@@ -84,4 +84,8 @@ bool is_signal_return(const Memory& memory, Address pc);
 /// Frame (with inlined ones first) for one unwound frame of native code: function, file, line, module.
 std::vector<report::Frame> symbolize_native(const UnwoundFrame& frame, const Images& images);
 
+/// The variables of frame `index`: Image::variables_at with the right pc, and with the values that optimised code keeps
+/// nowhere but that the caller's frame still tells.
+std::vector<Variable> variables_of(const Unwound& stack, std::size_t index, const Images& images, const Memory& memory);
+
 }  // namespace incident
