@@ -162,15 +162,12 @@ private:
     void fill_runtime_fatal(CrashContext& context, const Candidate& best, const go::Goroutine* goroutine) {
         context.runtime_function = best.fatal->name();
         context.frames = frames_from(best.stack, *best.fatal);
-        bool from_signal = goroutine != nullptr && goroutine->sig != 0 && has_frame(best.stack, "runtime.sigpanic");
-        if (from_signal) {
-            SignalInfo info;
-            info.number = static_cast<int>(goroutine->sig);
-            info.code = static_cast<int>(goroutine->sig_code);
-            if (info.code > 0 && info.code != 0x80) info.fault_address = goroutine->sig_address;
-            context.signal = info;
-            context.fault_address = info.fault_address;
-            recover_fault_registers(context, best, *goroutine);
+        auto noted = has_frame(best.stack, "runtime.sigpanic") ? noted_signal(best, goroutine) : std::nullopt;
+        bool from_signal = noted.has_value();
+        if (noted) {
+            context.signal = noted->info;
+            context.fault_address = noted->info.fault_address;
+            recover_fault_registers(context, best, *noted);
         }
         if (context.runtime_function == "runtime.fatalpanic") {
             context.kind = report::CrashKind::go_panic;
@@ -214,34 +211,59 @@ private:
         return frames;
     }
 
+    /// What the runtime's handler noted of a fault before it "called" sigpanic.
+    struct NotedSignal {
+        SignalInfo info;
+        Address address, pc;
+    };
+    std::optional<NotedSignal> noted_signal(const Candidate& best, const go::Goroutine* goroutine) {
+        auto make = [](std::uint32_t number, std::uint64_t code, Address address, Address pc) {
+            NotedSignal noted{{}, address, pc};
+            noted.info.number = static_cast<int>(number);
+            noted.info.code = static_cast<int>(code);
+            if (noted.info.code > 0 && noted.info.code != 0x80) noted.info.fault_address = address;
+            return noted;
+        };
+        if (goroutine != nullptr && goroutine->sig != 0) return make(goroutine->sig, goroutine->sig_code, goroutine->sig_address, goroutine->sig_pc);
+        // Up to Go 1.20 a fault in C code runs sigpanic on the system stack: then g0 holds it.
+        if (best.machine == nullptr) return std::nullopt;
+        go::StructView g0(process_.memory, best.machine->g0);
+        auto& fields = process_.go->layout().g;
+        auto number = g0.get(fields.sig);
+        auto code = g0.get(fields.sigcode0);
+        auto address = g0.get(fields.sigcode1);
+        auto pc = g0.get(fields.sigpc);
+        if (!number || *number == 0 || !code || !address || !pc) return std::nullopt;
+        return make(*number, *code, Address{*address}, *pc);
+    }
+
     // The handler of a fault in Go code rewrites the saved context to "call" sigpanic and returns. The kernel's frame stays on
     // the signal stack until the next signal: when its siginfo still equals what the runtime copied into g, its registers are
     // those of the faulting instruction, but for rip and rsp, which are undone here.
-    void recover_fault_registers(CrashContext& context, const Candidate& best, const go::Goroutine& goroutine) {
+    void recover_fault_registers(CrashContext& context, const Candidate& best, const NotedSignal& noted) {
         if (best.machine == nullptr) return;
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), best.machine->gsignal_stack)) {
-            if (frame.info.number != static_cast<int>(goroutine.sig) ||
-                frame.info.code != static_cast<int>(goroutine.sig_code)) continue;
-            if (frame.info.fault_address && *frame.info.fault_address != goroutine.sig_address) continue;
+            if (frame.info.number != noted.info.number || frame.info.code != noted.info.code) continue;
+            if (frame.info.fault_address && *frame.info.fault_address != noted.address) continue;
             auto pc = frame.registers.pc();
             auto target = pc ? process_.go->find_func(*pc) : std::nullopt;
             if (!target || !target->name.starts_with("runtime.sigpanic")) continue;
             Registers registers = frame.registers;
             if (auto sp = registers.sp()) {
                 auto pushed = process_.memory.load_address(*sp);
-                if (pushed && *pushed == goroutine.sig_pc) registers.set_sp(*sp + 8);
+                if (pushed && *pushed == noted.pc) registers.set_sp(*sp + 8);
             }
-            registers.set_pc(goroutine.sig_pc);
+            registers.set_pc(noted.pc);
             context.registers = registers;
             context.registers_from = "kernel's signal frame, still whole on the signal stack of thread " + std::to_string(best.machine->tid);
             return;
         }
         // Overwritten: the signal that ended the process used the same place. What the unwinder knows of the frame remains.
         auto& stack = best.stack.physical;
-        auto faulting = std::ranges::find_if(stack, [&](auto& frame) { return frame.pc == goroutine.sig_pc; });
+        auto faulting = std::ranges::find_if(stack, [&](auto& frame) { return frame.pc == noted.pc; });
         if (faulting == stack.end()) return;
         Registers registers(process_.core.machine());
-        registers.set_pc(goroutine.sig_pc);
+        registers.set_pc(noted.pc);
         registers.set_sp(faulting->sp);
         if (!faulting->bp.is_null()) registers.set_fp(faulting->bp);
         context.registers = registers;

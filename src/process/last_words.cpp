@@ -27,10 +27,13 @@ std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& r
         for (Address at = frame.sp; at + 24 <= frame.cfa; at += 8) {
             auto code = memory.load_address(at);
             if (!code || *code != closure_code->entry) continue;
-            auto data = memory.load_address(at + 8);
-            auto length = memory.load<std::uint64_t>(at + 16);
-            if (!data || !length) continue;
-            if (auto text = go_string_at(memory, *data, *length)) return text;
+            // 1.26's fatal captures the running panic before the string; a pointer is no length, so only one of the two can fit.
+            for (std::uint64_t captured : {8, 16}) {
+                auto data = memory.load_address(at + captured);
+                auto length = memory.load<std::uint64_t>(at + captured + 8);
+                if (!data || !length) continue;
+                if (auto text = go_string_at(memory, *data, *length)) return text;
+            }
         }
     }
     // 1.16's arguments are on the stack, above the return address.

@@ -48,6 +48,36 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
     return stack;
 }
 
+go::GoStack raw_stack(const Process& process, const go::Goroutine& g) {
+    constexpr std::size_t limit = 256;
+    go::GoStack stack;
+    bool in_syscall = !g.syscall_pc.is_null();
+    Address pc = in_syscall ? g.syscall_pc : g.sched_pc, sp = in_syscall ? g.syscall_sp : g.sched_sp;
+    Address bp = in_syscall ? g.syscall_bp : g.sched_bp;
+    auto add = [&](Address at, Address frame_sp, report::Trust trust) {
+        report::Frame frame;
+        frame.pc = at;
+        if (!frame_sp.is_null()) frame.sp = frame_sp;
+        frame.kind = report::FrameKind::go;
+        frame.trust = trust;
+        if (const Image* image = process.images->find(at)) frame.module = image->path();
+        stack.frame_of.push_back(static_cast<std::uint32_t>(stack.physical.size()));
+        stack.frames.push_back(frame);
+        stack.physical.push_back({.pc = at, .sp = frame_sp, .trust = trust});
+    };
+    if (pc.is_null()) return stack;
+    add(pc, sp, report::Trust::context);
+    while (stack.frames.size() < limit && g.stack.contains(bp) && bp.is_aligned(8) && bp >= sp) {
+        auto caller = process.memory.load_address(bp + 8), next = process.memory.load_address(bp);
+        if (!caller || !next || caller->is_null()) break;
+        add(*caller, bp + 16, report::Trust::frame_pointer);
+        if (*next <= bp) break;
+        bp = *next;
+    }
+    stack.end = "without the executable there are only saved frame pointers";
+    return stack;
+}
+
 std::vector<NativeThread> walk_threads(const Process& process) {
     std::vector<NativeThread> threads;
     auto steps = native_steps(process);

@@ -16,6 +16,9 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
 
 std::vector<NativeThread> walk_threads(const Process& process);
 
+/// Return addresses of a parked goroutine by its saved frame pointers alone: all that a core without its executable gives.
+go::GoStack raw_stack(const Process& process, const go::Goroutine& g);
+
 /// The mapping that holds `sp`: what bounds a stack of which nothing better is known.
 AddressRange stack_bounds(const CoreFile& core, Address sp);
 

@@ -63,6 +63,9 @@ void walk_stacks(Process& process, const ProcessOptions& options) {
     go::StackWalker walker(process.core, process.memory, *process.go, *process.goroutines);
     for (std::size_t i = 0; i < all.size(); ++i)
         if (on_thread(all[i])) process.stacks[i] = walker.walk(all[i], steps, &*process.images);
+    if (process.go->modules().empty())
+        for (std::size_t i = 0; i < all.size(); ++i)
+            if (process.stacks[i].frames.empty()) process.stacks[i] = raw_stack(process, all[i]);
     process.waits = go::Waits::read(process.memory, *process.go, *process.goroutines);
     std::ranges::copy(process.waits->gaps(), std::back_inserter(process.gaps));
     if (options.progress) options.progress("stacks", all.size(), all.size());

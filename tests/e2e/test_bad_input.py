@@ -12,7 +12,7 @@ def small() -> Case:
 
 
 @pytest.mark.parametrize("name,content,says", [
-    ("text", b"this is not a core\n" * 20, "not an ELF"),
+    ("text", b"this is not a core\n" * 20, "text file"),
     ("empty", b"", "empty"),
     ("header-only", b"\x7fELF\x02\x01\x01" + bytes(9), ""),
     ("minidump", b"MDMP\x93\xa7" + bytes(100), "minidump"),

@@ -7,7 +7,7 @@ from support import Case, report
 
 def panics_stack(case: Case) -> list[tuple[str, str]]:
     """(function, file:line) of the dying goroutine as the runtime printed it, panic machinery left out."""
-    block = re.search(r"^goroutine \d+ .*\[running.*\]:\n(.*?)^\s*$", case.truth().stderr, re.S | re.M)
+    block = re.search(r"^goroutine \d+ [^\n]*\[running[^\n]*\]:\n(.*?)^\s*$", case.truth().stderr, re.S | re.M)
     assert block, "the truth shows no running goroutine"
     frames = re.findall(r"^(\S.*)\(.*\)\n\t(\S+):(\d+)", block[1], re.M)
     return [(f, f"{file}:{line}") for f, file, line in frames if not re.match(r"panic$|runtime\.|created by", f)]
@@ -70,6 +70,7 @@ def test_stack_overflow(case: Case) -> None:
 def test_fault_in_c_called_from_go(case: Case) -> None:
     r = report("crash", case.core, case.exe)
     crash = r["crash"]
+    assert [f["kind"] for f in r["findings"]] == ["crash.fault"]
     assert crash["kind"] == "signal"
     assert crash["fault_address"] == "0x18"
     wanted = ["c_store", "c_inner", "main.goInner", "main.goMiddle", "c_outer", "main.goOuter", "main.modeSegv.func1"]
@@ -78,10 +79,13 @@ def test_fault_in_c_called_from_go(case: Case) -> None:
     # Every stopped thread prints its registers; the one that died is the first.
     first_dump = re.search(r"^rax .*?^rflags", case.truth().stderr, re.S | re.M)
     registers = dict(re.findall(r"^(r\w+)\s+(0x[0-9a-f]+)$", first_dump[0] if first_dump else "", re.M))
+    if case.minor <= 20:  # those runtimes print no registers here, and the kernel's copy is gone
+        pc = re.search(r"addr=0x18 pc=(0x[0-9a-f]+)", case.truth().stderr)[1]
+        assert crash["registers"]["rip"] == pc
+        return
     assert len(registers) >= 16
     for name in ("rax", "rbx", "rcx", "rdx", "rdi", "rsi", "rbp", "rsp", "r8", "r15", "rip"):
         assert int(crash["registers"][name], 16) == int(registers[name], 16), name
-    assert [f["kind"] for f in r["findings"]] == ["crash.fault"]
 
 
 @pytest.mark.cores(mode="healthy")

@@ -28,8 +28,10 @@ def frames_of(goroutine: dict) -> list[Frame]:
     return [(f["function"], f["file"], f["line"]) for f in goroutine["frames"] if f["kind"] == "go" and not f.get("runtime_internal")]
 
 
-def equals_printed(ours: list[Frame], printed: list[Frame]) -> bool:
+def equals_printed(ours: list[Frame], printed: list[Frame], minor: int) -> bool:
     """The runtime prints 100 frames of a deep stack: up to Go 1.20 the innermost, since then 50 from either end."""
+    if minor <= 20 and ELIDED not in printed and 90 <= len(printed) <= 100:
+        return ours[:len(printed)] == printed  # it counts its own hidden frames too, and then says nothing
     if ELIDED not in printed:
         return ours == printed
     at = printed.index(ELIDED)
@@ -51,7 +53,7 @@ def test_frames_equal_the_runtimes(case: Case) -> None:
         if goid in writer or goid in busy:
             continue  # the writer goes on after it printed; busy loops move
         got = frames_of(ours[goid])
-        if not equals_printed(got, frames):
+        if not equals_printed(got, frames, case.minor):
             wrong[goid] = (state, got, frames)
     assert not wrong, f"{len(wrong)} of {len(truth)} differ, first: {next(iter(wrong.items()))}"
 
