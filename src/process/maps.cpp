@@ -144,7 +144,8 @@ std::map<std::string, std::uint64_t> memory_account(const Locator& locator) {
         const go::HeapTotals& totals = context.spans->totals();
         account["Go heap objects"] = totals.object_bytes;
         account["Go heap free slots"] = totals.in_use_bytes - std::min(totals.in_use_bytes, totals.object_bytes);
-        account["Go heap stacks and work buffers"] = totals.manual_bytes;
+        account["Go heap stacks"] = totals.stack_bytes;
+        account["Go heap collector's work buffers"] = totals.work_bytes;
     }
     return account;
 }

@@ -85,7 +85,8 @@ struct HeapTotals {
     std::uint64_t objects = 0;      ///< HeapObjects, but for what the tiny allocator packs together
     std::uint64_t object_bytes = 0; ///< HeapAlloc once everything is swept
     std::uint64_t in_use_bytes = 0; ///< HeapInuse: pages of in-use spans
-    std::uint64_t manual_bytes = 0; ///< StackInuse and the collector's work buffers
+    std::uint64_t stack_bytes = 0;  ///< StackInuse: spans that stacks are carved from
+    std::uint64_t work_bytes = 0;   ///< the collector's work buffers
     std::uint64_t arena_bytes = 0;
 };
 

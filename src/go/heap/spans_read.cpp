@@ -299,7 +299,7 @@ void Spans::State::examine(const Memory& memory, const Version& version, unsigne
     for (std::uint32_t i = 0; i < spans.size(); ++i) {
         const Span& s = spans[i];
         if (s.state == SpanState::manual) {
-            totals.manual_bytes += s.range.size();
+            (s.elem_size != 0 ? totals.stack_bytes : totals.work_bytes) += s.range.size();
             continue;
         }
         totals.in_use_bytes += s.range.size();

@@ -187,7 +187,7 @@ TEST(Spans, StackSpansHoldNoObjects) {
     ASSERT_NE(spans.find(Address{test_arena + 100}), nullptr);
     EXPECT_EQ(spans.find(Address{test_arena + 100})->state, SpanState::manual);
     EXPECT_FALSE(spans.find_object(Address{test_arena + 100}).has_value());
-    EXPECT_EQ(spans.totals().manual_bytes, 4u * 8192);
+    EXPECT_EQ(spans.totals().stack_bytes, 4u * 8192);
 }
 
 }  // namespace
