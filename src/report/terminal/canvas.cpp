@@ -268,6 +268,7 @@ std::vector<Word> words_of(const Line& line) {
             rest.remove_prefix(piece.size());
         }
     }
+    if (words.back().width == 0) words.pop_back();  // spaces at the end
     return words;
 }
 
@@ -325,6 +326,24 @@ Table::Table(Canvas& canvas, unsigned indent, std::vector<unsigned> limits)
 
 void Table::row(std::vector<Line> cells) { rows_.push_back(std::move(cells)); }
 
+/// Takes columns from the widest of those that have a limit, so that the others keep their place within the width.
+void Table::shrink() {
+    constexpr unsigned narrowest = 16, for_the_last = 8;
+    auto total = [&] {
+        unsigned sum = indent_ + for_the_last;
+        for (std::size_t c = 0; c + 1 < widths_.size(); ++c) sum += widths_[c] == 0 ? 0 : widths_[c] + 2;
+        return sum;
+    };
+    while (total() > canvas_.width()) {
+        std::size_t widest = widths_.size();
+        for (std::size_t c = 0; c + 1 < widths_.size(); ++c)
+            if (limits_[c] > narrowest && widths_[c] > narrowest && (widest == widths_.size() || widths_[c] > widths_[widest])) widest = c;
+        if (widest == widths_.size()) return;
+        --widths_[widest];
+        limits_[widest] = widths_[widest];
+    }
+}
+
 void Table::flush(const Line* gutter) {
     auto& widths = widths_;
     for (auto& cells : rows_) {
@@ -333,7 +352,9 @@ void Table::flush(const Line* gutter) {
             widths[c] = std::max(widths[c], cells[c].width());
         }
     }
-    for (const auto& cells : rows_) {
+    if (one_line_) shrink();
+    for (auto& cells : rows_) {
+        for (std::size_t c = 0; one_line_ && c + 1 < cells.size(); ++c) cells[c].elide(widths[c]);
         Line out = canvas_.line();
         if (gutter != nullptr) out.add(*gutter);
         unsigned column = indent_, last = indent_;

@@ -124,6 +124,8 @@ public:
     Table& one_line() { return one_line_ = true, *this; }
 
 private:
+    void shrink();
+
     Canvas& canvas_;
     unsigned indent_;
     std::vector<unsigned> limits_;

@@ -51,9 +51,11 @@ void print_crash(Context& context, const Crash& crash, const Finding* finding) {
     if (crash.message && !in_evidence(*crash.message)) print_message(context, *crash.message);
     auto signal = signal_line(context, crash);
     if (!signal.empty() && !in_evidence(crash.signal->name)) canvas.row("signal", signal);
-    if (crash.instruction) {
+    if (crash.instruction && !in_evidence(*crash.instruction)) {
         Line line = canvas.line(Ink::strong, *crash.instruction);
-        if (!crash.frames.empty()) line.add(Ink::quiet, " at ").add(crash.frames.front().pc);
+        // Not the innermost frame's pc: that may be the runtime's, above the fault.
+        auto pc = std::ranges::find_if(crash.registers, [](const Register& r) { return r.name == "rip" || r.name == "pc"; });
+        if (pc != crash.registers.end()) line.add(Ink::quiet, " at ").add(Address{pc->value});
         canvas.row("executing", line);
     }
     if (!crash.registers.empty()) {

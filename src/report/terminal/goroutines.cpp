@@ -17,10 +17,11 @@ std::string_view state_of(const Goroutine& g) { return g.wait_reason.empty() ? g
 
 /// Function and source as two cells.
 std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
+    // One of the runtime's own goroutines: every one of them stands in gopark, what it is for says the function it began with.
     const auto* frame = telling_frame(g.frames);
-    if (frame != nullptr) return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
+    if (frame != nullptr && !(frame->runtime_internal && !g.start.empty())) return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
     Line out = context.canvas.line();
-    if (!g.start.empty()) out.add(Ink::quiet, "started in ").add(Ink::function, g.start);
+    if (!g.start.empty()) out.add(Ink::function, g.start);
     return {std::move(out), context.canvas.line()};
 }
 

@@ -50,11 +50,11 @@ void print_code(Context& context, std::span<const CodeLine> code, const Line& gu
     table.flush(&gutter);
 }
 
-void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t index, unsigned indent) {
+void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t index, unsigned indent, bool joined) {
     auto& canvas = context.canvas;
     const auto& frame = snapshot.frame;
     Line gutter = canvas.line().space(indent).add(Ink::quiet, "│").space();
-    Line head = canvas.line().space(indent).add(Ink::quiet, "┌ ").add(Ink::strong, fmt::format("#{} ", index));
+    Line head = canvas.line().space(indent).add(Ink::quiet, joined ? "├ " : "┌ ").add(Ink::strong, fmt::format("#{} ", index));
     head.add(place_of(context, frame));
     std::string by = fmt::format("by {}", frame.trust == Trust::frame_pointer ? "frame pointer" : to_string(frame.trust));
     auto usual = usual_source(snapshot.slots);
@@ -77,7 +77,7 @@ void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t
     canvas.wrap(registers, gutter.width(), &gutter);
     print_slots(context, snapshot.slots, gutter);
     print_code(context, snapshot.code, gutter);
-    for (const auto& note : snapshot.notes) canvas.wrap(canvas.line().add(gutter).add(note), gutter.width() + 2, &gutter);
+    for (const auto& note : snapshot.notes) canvas.wrap(canvas.line().add(gutter).add(Ink::quiet, note), gutter.width() + 2, &gutter);
 }
 
 void print_frame_line(Context& context, const Frame& frame, std::size_t index, unsigned indent) {
@@ -165,7 +165,7 @@ void print_slots(Context& context, std::span<const Slot> slots, const Line& gutt
         Line value = slot.value.empty() ? canvas.line(Ink::quiet, "unreadable")
                                         : canvas.line(slot.value.starts_with("0x") ? Ink::address : Ink::plain, slot.value);
         table.row({canvas.line(Ink::label, slot.place), canvas.line(Ink::strong, slot.name),
-                   canvas.line(furniture ? Ink::quiet : Ink::type, slot.type), std::move(value), std::move(meaning)});
+                   canvas.line(furniture ? Ink::quiet : Ink::type, slot.type == "word" ? std::string_view() : slot.type), std::move(value), std::move(meaning)});
     }
     table.flush(&gutter);
 }
@@ -176,15 +176,17 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
     const auto shown = match(view);
     for (const auto& snapshot : view.snapshots) {
         auto is_this = [&](const auto& s) { return s.second == &snapshot; };
-        if (std::ranges::none_of(shown, is_this)) print_snapshot(context, snapshot, snapshot.index, indent);
+        if (std::ranges::none_of(shown, is_this)) print_snapshot(context, snapshot, snapshot.index, indent, false);
     }
     // The runtime's frames at both ends of a goroutine are always the same story: one word at the end is enough.
     auto items = plan(context, view, shown);
     std::size_t above = 0, below = 0;
     if (items.size() > 1 && items.front().kind == Item::Kind::hidden) above = items.front().count, items.erase(items.begin());
     if (items.size() > 1 && items.back().kind == Item::Kind::hidden) below = items.back().count, items.pop_back();
+    bool joined = false;  // to the block of the frame above
     for (const auto& item : items) {
         if (!canvas.alive()) return;
+        joined = joined && item.kind == Item::Kind::frame;
         switch (item.kind) {
             case Item::Kind::hidden: quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame"))); continue;
             case Item::Kind::repeated: quiet(fmt::format("… {} more of the same", grouped(item.count))); continue;
@@ -192,8 +194,9 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
             case Item::Kind::frame: break;
         }
         auto snapshot = shown.find(item.first);
-        if (snapshot != shown.end()) print_snapshot(context, *snapshot->second, item.first, indent);
+        if (snapshot != shown.end()) print_snapshot(context, *snapshot->second, item.first, indent, joined);
         else print_frame_line(context, view.frames[item.first], item.first, indent);
+        joined = snapshot != shown.end();
     }
     if (above != 0 && below != 0) quiet(fmt::format("… {} above, {} below (--all)", count_of(above, "runtime frame"), below));
     else if (above + below != 0) quiet(fmt::format("… {} {} (--all)", count_of(above + below, "runtime frame"), above != 0 ? "above" : "below"));
