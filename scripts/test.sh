@@ -4,3 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 corpora/tools/unpack.sh build/corpora
 ctest --test-dir build --output-on-failure --no-tests=error -j "$(nproc)" --timeout 600
+scripts/venv.sh
+.venv/bin/python -m pytest tests/e2e -n "$(nproc)"

@@ -29,6 +29,23 @@ Passes passes_of(const AnalyzeOptions& options) {
     return {};
 }
 
+std::string_view name_of(Command command) {
+    switch (command) {
+        case Command::analyze: return "analyze";
+        case Command::crash: return "crash";
+        case Command::goroutines: return "goroutines";
+        case Command::goroutine: return "goroutine";
+        case Command::threads: return "threads";
+        case Command::thread: return "thread";
+        case Command::locks: return "locks";
+        case Command::heap: return "heap";
+        case Command::maps: return "maps";
+        case Command::locate: return "locate";
+        case Command::read: return "read";
+    }
+    return "";
+}
+
 /// An id the user named must be there, or it is a gap that says so.
 template <class Rows>
 void require_row(report::Report& report, const Rows& rows, std::string what) {
@@ -51,6 +68,7 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
     Locator locator(process.locate_context());
 
     report::Report report;
+    report.command = name_of(options.command);
     report.tool.version = INCIDENT_VERSION;
     report.keep_alive = shared;
     report.input = input_section(process);
@@ -89,6 +107,8 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
         auto run = detect::run_detectors(process, options.only, options.skip);
         report.findings = std::move(run.findings);
         report.detectors = std::move(run.outcomes);
+        auto died = std::ranges::find_if(report.findings, [](auto& f) { return f.kind.starts_with("crash."); });
+        if (report.crash && died != report.findings.end()) report.crash->cause = died->title;
     }
     return report;
 }

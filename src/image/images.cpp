@@ -136,8 +136,8 @@ void describe_outcome(const MappedElf& mapped, bool is_main, const Search& searc
                                          "--debug-dir and build-id directories"
                                        : "looked at its path, --sysroot, --debug-dir and build-id directories",
                         weakens, true});
-    } else if (module.status == ModuleStatus::mismatched) {
-        const bool used = search.found.has_value();
+    } else if (const bool used = search.found && search.found->verdict.agreement == Agreement::differs;
+               used || module.status == ModuleStatus::mismatched) {
         gaps.push_back({used ? named(mapped) + " is read from another build: " + search.found->path
                              : "another file stands for " + named(mapped) + " and was refused",
                         refused, weakens, true});
@@ -181,10 +181,9 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
             FoundFile& found = *search.found;
             module.found_at = found.path;
             module.note = found.verdict.why;
-            module.status = found.verdict.agreement == Agreement::same      ? ModuleStatus::verified
-                            : found.verdict.agreement == Agreement::unknown ? ModuleStatus::unverified
-                                                                            : ModuleStatus::mismatched;
-            if (module.status == ModuleStatus::mismatched) module.note += "; used because of --allow-mismatch";
+            // A forced one counts as unverified, as the contract says; its note tells that it differs.
+            module.status = found.verdict.agreement == Agreement::same ? ModuleStatus::verified : ModuleStatus::unverified;
+            if (found.verdict.agreement == Agreement::differs) module.note += "; used because of --allow-mismatch";
             auto image = std::make_unique<Image::State>(std::move(found.file));
             image->path = one.path.empty() ? found.path : one.path;
             image->found_at = found.path;

@@ -95,6 +95,8 @@ void Locator::State::index_threads() {
     auto add = [&](Address at, Address sp, bool known, std::int32_t tid) {
         if (context.spans != nullptr && context.spans->in_arena(at)) return false;
         if (detail::find_row(stacks, at) != nullptr) return false;
+        // A signal stack lies in the Go heap: its mapping is no thread's stack.
+        if (const SystemRow* row = detail::find_row(systems, at); row != nullptr && row->signal) return false;
         const MappingRow* mapping = mapping_at(at);
         if (mapping == nullptr || mapping->file) return false;
         threads.push_back({known ? sp : mapping->range.end, known, tid, mapping->range});

@@ -96,7 +96,7 @@ TEST(Images, AnotherBuildIsRefusedByNameAndTheRightOneIsFoundById) {
     {
         auto opened = open(dead, {.allow_mismatch = true});
         ASSERT_NE(opened.images.executable(), nullptr);
-        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::mismatched);
+        EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::unverified);
         EXPECT_EQ(opened.images.executable()->file_segments().front().origin, Origin::file_unverified);
         EXPECT_TRUE(opened.images.gaps().front().damage);
     }
