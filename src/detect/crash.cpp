@@ -213,7 +213,7 @@ Detection detect_crash(const Process& process) {
             finding.why = "nothing died here by itself: if the process hung, the goroutines and locks tell why";
             break;
     }
-    finding.where = where_of(process, crash);
+    if (crash.kind != CrashKind::requested || (crash.signal && crash.goid)) finding.where = where_of(process, crash);
     if (crash.message)
         finding.evidence.push_back({"message", std::nullopt, *crash.message, "core",
                                     crash.kind == CrashKind::go_panic ? "panic chain" : crash.kind == CrashKind::abort ? "__abort_msg" : "frame of " + crash.runtime_function});
