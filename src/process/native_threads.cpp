@@ -14,7 +14,8 @@ AddressRange stack_bounds(const CoreFile& core, Address sp) {
     return {sp, sp};
 }
 
-go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps) {
+go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps,
+                               std::vector<std::string>* rejected) {
     go::GoStack stack;
     UnwindState start{.registers = thread.registers};
     start.after_call = false;
@@ -23,7 +24,8 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
         stack.end = "the core has no registers of this thread";
         return stack;
     }
-    Unwound unwound = unwind(start, stack_bounds(process.core, *sp), steps);
+    Unwound unwound = unwind(start, stack_bounds(process.core, *sp), steps, {.trace = rejected != nullptr});
+    if (rejected != nullptr) *rejected = std::move(unwound.trace);
     stack.end = std::move(unwound.end);
     stack.complete = unwound.complete;
     for (auto& frame : unwound.frames) {
@@ -91,7 +93,7 @@ std::vector<NativeThread> walk_threads(const Process& process) {
             if (const go::Goroutine* g = process.goroutines->at(machine->curg)) thread.goroutine = g->goid;
             thread.stack = walker->walk_thread(state, steps, &*process.images);
         } else {
-            thread.stack = walk_native_thread(process, state, steps);
+            thread.stack = walk_native_thread(process, state, steps, process.trace ? &thread.rejected : nullptr);
         }
         threads.push_back(std::move(thread));
     }

@@ -12,7 +12,9 @@ namespace incident {
 std::vector<UnwindStep> native_steps(const Process& process);
 
 /// A thread without Go frames, or of a process without Go.
-go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps);
+/// `rejected`, when not null, receives each caller that a step rejected.
+go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps,
+                               std::vector<std::string>* rejected = nullptr);
 
 std::vector<NativeThread> walk_threads(const Process& process);
 

@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "process/native_threads.h"
+#include "process/trace.h"
 
 namespace incident {
 
@@ -86,8 +87,13 @@ void read_spans(Process& process) {
 Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& options) {
     auto process = std::make_shared<Process>(TRY(CoreFile::open(options.core_path, options.open)));
     process->jobs = options.jobs == 0 ? default_jobs() : options.jobs;
+    process->trace = options.trace;
     note_damage(*process);
 
+    auto progress = [&](std::string_view phase) {
+        if (options.progress) options.progress(phase, 0, 0);
+    };
+    progress("matching files");
     Memory core_memory;
     process->core.fill(core_memory);
     core_memory.freeze();
@@ -99,16 +105,24 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     // Memory is frozen: nothing below adds bytes.
 
     process->disassembler.emplace(TRY(Disassembler::create(process->core.machine())));
+    progress("Go runtime");
     attach_go(*process);
     auto& passes = options.passes;
     if (process->go) {
         read_goroutines(*process, passes.goroutines || passes.stacks);
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
+        if (passes.spans) progress("heap spans");
         if (passes.spans) read_spans(*process);
     }
+    progress("crash");
     if (passes.crash) process->crash = find_crash_context(*process);
+    if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
     // Process is frozen: nothing below derives new facts.
+    if (options.trace && options.log) {
+        if (process->go) trace_layout(*process->go, options.log);
+        trace_stacks(*process, options.log);
+    }
     return process;
 }
 

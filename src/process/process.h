@@ -37,6 +37,7 @@ struct NativeThread {
     std::string name;
     std::optional<std::int64_t> goroutine;   ///< that runs on it
     go::GoStack stack;                       ///< C frames too: physical[i].native is their index into stack.native
+    std::vector<std::string> rejected;       ///< with --trace: each caller that a step rejected, and why
 };
 
 struct Process {
@@ -59,6 +60,7 @@ struct Process {
     std::optional<CrashContext> crash;
     std::vector<report::Gap> gaps;
     unsigned jobs = 1;
+    bool trace = false;
 
     const NativeThread* find_thread(std::int32_t tid) const;
     /// Index into goroutines->all.
