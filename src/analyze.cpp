@@ -16,7 +16,7 @@ Passes passes_of(const AnalyzeOptions& options) {
     switch (options.command) {
         case Command::analyze: return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true};
         case Command::crash: return {.crash = true};
-        case Command::goroutines: return {.goroutines = true, .stacks = true};
+        case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
         case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
         case Command::threads:
         case Command::thread: return {.threads = true};

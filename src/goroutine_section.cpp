@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "go/stacks/defers.h"
 #include "go/stacks/panics.h"
+#include "process/native_threads.h"
 #include "process/snapshot.h"
 #include "sections.h"
 
@@ -40,7 +41,21 @@ public:
           disassembler_(Disassembler::create(process.core.machine())),
           callees_(process.memory, *process.go, *process.goroutines->code, disassembler_ ? &*disassembler_ : nullptr) {}
 
+    /// `stack` is null when stacks are not wanted; its frames are copied, or moved when it is ours to take.
     report::Goroutine make(const go::Goroutine& g, const go::GoStack* stack) {
+        auto row = make_without_frames(g, stack);
+        if (stack != nullptr) row.frames = stack->frames;
+        return row;
+    }
+    report::Goroutine make(const go::Goroutine& g, go::GoStack&& stack) {
+        auto row = make_without_frames(g, &stack);
+        row.frames = std::move(stack.frames);
+        row.frames.shrink_to_fit();
+        return row;
+    }
+
+private:
+    report::Goroutine make_without_frames(const go::Goroutine& g, const go::GoStack* stack) {
         auto& runtime = *process_.go;
         auto& list = *process_.goroutines;
         report::Goroutine row;
@@ -61,7 +76,6 @@ public:
         if (!g.panics.is_null()) add_panics(row, go::read_panics(process_.memory, runtime, g));
         if (stack == nullptr) return row;
         row.frames_computed = true;
-        row.frames = stack->frames;
         row.stack_end = stack->end;
         if (process_.waits)
             for (auto& wait : process_.waits->of(process_.memory, runtime, g, *stack)) row.blocked_on.push_back({wait.address, std::move(wait.what)});
@@ -69,7 +83,6 @@ public:
         return row;
     }
 
-private:
     const Process& process_;
     Result<Disassembler> disassembler_;
     go::CalleeResolver callees_;
@@ -113,10 +126,23 @@ std::vector<report::Goroutine> goroutines_section(const Process& process, const 
         return rows;
     }
     rows.resize(all.size());
+    bool walk_here = process.stacks.empty() && detail.frames;
     parallel_chunks(process.jobs, all.size(), 512, [&](std::size_t begin, std::size_t end, unsigned) {
         RowMaker maker(process);
-        for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(all[i], stack_of(i));
+        std::optional<GoroutineWalker> walker;
+        if (walk_here) walker.emplace(process);
+        for (std::size_t i = begin; i < end; ++i) {
+            if (!walk_here) rows[i] = maker.make(all[i], stack_of(i));
+            else if (!GoroutineWalker::needs_native_steps(all[i])) rows[i] = maker.make(all[i], walker->walk(all[i]));
+        }
     });
+    if (walk_here) {
+        auto steps = native_steps(process);
+        GoroutineWalker walker(process, steps);
+        RowMaker maker(process);
+        for (std::size_t i = 0; i < all.size(); ++i)
+            if (GoroutineWalker::needs_native_steps(all[i])) rows[i] = maker.make(all[i], walker.walk(all[i]));
+    }
     std::ranges::stable_sort(rows, {}, &report::Goroutine::id);
     name_blocking_objects(rows, locator);
     return rows;

@@ -50,6 +50,9 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
     return stack;
 }
 
+namespace {
+
+/// Return addresses of a parked goroutine by its saved frame pointers alone.
 go::GoStack raw_stack(const Process& process, const go::Goroutine& g) {
     constexpr std::size_t limit = 256;
     go::GoStack stack;
@@ -77,6 +80,17 @@ go::GoStack raw_stack(const Process& process, const go::Goroutine& g) {
         bp = *next;
     }
     stack.end = "without the executable there are only saved frame pointers";
+    return stack;
+}
+
+}  // namespace
+
+GoroutineWalker::GoroutineWalker(const Process& process, std::span<const UnwindStep> native_steps)
+    : process_(process), native_steps_(native_steps), walker_(process.core, process.memory, *process.go, *process.goroutines) {}
+
+go::GoStack GoroutineWalker::walk(const go::Goroutine& g) {
+    auto stack = native_steps_.empty() ? walker_.walk(g) : walker_.walk(g, native_steps_, &*process_.images);
+    if (stack.frames.empty() && process_.go->modules().empty()) return raw_stack(process_, g);
     return stack;
 }
 

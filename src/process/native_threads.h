@@ -18,8 +18,20 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
 
 std::vector<NativeThread> walk_threads(const Process& process);
 
-/// Return addresses of a parked goroutine by its saved frame pointers alone: all that a core without its executable gives.
-go::GoStack raw_stack(const Process& process, const go::Goroutine& g);
+/// Walks goroutines, with what this core gives: by pclntab; without the executable by saved frame pointers. One per worker.
+/// Goroutines on a thread may stand in C or in a signal handler: only a walker made with `native_steps`, which use libdw and
+/// belong to one thread, may walk them.
+class GoroutineWalker {
+public:
+    explicit GoroutineWalker(const Process& process, std::span<const UnwindStep> native_steps = {});
+    go::GoStack walk(const go::Goroutine& g);
+    static bool needs_native_steps(const go::Goroutine& g) { return g.tid.has_value(); }
+
+private:
+    const Process& process_;
+    std::span<const UnwindStep> native_steps_;
+    go::StackWalker walker_;
+};
 
 /// The mapping that holds `sp`: what bounds a stack of which nothing better is known.
 AddressRange stack_bounds(const CoreFile& core, Address sp);

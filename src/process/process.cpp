@@ -49,27 +49,24 @@ void read_goroutines(Process& process, bool all) {
     std::ranges::copy(process.goroutines->gaps, std::back_inserter(process.gaps));
 }
 
-// Goroutines on a thread may stand in C or in a signal handler and are walked with CFI, by this thread, since libdw wants
-// one; all others are parked in Go code and need pclntab only.
 void walk_stacks(Process& process, const ProcessOptions& options) {
     auto& all = process.goroutines->all;
     process.stacks.resize(all.size());
-    auto on_thread = [](const go::Goroutine& g) { return g.tid.has_value(); };
     parallel_chunks(process.jobs, all.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
-        go::StackWalker walker(process.core, process.memory, *process.go, *process.goroutines);
+        GoroutineWalker walker(process);
         for (std::size_t i = begin; i < end; ++i)
-            if (!on_thread(all[i])) process.stacks[i] = walker.walk(all[i]);
+            if (!GoroutineWalker::needs_native_steps(all[i])) process.stacks[i] = walker.walk(all[i]);
     });
     auto steps = native_steps(process);
-    go::StackWalker walker(process.core, process.memory, *process.go, *process.goroutines);
+    GoroutineWalker walker(process, steps);
     for (std::size_t i = 0; i < all.size(); ++i)
-        if (on_thread(all[i])) process.stacks[i] = walker.walk(all[i], steps, &*process.images);
-    if (process.go->modules().empty())
-        for (std::size_t i = 0; i < all.size(); ++i)
-            if (process.stacks[i].frames.empty()) process.stacks[i] = raw_stack(process, all[i]);
+        if (GoroutineWalker::needs_native_steps(all[i])) process.stacks[i] = walker.walk(all[i]);
+    if (options.progress) options.progress("stacks", all.size(), all.size());
+}
+
+void read_waits(Process& process) {
     process.waits = go::Waits::read(process.memory, *process.go, *process.goroutines);
     std::ranges::copy(process.waits->gaps(), std::back_inserter(process.gaps));
-    if (options.progress) options.progress("stacks", all.size(), all.size());
 }
 
 void read_spans(Process& process) {
@@ -110,6 +107,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     auto& passes = options.passes;
     if (process->go) {
         read_goroutines(*process, passes.goroutines || passes.stacks);
+        if (process->goroutines && (passes.goroutines || passes.stacks)) read_waits(*process);
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
         if (passes.spans) progress("heap spans");
         if (passes.spans) read_spans(*process);
