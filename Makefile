@@ -2,9 +2,9 @@
 # Each target sets up what it needs first (scripts/setup.sh: Debian packages, by sudo when not root).
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
-DEMO_VERSION ?= 1.25
-DEMO_CORE := build/corpora/go$(DEMO_VERSION)/dwarf.nilderef/core
-DEMO_EXE := build/corpora/go$(DEMO_VERSION)/exe.dwarf
+DEMO_BUNDLE ?= go1.25
+DEMO_CORE := build/corpora/$(DEMO_BUNDLE)/dwarf.nilderef/core
+DEMO_EXE := build/corpora/$(DEMO_BUNDLE)/exe.dwarf
 
 .PHONY: setup build demo test asan-test bench install lint clean
 
@@ -17,7 +17,7 @@ build: setup
 
 # The report's exit code 1 says that there are findings: that is what the demo is for.
 demo: build
-	@corpora/tools/unpack.sh build/corpora $(DEMO_VERSION)
+	@corpora/tools/unpack.sh build/corpora $(DEMO_BUNDLE)
 	@build/incident analyze $(DEMO_CORE) $(DEMO_EXE) || [ $$? -eq 1 ]
 
 test: build

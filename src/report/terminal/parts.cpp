@@ -59,7 +59,7 @@ std::string_view base_name(std::string_view path) { return path.substr(path.find
 
 std::string grouped(std::uint64_t count) {
     auto digits = fmt::format("{}", count);
-    for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, ",");
+    for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
     return digits;
 }
 
