@@ -129,6 +129,9 @@ void find_separate_debug(const ImageState& image) {
     if (const auto link = read_debuglink(image))
         for (const auto& path : debuglink_places(image, link->name))
             if (take(path, &*link)) return;
+    if (image.debug_paths->debuginfod && image.file.ids().gnu)
+        if (auto path = image.debug_paths->debuginfod->find(Debuginfod::Kind::debuginfo, *image.file.ids().gnu))
+            take(*path, nullptr);
 }
 
 Dwarf* dwarf_of(const ImageState& image) {

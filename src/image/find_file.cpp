@@ -73,7 +73,7 @@ std::string build_id_path(const std::optional<std::string>& id) {
 }
 
 Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory,
-                 const ImageOptions& options) {
+                 const ImageOptions& options, Debuginfod* debuginfod) {
     Search out;
     std::optional<FoundFile> other;  // for --allow-mismatch
     std::unordered_set<std::string> seen;
@@ -106,6 +106,13 @@ Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, co
             if (!other && usable) other = FoundFile{place.path, std::move(*file), std::move(verdict)};
         }
     }
+    if (!out.found && debuginfod != nullptr && mapped.elf && mapped.elf->ids.gnu)
+        if (auto path = debuginfod->find(Debuginfod::Kind::executable, *mapped.elf->ids.gnu))
+            if (auto file = ElfFile::open(*path)) {
+                Verdict verdict = compare_with_target(*file, mapped, is_main, core, memory);
+                if (verdict.agreement == Agreement::same)
+                    out.found = FoundFile{*path, std::move(*file), std::move(verdict)};
+            }
     if (!out.found && options.allow_mismatch) out.found = std::move(other);
     return out;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "image/candidate.h"
+#include "image/debuginfod.h"
 #include "image/images.h"
 
 namespace incident {
@@ -24,7 +25,7 @@ struct Search {
 };
 
 Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, const Memory& memory,
-                 const ImageOptions& options);
+                 const ImageOptions& options, Debuginfod* debuginfod);
 
 /// "ab/cdef…" below a .build-id directory; empty when there is none or it is absurd.
 std::string build_id_path(const std::optional<std::string>& id);

@@ -11,6 +11,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "image/debuginfod.h"
 #include "image/elf_file.h"
 #include "image/image.h"
 
@@ -19,7 +20,8 @@ namespace incident {
 /// Where debug files may lie. Shared by all images of a process.
 struct DebugPaths {
     std::vector<std::string> sysroots;
-    std::vector<std::string> debug_dirs;  ///< searched before <sysroot>/usr/lib/debug and /usr/lib/debug
+    std::vector<std::string> debug_dirs;     ///< searched before <sysroot>/usr/lib/debug and /usr/lib/debug
+    std::shared_ptr<Debuginfod> debuginfod;  ///< null: no network
 };
 
 struct SymbolEntry {

@@ -159,6 +159,7 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
     auto paths = std::make_shared<DebugPaths>();
     paths->sysroots = options.sysroots;
     paths->debug_dirs = options.debug_dirs;
+    if (options.debuginfod) paths->debuginfod = std::make_shared<Debuginfod>(options.debuginfod_budget_seconds);
 
     BuildIds program;
     if (!options.executable.empty())
@@ -173,7 +174,7 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
     const auto match_one = [&](std::size_t i) {
         const MappedElf& one = mapped.all[i];
         const bool is_main = mapped.main == i;
-        Search search = find_file(one, is_main, core, memory, options);
+        Search search = find_file(one, is_main, core, memory, options, paths->debuginfod.get());
         report::Module module;
         module.path = one.path;
         if (one.elf) module.build_id = one.elf->ids.gnu;
@@ -222,6 +223,10 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
         state->gaps.push_back({"the core does not say which file was the program",
                                "no NT_FILE row holds AT_PHDR or AT_ENTRY", "everything about the program itself",
                                true});
+
+    if (paths->debuginfod && !paths->debuginfod->problem().empty())
+        state->gaps.push_back(
+            {"debuginfod was asked for and gave nothing more", paths->debuginfod->problem(), {}, false});
 
     if (auto bytes = load_vdso(core, memory))
         if (auto file = ElfFile::from_bytes(std::move(*bytes))) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -197,6 +198,83 @@ TEST(Images, SeparateDebugFileByLinkAndByBuildId) {
         ASSERT_TRUE(main.has_value());
         EXPECT_THAT(std::string(program->line_at(main->address)->file), HasSubstr("program.cpp"));
     }
+}
+
+TEST(Images, DebuginfodWithinItsBudgetAndOnlyWhenAsked) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-g", "-Wl,--build-id=0x0102030405060708"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    const std::string in = "cd '" + dead.directory.path().string() + "' && ";
+    ASSERT_EQ(run_command(in + "mkdir -p served/buildid/0102030405060708 cache &&"
+                               " objcopy --only-keep-debug program served/buildid/0102030405060708/debuginfo &&"
+                               " strip program && mv program served/buildid/0102030405060708/executable"),
+              0);
+    setenv("DEBUGINFOD_URLS", ("file://" + (dead.directory / "served")).c_str(), 1);
+    setenv("DEBUGINFOD_CACHE_PATH", (dead.directory / "cache").c_str(), 1);
+    EXPECT_EQ(open(dead).images.executable(), nullptr);
+    auto opened = open(dead, {.debuginfod = true});
+    const auto unavailable = [](const report::Gap& gap) { return gap.why.contains("is not installed"); };
+    if (std::ranges::any_of(opened.images.gaps(), unavailable)) GTEST_SKIP() << "libdebuginfod.so.1 is not installed";
+    ASSERT_NE(opened.images.executable(), nullptr);
+    EXPECT_EQ(opened.images.executable()->status(), ModuleStatus::verified);
+    EXPECT_TRUE(opened.images.executable()->has_dwarf());
+    auto late = open(dead, {.debuginfod = true, .debuginfod_budget_seconds = 0});
+    EXPECT_EQ(late.images.executable(), nullptr);
+    EXPECT_TRUE(std::ranges::any_of(late.images.gaps(), [](const auto& gap) { return gap.why.contains("time"); }));
+    unsetenv("DEBUGINFOD_URLS");
+}
+
+/// Makes the core's NT_FILE note one that nobody knows.
+void hide_file_note(const std::string& core) {
+    std::fstream file(core, std::ios::in | std::ios::out | std::ios::binary);
+    std::string head(1 << 16, '\0');
+    file.read(head.data(), static_cast<std::streamsize>(head.size()));
+    const auto at = head.find(std::string("ELIFCORE", 8));
+    ASSERT_NE(at, std::string::npos);
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.write("XXXX", 4);
+}
+
+TEST(Images, WithoutTheFileNoteTheDynamicLinkersListTells) {
+    for (const char* kind : {"-pie", "-no-pie", "-static"}) {
+        auto dead = build_and_crash(crasher_source, {"-O0", "-g", kind});
+        if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+        hide_file_note(dead.core);
+        auto opened = open(dead, {.executable = dead.executable});
+        ASSERT_TRUE(opened.core.mapped_files().empty());
+        const Image* program = opened.images.executable();
+        ASSERT_NE(program, nullptr) << kind;
+        EXPECT_EQ(program->status(), ModuleStatus::verified) << kind;
+        EXPECT_TRUE(program->range().contains(Address{*opened.core.aux(9 /* AT_ENTRY */)})) << kind;
+        const bool libc = std::ranges::any_of(opened.images.all(),
+                                              [](const Image& image) { return image.path().contains("libc.so"); });
+        EXPECT_EQ(libc, std::string_view(kind) != "-static") << kind;
+    }
+}
+
+TEST(Images, SymbolsPackedIntoTheExecutable) {
+    auto dead = build_and_crash(crasher_source, {"-O0"});
+    if (!dead.problem.empty() || !have_command("xz") || !have_command("objcopy")) GTEST_SKIP() << dead.problem;
+    ASSERT_EQ(run_command("cd '" + dead.directory.path().string() +
+                          "' && objcopy --only-keep-debug program mini && xz mini &&"
+                          " strip program && objcopy --add-section .gnu_debugdata=mini.xz program"),
+              0);
+    auto opened = open(dead);
+    ASSERT_NE(opened.images.executable(), nullptr);
+    auto symbol = opened.images.executable()->find_symbol("_Z6lockerPv");
+    ASSERT_TRUE(symbol.has_value());
+    EXPECT_TRUE(opened.images.executable()->has_symtab());
+}
+
+TEST(Images, NamesOfPltEntries) {
+    auto dead = build_and_crash(crasher_source, {"-O0", "-g", "-Wl,-z,lazy"});
+    if (!dead.problem.empty()) GTEST_SKIP() << dead.problem;
+    auto opened = open(dead);
+    const Image* program = opened.images.executable();
+    ASSERT_NE(program, nullptr);
+    auto stub = program->find_symbol("usleep@plt");
+    if (!stub) GTEST_SKIP() << "this linker makes no PLT";
+    EXPECT_EQ(program->symbol_at(stub->address + 6)->name, "usleep@plt");
 }
 
 TEST(Demangle, NamesAndNoNames) {
