@@ -79,6 +79,7 @@ struct CodeTable::State {
         std::uint64_t bias = 0;
     };
     std::vector<Module> modules;
+    std::vector<MappedFile> files;    // for pcs of no Go function
     std::deque<std::string> paths;
     std::array<Shard, shard_count> shards;
     std::mutex names_mutex;
@@ -89,6 +90,7 @@ struct CodeTable::State {
 };
 
 CodeTable::CodeTable(const CoreFile& core, const Runtime& runtime) : state_(std::make_unique<State>(runtime)) {
+    state_->files.assign(core.mapped_files().begin(), core.mapped_files().end());
     for (const auto& module : runtime.modules()) {
         State::Module entry{.text = module.text, .path = {}, .bias = 0};
         if (module.image != nullptr) {
@@ -143,6 +145,12 @@ const CodePoint* CodeTable::at(Address pc, bool after_call) {
     point.func = runtime.find_func(lookup);
     if (!point.func || point.func->table == nullptr) {
         point.func.reset();
+        for (const auto& file : state_->files) {
+            if (!file.range.contains(lookup)) continue;
+            point.module = file.path;
+            point.module_offset = pc.value - file.range.begin.value + file.file_offset;
+            break;
+        }
         return &point;
     }
     const Func& func = *point.func;

@@ -40,7 +40,13 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
             callee_is_panic = false;
             std::vector<report::Frame> native;
             if (images != nullptr && physical.native < stack.native.size()) native = symbolize_native(stack.native[physical.native], *images);
-            if (native.empty()) native.push_back(frame_of(physical));
+            if (native.empty()) {
+                native.push_back(frame_of(physical));
+                if (physical.code != nullptr) {
+                    native.back().module = physical.code->module;
+                    native.back().module_offset = physical.code->module_offset;
+                }
+            }
             for (auto& frame : native) {
                 stack.frames.push_back(frame);
                 stack.frame_of.push_back(index);

@@ -45,6 +45,13 @@ struct StartKind {
     bool varies = false;
 };
 
+/// Without the executable there are no names: what only the runtime's own goroutines wait for.
+bool is_runtime_reason(std::string_view reason) {
+    constexpr std::string_view reasons[] = {"force gc (idle)", "GC sweep wait", "GC scavenge wait", "finalizer wait", "cleanup wait",
+                                            "GC worker (idle)", "GC worker (active)", "GOMAXPROCS updater (idle)", "trace reader (blocked)"};
+    return std::find(std::begin(reasons), std::end(reasons), reason) != std::end(reasons);
+}
+
 StartKind start_kind(const Runtime& runtime, Address startpc) {
     auto func = runtime.find_func(startpc);
     if (!func || !func->name.starts_with("runtime.")) return {};
@@ -62,6 +69,7 @@ public:
         if (fresh) slot->second = start_kind(runtime_, startpc);
         return slot->second;
     }
+    bool names_known() const { return !runtime_.modules().empty(); }
 
 private:
     const Runtime& runtime_;
@@ -103,7 +111,7 @@ Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields
     StartKind kind = starts.of(g.startpc);
     // fingRunning and g.runningCleanups say whether user code runs; the wait reason says the same and is always readable.
     bool idle = g.status == Status::waiting && (g.wait_reason == "finalizer wait" || g.wait_reason == "cleanup wait");
-    g.system = kind.system && (!kind.varies || idle);
+    g.system = (kind.system && (!kind.varies || idle)) || (!starts.names_known() && is_runtime_reason(g.wait_reason));
     return g;
 }
 

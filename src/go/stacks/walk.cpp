@@ -1,6 +1,7 @@
 // One walk over Go frames. The rules are the runtime's (src/runtime/traceback.go, unwinder): cfa = sp + spdelta + 8, the
 // return address below it; a frame under sigpanic or asyncPreempt was interrupted, not called. Beyond the runtime we also
 // follow threads through signal handlers and system stacks, as its crash traceback does, and C code.
+#include <elf.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -188,6 +189,7 @@ Walk::Next Walk::step(Context& context) {
             context.registers.reset();
             return Next::go_on;
         }
+        if (in_.runtime.modules().empty() && context.owner == StackOwner::goroutine) return step_raw(context);
         return step_native(context);
     }
     PhysicalFrame& frame = push(context, code);
@@ -369,6 +371,23 @@ Walk::Next Walk::from_signal(Context& context, Address ucontext) {
     Context next = context_of(interrupted->registers, false);
     if (next.owner == StackOwner::signal && next.sp <= context.sp) return finish("the interrupted sp does not rise", false);
     context = next;
+    return Next::go_on;
+}
+
+/// Without the executable there are no tables, only pcs: along the frame pointers, as far as they lead to code.
+Walk::Next Walk::step_raw(Context& context) {
+    PhysicalFrame& frame = push(context, in_.code.at(context.pc, context.after_call));
+    frame.kind = report::FrameKind::go;
+    const auto& segments = in_.core.load_segments();
+    auto is_code = [&](Address pc) {
+        return std::any_of(segments.begin(), segments.end(), [&](const LoadSegment& s) { return (s.permissions & PF_X) != 0 && s.range.contains(pc); });
+    };
+    Address bp = context.bp, caller_bp, caller_pc;
+    const bool usable = bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) && load(bp, caller_bp) && load(bp + 8, caller_pc);
+    if (!usable || !is_code(caller_pc)) return finish("end of the frame pointers; there is no function table without the executable", bp.is_null());
+    frame.cfa = bp + 16;
+    context = Context{.pc = caller_pc, .sp = bp + 16, .bp = caller_bp, .after_call = true, .trap = false, .owner = context.owner,
+                      .stack = context.stack, .trust = report::Trust::frame_pointer, .registers = std::nullopt};
     return Next::go_on;
 }
 

@@ -23,7 +23,7 @@ enum class StackOwner : std::uint8_t { goroutine, system /* g0, or C on the thre
 
 /// One physical frame: what detectors, defers and snapshots work on.
 struct PhysicalFrame {
-    const CodePoint* code = nullptr;  ///< null, or code->func absent: not a Go function
+    const CodePoint* code = nullptr;  ///< null, or code->func absent: no Go function that we know
     Address pc, sp, cfa;              ///< cfa = caller's sp after the return; null: unknown
     Address bp;                       ///< frame pointer register while this frame executes; null: unknown
     bool after_call = true;

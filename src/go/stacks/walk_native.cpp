@@ -129,7 +129,7 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
 
 Walk::Next Walk::step_native(Context& context) {
     if (!context.registers || in_.native_steps.empty()) {
-        if (context.registers) push(context, nullptr);
+        if (context.registers) push(context, in_.code.at(context.pc, context.after_call));
         return finish(fmt::format("{:#x} is in no Go function", context.pc.value), false);
     }
     auto state = walk_native(*context.registers, context.after_call, context.trust);

@@ -69,6 +69,7 @@ private:
     void trim();
     Next step(Context& context);
     Next step_native(Context& context);
+    Next step_raw(Context& context);
     Next caller(Context& context, PhysicalFrame& frame, const CodePoint& code);
     Next switch_stack(Context& context, const PhysicalFrame& frame, SpecialFunc special);
     Next from_saved(Context& context, const Goroutine& g, bool keep_pc);

@@ -140,6 +140,49 @@ TEST_P(StacksCorpus, WaitingGoroutinesNameTheirObject) {
     }
 }
 
+TEST_P(StacksCorpus, LabelsAreRead) {
+    const auto cores = probe_cores(GetParam(), "waits");
+    if (cores.empty()) GTEST_SKIP() << test::corpus_problem();
+    const std::vector<std::pair<std::string, std::string>> expected{{"shard", "7"}, {"tenant", "blue"}};
+    for (const auto& probe : cores) {
+        auto opened = open(probe);
+        if (!opened) continue;
+        std::size_t labelled = 0;
+        for (const auto& g : opened->goroutines.all) {
+            auto labels = read_labels(opened->memory, opened->runtime, g);
+            if (labels.empty()) continue;
+            ++labelled;
+            EXPECT_EQ(labels, expected) << probe.name;
+        }
+        EXPECT_EQ(labelled, 1u) << probe.name;
+    }
+}
+
+TEST_P(StacksCorpus, ThreadsInASignalHandlerShowWhatItInterrupted) {
+    const auto cores = probe_cores(GetParam(), "dwarf.");
+    if (cores.empty()) GTEST_SKIP() << test::corpus_problem();
+    std::size_t interrupted = 0;
+    for (const auto& probe : cores) {
+        auto opened = open(probe);
+        if (!opened) continue;
+        StackWalker walker(opened->core, opened->memory, opened->runtime, opened->goroutines);
+        for (const auto& thread : opened->core.threads()) {
+            const Machine_m* machine = opened->goroutines.machine_of_thread(thread.tid);
+            auto stack = walker.walk_thread(thread);
+            EXPECT_TRUE(stack.complete) << probe.name << " thread " << thread.tid << ": " << stack.end;
+            if (machine == nullptr || !machine->gsignal_stack.contains(*thread.registers.sp())) continue;
+            auto context = interrupted_context(opened->core, opened->memory, opened->runtime, *machine, thread);
+            ASSERT_TRUE(context) << probe.name << " thread " << thread.tid;
+            ++interrupted;
+            EXPECT_TRUE(context->signal == 3 || context->signal == 6) << probe.name << ": signal " << context->signal;
+            bool shown = false;
+            for (const auto& frame : stack.physical) shown |= frame.pc == *context->registers.pc() && frame.sp == *context->registers.sp() && !frame.after_call;
+            EXPECT_TRUE(shown) << probe.name << " thread " << thread.tid;
+        }
+    }
+    EXPECT_GT(interrupted, 5u);
+}
+
 TEST_P(StacksCorpus, PanicsPrintAsTheRuntimeDid) {
     const auto cores = probe_cores(GetParam(), "panicnested");
     if (cores.empty()) GTEST_SKIP() << test::corpus_problem();
