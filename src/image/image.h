@@ -130,6 +130,7 @@ public:
 
 private:
     friend class Images;
+    friend struct ImageAccess;
     struct State;
     explicit Image(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;

@@ -117,4 +117,8 @@ struct Image::State : ImageState {
     using ImageState::ImageState;
 };
 
+struct ImageAccess {
+    static const ImageState& state(const Image& image) { return *image.state_; }
+};
+
 }  // namespace incident

@@ -11,6 +11,7 @@
 #include <unordered_set>
 
 #include "image/dwarf_types.h"
+#include "image/image_state.h"
 
 namespace incident {
 namespace {
@@ -28,7 +29,7 @@ std::string_view go_package(std::string_view name) {
 
 /// Calls `visit(die, qualified name)` for named children of the unit, and of its namespaces; stops when it returns
 /// false.
-bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth,
+bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth, bool go,
                 const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
     Dwarf_Die child;
     if (depth > deepest_nesting || dwarf_child(&parent, &child) != 0) return true;
@@ -39,7 +40,7 @@ bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth,
         const std::string_view name = die_name(child);
         if (tag == DW_TAG_namespace) {
             if (!walk_names(child, prefix + (name.empty() ? "(anonymous namespace)" : std::string(name)) + "::",
-                            depth + 1, visit))
+                            depth + 1, go, visit))
                 return false;
             continue;
         }
@@ -59,6 +60,9 @@ bool walk_names(Dwarf_Die& parent, const std::string& prefix, unsigned depth,
             qualified.assign(prefix).append(name);
             if (!visit(child, qualified)) return false;
         }
+        if (!go && is_aggregate(child) && dwarf_haschildren(&child) == 1 &&
+            !walk_names(child, prefix + std::string(name) + "::", depth + 1, go, visit))
+            return false;
     } while (dwarf_siblingof(&child, &child) == 0);
     return true;
 }
@@ -101,7 +105,7 @@ void for_each_candidate(const Image& image, std::span<const std::string> names, 
         const bool go = dwarf_srclang(&unit) == DW_LANG_Go;
         if (go ? !packages.contains(die_name(unit)) : !plain_names) continue;
         if (go && types && !holds_go_types(unit)) continue;
-        if (!walk_names(unit, {}, 0, visit)) return;
+        if (!walk_names(unit, {}, 0, go, visit)) return;
     }
 }
 
@@ -177,6 +181,54 @@ std::unordered_map<std::string, std::int64_t> find_constants(const Image& image,
         if (dwarf_attr(&die, DW_AT_const_value, &attribute) != nullptr && dwarf_formsdata(&attribute, &value) == 0)
             out.try_emplace(std::string(name), value);
         return out.size() < wanted.size();
+    });
+    return out;
+}
+
+namespace {
+
+/// Visits the named DIEs of all C and C++ units.
+void for_each_native(const Image& image, const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
+    Dwarf* dwarf = image.dwarf();
+    if (dwarf == nullptr) return;
+    Dwarf_CU* cu = nullptr;
+    Dwarf_Die unit;
+    while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0)
+        if (dwarf_srclang(&unit) != DW_LANG_Go && !walk_names(unit, {}, 0, false, visit)) return;
+}
+
+}  // namespace
+
+std::unordered_map<std::string, StructLayout> find_structs_if(const Image& image,
+                                                              const std::function<bool(std::string_view name)>& wanted,
+                                                              std::size_t limit) {
+    std::unordered_map<std::string, StructLayout> out;
+    for_each_native(image, [&](Dwarf_Die& die, std::string_view name) {
+        if (!is_aggregate(die) || dwarf_hasattr(&die, DW_AT_declaration) || !wanted(name)) return true;
+        auto [row, fresh] = out.try_emplace(std::string(name));
+        if (!fresh) return true;
+        row->second.name = name;
+        row->second.size = size_of(die).value_or(0);
+        add_members(die, 0, 0, row->second.members);
+        return out.size() < limit;
+    });
+    return out;
+}
+
+std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit) {
+    std::vector<GlobalVariable> out;
+    for_each_native(image, [&](Dwarf_Die& die, std::string_view) {
+        if (dwarf_tag(&die) != DW_TAG_variable) return true;
+        const auto address = static_address(die);
+        const auto type = type_of(die);
+        if (!address || !type) return true;
+        const ImageState& state = ImageAccess::state(image);
+        // The definition of a namespace's variable stands outside, and points to its declaration.
+        GlobalVariable variable{qualified_name(state, die),       type_name(*type, &state),   {},
+                                Address{*address + image.bias()}, size_of(*type).value_or(0), is_pointer(*type)};
+        if (auto bare = peel(*type); bare && is_aggregate(*bare)) variable.layout = qualified_name(state, *bare);
+        out.push_back(std::move(variable));
+        return out.size() < limit;
     });
     return out;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,5 +36,22 @@ std::unordered_map<std::string, StructLayout> find_structs(const Image& image, s
 std::unordered_map<std::string, Address> find_globals(const Image& image, std::span<const std::string> names);
 /// Named constants: "runtime._Gwaiting", "internal/abi.TFlagDirectIface".
 std::unordered_map<std::string, std::int64_t> find_constants(const Image& image, std::span<const std::string> names);
+
+/// Structs whose qualified name `wanted` accepts ("std::unordered_map<…"): template instantiations have names that
+/// nobody can know beforehand. C and C++ units only; at most `limit` of them.
+std::unordered_map<std::string, StructLayout> find_structs_if(const Image& image,
+                                                              const std::function<bool(std::string_view name)>& wanted,
+                                                              std::size_t limit = 10000);
+
+struct GlobalVariable {
+    std::string name;    ///< qualified
+    std::string type;    ///< as in Variable::type
+    std::string layout;  ///< qualified name of its struct, typedefs followed, for find_structs; empty: no struct
+    Address address;
+    std::uint64_t size = 0;  ///< bytes; 0 unknown
+    bool pointer = false;
+};
+/// Variables with a fixed address at file and namespace scope of C and C++ units, at most `limit`.
+std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit = 100000);
 
 }  // namespace incident

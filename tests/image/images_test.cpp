@@ -67,6 +67,18 @@ TEST(Images, TheExecutableTheLibrariesAndTheVdso) {
     EXPECT_TRUE(order.find("next")->pointer);
     EXPECT_EQ(order.find("next")->type, "Order *");
     EXPECT_EQ(structs["point_t"].find("y")->offset, 4u);
+    auto carts = find_structs_if(*program, [](std::string_view name) { return name.starts_with("shop::Cart<"); });
+    ASSERT_EQ(carts.size(), 1u);
+    EXPECT_EQ(carts.begin()->second.find("items")->offset, 0u);
+    auto listed = list_globals(*program);
+    auto cart = std::ranges::find(listed, "cart", &GlobalVariable::name);
+    ASSERT_NE(cart, listed.end());
+    EXPECT_EQ(cart->type, "shop::Cart<Order>");
+    EXPECT_EQ(cart->layout, "shop::Cart<Order>");
+    EXPECT_EQ(cart->size, 40u);
+    EXPECT_TRUE(std::ranges::any_of(listed, [](const auto& g) { return g.name == "shop::Cart<Order>::instances"; }));
+    const std::vector<std::string> nested{"shop::Cart<Order>::Line"};
+    EXPECT_EQ(find_structs(*program, nested).size(), 1u);
     const std::vector<std::string> globals{"origin", "mu"}, constants{"green"};
     EXPECT_EQ(find_globals(*program, globals)["origin"], origin->address);
     EXPECT_EQ(find_constants(*program, constants)["green"], 2);

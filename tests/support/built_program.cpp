@@ -29,20 +29,24 @@ point_t origin = {3, 4};
 
 namespace shop {
 template <class T> struct Cart {
+    struct Line { int number; };
     std::vector<T> items;
     long total = 0;
+    Line line{};
+    static int instances;
     __attribute__((noinline)) void add(T t, int depth);
 };
 static inline __attribute__((always_inline)) void boom(int* p, int why) {
     volatile int w = why;
-    *p = w;  // line 30
+    *p = w;  // line 33
 }
+template <class T> int Cart<T>::instances = 1;
 template <class T> void Cart<T>::add(T t, int depth) {
     items.push_back(t);
     total += t.id;
     if (depth > 0) {
         add(t, depth - 1);
-        total++;
+        total += instances;
     } else {
         raise(SIGUSR1);
         total++;
