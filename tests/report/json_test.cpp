@@ -6,14 +6,12 @@
 #define RAPIDJSON_HAS_STDSTRING 1
 #include <rapidjson/document.h>
 #include <rapidjson/error/en.h>
-#include <rapidjson/schema.h>
-#include <rapidjson/stringbuffer.h>
 
-#include <fstream>
 #include <sstream>
 
 #include "report/renderers.h"
 #include "support/sample_report.h"
+#include "support/schema_check.h"
 
 namespace incident::report {
 namespace {
@@ -36,54 +34,7 @@ rapidjson::Document parse(const std::string& text) {
 
 rapidjson::Document parse(const Report& report) { return parse(render(report)); }
 
-/// The published schema lets objects gain members; our own output must have none that the schema does not name.
-void tighten(rapidjson::Value& schema, rapidjson::Document& document) {
-    auto& allocator = document.GetAllocator();
-    if (schema.IsArray())
-        for (auto& element : schema.GetArray()) tighten(element, document);
-    if (!schema.IsObject()) return;
-    for (auto& member : schema.GetObject()) tighten(member.value, document);
-    auto properties = schema.FindMember("properties");
-    if (properties == schema.MemberEnd() || !properties->value.IsObject() || schema.HasMember("additionalProperties")) return;
-    schema.AddMember("additionalProperties", false, allocator);
-}
-
-/// The siblings of strings that are not UTF-8 may stand anywhere.
-void drop_hex_siblings(rapidjson::Value& value) {
-    if (value.IsArray())
-        for (auto& element : value.GetArray()) drop_hex_siblings(element);
-    if (!value.IsObject()) return;
-    for (auto member = value.MemberBegin(); member != value.MemberEnd();) {
-        if (std::string_view(member->name.GetString(), member->name.GetStringLength()).ends_with("_hex")) {
-            member = value.EraseMember(member);
-        } else {
-            drop_hex_siblings(member->value);
-            ++member;
-        }
-    }
-}
-
-rapidjson::Document load_schema() {
-    std::ifstream file(INCIDENT_SOURCE_DIR "/docs/incident-report-1.schema.json");
-    std::stringstream text;
-    text << file.rdbuf();
-    auto document = parse(text.str());
-    tighten(document, document);
-    return document;
-}
-
-void expect_valid(const Report& report, std::string_view name) {
-    static const auto schema_text = load_schema();
-    static const rapidjson::SchemaDocument compiled(schema_text);
-    rapidjson::SchemaValidator validator(compiled);
-    auto document = parse(report);
-    drop_hex_siblings(document);
-    if (document.Accept(validator)) return;
-    rapidjson::StringBuffer where, which;
-    validator.GetInvalidDocumentPointer().StringifyUriFragment(where);
-    validator.GetInvalidSchemaPointer().StringifyUriFragment(which);
-    ADD_FAILURE() << name << ": " << where.GetString() << " breaks '" << validator.GetInvalidSchemaKeyword() << "' of " << which.GetString();
-}
+void expect_valid(const Report& report, std::string_view name) { EXPECT_EQ(test::schema_complaint(render(report)), "") << name; }
 
 TEST(Json, KeepsToItsSchema) {
     expect_valid(test::sample_hang(), "hang");
@@ -97,16 +48,18 @@ TEST(Json, KeepsToItsSchema) {
 }
 
 TEST(Json, TheSchemaRefusesWhatIsWrong) {
-    auto schema_text = load_schema();
-    rapidjson::SchemaDocument compiled(schema_text);
-    auto document = parse(test::sample_hang());
-    document["goroutines"][0]["id"].SetString("19");
-    rapidjson::SchemaValidator validator(compiled);
-    EXPECT_FALSE(document.Accept(validator)) << "a schema that accepts everything proves nothing";
-    auto extra = parse(test::sample_hang());
-    extra["crash"].AddMember("surprise", 1, extra.GetAllocator());
-    rapidjson::SchemaValidator again(compiled);
-    EXPECT_FALSE(extra.Accept(again)) << "members that the schema does not name are found out";
+    auto text = render(test::sample_hang());
+    auto replaced = [&](const std::string& from, const std::string& to) {
+        auto copy = text;
+        auto at = copy.find(from);
+        EXPECT_NE(at, std::string::npos) << from;
+        return copy.replace(at, from.size(), to);
+    };
+    EXPECT_EQ(test::schema_complaint(text), "");
+    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":\"19\",")), testing::HasSubstr("#/goroutines/1/id breaks 'type'"));
+    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":19,\"surprise\":1,")), testing::HasSubstr("additionalProperties"));
+    EXPECT_THAT(test::schema_complaint(replaced("\"strength\":\"likely\",", "")), testing::HasSubstr("required"));
+    EXPECT_THAT(test::schema_complaint(replaced("\"strength\":\"likely\"", "\"strength\":\"87%\"")), testing::HasSubstr("enum"));
 }
 
 TEST(Json, HasEverySectionAlways) {

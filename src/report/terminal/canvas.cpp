@@ -328,9 +328,9 @@ void Table::row(std::vector<Line> cells) { rows_.push_back(std::move(cells)); }
 
 /// Takes columns from the widest of those that have a limit, so that the others keep their place within the width.
 void Table::shrink() {
-    constexpr unsigned narrowest = 16, for_the_last = 8;
+    constexpr unsigned narrowest = 16;
     auto total = [&] {
-        unsigned sum = indent_ + for_the_last;
+        unsigned sum = indent_;
         for (std::size_t c = 0; c + 1 < widths_.size(); ++c) sum += widths_[c] == 0 ? 0 : widths_[c] + 2;
         return sum;
     };
@@ -364,7 +364,8 @@ void Table::flush(const Line* gutter) {
                 if (one_line_ && c + 1 == cells.size() && column + cells[c].width() > canvas_.width()) {
                     Line cut = cells[c];
                     cut.elide_end(canvas_.width() - std::min(canvas_.width(), column));
-                    if (cut.width() > 4) out.add(cut);
+                    constexpr unsigned readable = 10;  // a shorter rest says nothing
+                    if (cut.width() >= readable) out.add(cut);
                     break;
                 }
                 out.add(cells[c]);

@@ -131,7 +131,7 @@ void print_goroutine_list(Context& context) {
             what.add(g.blocked_on.front().what);
             if (g.blocked_on.size() > 1) what.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
         } else if (g.thread) {
-            what.add(Ink::quiet, fmt::format("thread {}", *g.thread));
+            on.add(Ink::quiet, fmt::format("thread {}", *g.thread));
         }
         bool waits = g.status == "waiting" && !g.wait_reason.empty();
         table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(waits ? g.wait_reason : g.status),

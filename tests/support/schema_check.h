@@ -1,0 +1,12 @@
+// Holds JSON against docs/incident-report-1.schema.json. The published schema lets objects gain members; our own output must
+// have none that the schema does not name, so the check is made stricter than the file.
+#pragma once
+
+#include <string>
+
+namespace incident::test {
+
+/// Empty when `json` keeps to the schema; else where and how it does not.
+std::string schema_complaint(const std::string& json);
+
+}  // namespace incident::test
