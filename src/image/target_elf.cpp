@@ -97,6 +97,11 @@ std::vector<MappedElf> group_rows(const CoreFile& core, const Memory& memory) {
         return false;
     };
 
+    // gcore leaves read-only file pages out without a segment that would tell their permissions.
+    const auto undescribed = [&](AddressRange range) {
+        return std::ranges::none_of(loads, [&](const LoadSegment& s) { return s.range.overlaps(range); });
+    };
+
     std::vector<MappedElf> groups;
     std::unordered_map<std::string, std::size_t> last;  // path -> its latest group
     for (const MappedFile& row : core.mapped_files()) {
@@ -107,7 +112,7 @@ std::vector<MappedElf> group_rows(const CoreFile& core, const Memory& memory) {
             const bool inside = group.elf && group.elf->range.overlaps(row.range);
             if (row.file_offset != 0 || inside) {
                 group.rows.push_back(row);
-                group.executable_rows |= has_code(row.range);
+                group.executable_rows |= has_code(row.range) || (group.elf && undescribed(row.range));
                 continue;
             }
         }

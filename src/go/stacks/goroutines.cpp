@@ -243,8 +243,7 @@ std::optional<report::Waited> waited(const GoroutineList& list, const Goroutine&
     bool waits = g.status == Status::waiting || g.status == Status::syscall || g.status == Status::leaked;
     if (!waits || g.wait_since <= 0 || list.latest.nanotime <= g.wait_since) return std::nullopt;
     return report::Waited{.at_least_ns = static_cast<std::uint64_t>(list.latest.nanotime - g.wait_since),
-                          .basis = fmt::format("from g.waitsince, which the collector sets late, to {}, the latest time in the core",
-                                               list.latest.basis)};
+                          .basis = fmt::format("since the collector first saw it wait, until {}", list.latest.basis)};
 }
 
 Origin_g origin_of(const Runtime& runtime, const GoroutineList& list, const Goroutine& g) {

@@ -25,47 +25,49 @@ AddressRange stack_of(MemoryCursor& cursor, const RuntimeLayout& layout, Address
     return stack.begin < stack.end ? stack : AddressRange{};
 }
 
+/// Addresses that a thread's fs_base leads to, and the index of their m.
+struct ThreadPointers {
+    std::unordered_map<std::uint64_t, std::size_t> by_tls, by_g;
+};
+
 /// m by fs_base: in pure Go fs_base is &m.tls + 8 (runtime·settls adds 8), with cgo g lies at fs_base-8 as the TLS slot
 /// runtime.tlsg of an executable without other thread-locals.
-const Machine_m* machine_by_thread_pointer(const ThreadState& thread, const Memory& memory, const RuntimeLayout& layout,
-                                           const std::vector<Machine_m>& machines, const std::unordered_map<std::uint64_t, std::size_t>& by_g) {
+std::optional<std::size_t> machine_by_thread_pointer(const ThreadState& thread, const Memory& memory, const ThreadPointers& pointers) {
     const Machine& machine = thread.registers.machine();
-    if (machine.thread_pointer < 0) return nullptr;
+    if (machine.thread_pointer < 0) return std::nullopt;
     auto base = thread.registers.get(static_cast<unsigned>(machine.thread_pointer));
-    if (!base || *base == 0) return nullptr;
-    if (layout.m.tls.present()) {
-        for (const auto& m : machines) {
-            if (m.m.value + static_cast<std::uint64_t>(layout.m.tls.offset) + 8 == *base) return &m;
-        }
-    }
+    if (!base || *base == 0) return std::nullopt;
+    if (auto found = pointers.by_tls.find(*base); found != pointers.by_tls.end()) return found->second;
     if (auto g = memory.load<std::uint64_t>(Address{*base - 8}); g && *g != 0) {
-        if (auto found = by_g.find(*g); found != by_g.end()) return &machines[found->second];
+        if (auto found = pointers.by_g.find(*g); found != pointers.by_g.end()) return found->second;
     }
-    return nullptr;
+    return std::nullopt;
 }
 
 void join_threads(const CoreFile& core, const Memory& memory, const Runtime& runtime, GoroutineList& list) {
-    std::unordered_map<std::uint64_t, std::size_t> by_g;
+    ThreadPointers pointers;
     std::unordered_map<std::int64_t, std::size_t> by_procid;
+    const auto& tls = runtime.layout().m.tls;
     for (std::size_t i = 0; i < list.machines.size(); ++i) {
         const auto& m = list.machines[i];
+        if (tls.present()) pointers.by_tls.emplace(m.m.value + static_cast<std::uint64_t>(tls.offset) + 8, i);
         for (Address g : {m.g0, m.gsignal, m.curg}) {
-            if (!g.is_null()) by_g.emplace(g.value, i);
+            if (!g.is_null()) pointers.by_g.emplace(g.value, i);
         }
         if (m.procid != 0) by_procid.emplace(m.procid, i);
     }
     std::size_t contradictions = 0, agreements = 0;
-    std::vector<const Machine_m*> by_pointer;
+    std::vector<std::optional<std::size_t>> by_pointer;
     for (const auto& thread : core.threads()) {
-        const Machine_m* m = machine_by_thread_pointer(thread, memory, runtime.layout(), list.machines, by_g);
+        auto m = machine_by_thread_pointer(thread, memory, pointers);
         by_pointer.push_back(m);
-        if (m != nullptr) ++(m->procid == thread.tid ? agreements : contradictions);
+        if (m) ++(list.machines[*m].procid == thread.tid ? agreements : contradictions);
     }
     const bool other_namespace = contradictions > agreements;
     for (std::size_t i = 0; i < core.threads().size(); ++i) {
         const auto& thread = core.threads()[i];
         if (other_namespace) {
-            if (by_pointer[i] != nullptr) list.machines[static_cast<std::size_t>(by_pointer[i] - list.machines.data())].tid = thread.tid;
+            if (by_pointer[i]) list.machines[*by_pointer[i]].tid = thread.tid;
         } else if (auto found = by_procid.find(thread.tid); found != by_procid.end()) {
             list.machines[found->second].tid = thread.tid;
         }
@@ -123,11 +125,12 @@ LatestTime latest_time(const Memory& memory, const Runtime& runtime, const Gorou
     auto offer = [&](std::int64_t time, std::string_view basis) {
         if (time > latest.nanotime && time < std::int64_t{1} << 60) latest = {time, basis};  // 2^60 ns: 36 years of uptime
     };
-    for (const auto& g : list.all) offer(g.wait_since, "the latest waitsince of a goroutine");
+    for (const auto& g : list.all) offer(g.wait_since, "the latest waitsince of all goroutines");
     if (auto sched = runtime.globals().sched) {
         StructView view(memory, *sched);
-        if (auto time = view.get(runtime.layout().schedt.lastpoll)) offer(*time, "sched.lastpoll");
-        if (auto time = view.get(runtime.layout().schedt.procresizetime)) offer(*time, "sched.procresizetime");
+        if (auto time = view.get(runtime.layout().schedt.lastpoll)) offer(*time, "the last network poll (sched.lastpoll)");
+        // Set whenever the world starts again: twice in each collection, and the runtime forces one every two minutes.
+        if (auto time = view.get(runtime.layout().schedt.procresizetime)) offer(*time, "the last start of the world (sched.procresizetime)");
     }
     return latest;
 }

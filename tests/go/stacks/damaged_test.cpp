@@ -69,6 +69,35 @@ TEST_P(DamagedGo, StacksOfNonsenseEnd) {
     }
 }
 
+TEST_P(DamagedGo, ThreadsAreJoinedByFsBaseAcrossPidNamespaces) {
+    for (const std::string mode : {"dwarf.waits", "cgo.chold"}) {
+        auto cores = probe_cores(GetParam(), mode);
+        if (cores.empty()) GTEST_SKIP() << test::corpus_problem();
+        auto opened = OpenedCore::open(cores[0].core, cores[0].executable);
+        ASSERT_TRUE(opened) << mode;
+        const OpenedCore& at = **opened;
+        // As a gcore from outside of the container would see it: the runtime's ids are others than the core's.
+        Replaced damaged(at);
+        const auto procid = static_cast<std::uint64_t>(at.runtime.layout().m.procid.offset);
+        for (const auto& machine : at.goroutines.machines) {
+            if (machine.procid == 0) continue;
+            const std::int64_t inside = machine.procid % 100 + 1;
+            std::memcpy(damaged.replace({machine.m + procid, machine.m + procid + 8}).data(), &inside, 8);
+        }
+        damaged.memory.freeze();
+        auto list = read_goroutines(at.core, damaged.memory, at.runtime, 1);
+        ASSERT_TRUE(list);
+        std::size_t joined = 0;
+        for (std::size_t i = 0; i < list->machines.size(); ++i) {
+            if (list->machines[i].tid == 0) continue;
+            EXPECT_EQ(list->machines[i].tid, at.goroutines.machines[i].tid) << mode;
+            ++joined;
+        }
+        EXPECT_GE(joined, 4u) << mode;
+        EXPECT_EQ(list->gaps.size(), at.goroutines.gaps.size() + 1) << mode;
+    }
+}
+
 TEST_P(DamagedGo, FlippedBitsEverywhereAreSurvived) {
     auto opened = open_waits(GetParam());
     if (!opened) GTEST_SKIP() << test::corpus_problem();
