@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "detect/detector.h"
+#include "locks_section.h"
 #include "process/maps.h"
 #include "process/process.h"
 #include "sections.h"
@@ -14,14 +15,14 @@ namespace {
 
 Passes passes_of(const AnalyzeOptions& options) {
     switch (options.command) {
-        case Command::analyze: return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true};
+        case Command::analyze: return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
         case Command::crash: return {.crash = true};
         case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
         case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
         case Command::threads:
         case Command::thread: return {.threads = true};
         case Command::maps: return {.goroutines = true, .spans = true};
-        case Command::locks: return {.threads = true, .goroutines = true, .stacks = true};
+        case Command::locks: return {.goroutines = true, .stacks = true, .spans = true, .locks = true};
         case Command::heap:
         case Command::locate:
         case Command::read: return {.goroutines = true, .stacks = true, .spans = true};
@@ -101,7 +102,13 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
         case Command::locate: report.location = locator.location(options.address.value_or(Address{})); break;
         case Command::read: report.words = read_words(locator, options.address.value_or(Address{}), options.words); break;
         case Command::locks:
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            break;
         case Command::heap: break;
+    }
+    if (process.locks) {
+        report.locks = locks_section(process, locator);
+        report.wait_graph = wait_graph_section(process, locator);
     }
     if (process.crash && (options.command == Command::analyze || options.command == Command::crash)) {
         auto run = detect::run_detectors(process, options.only, options.skip);

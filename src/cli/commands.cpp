@@ -16,7 +16,7 @@ std::span<const CommandRow> commands() {
         CommandRow{"threads", Command::threads, Extra::none, "CORE [EXE]", "every thread, with its stack"},
         CommandRow{"thread", Command::thread, Extra::thread_id, "CORE TID [EXE]", "one thread: registers and frames"},
         CommandRow{"locks", Command::locks, Extra::none, "CORE [EXE]",
-                   "every contended or held lock, its holders and waiters", false},
+                   "every contended or held lock, its holders and waiters"},
         CommandRow{"heap", Command::heap, Extra::none, "CORE [EXE]", "the Go heap by type", false},
         CommandRow{"maps", Command::maps, Extra::none, "CORE [EXE]", "mappings, and where each one's bytes come from"},
         CommandRow{"locate", Command::locate, Extra::address, "CORE ADDR [EXE]", "what is this address?"},

@@ -22,6 +22,7 @@ enum class Need : std::uint8_t {
     stacks = 8,
     spans = 16,
     threads = 32,
+    locks = 64,       ///< Process::locks
 };
 constexpr unsigned operator|(Need a, Need b) { return static_cast<unsigned>(a) | static_cast<unsigned>(b); }
 constexpr unsigned operator|(unsigned a, Need b) { return a | static_cast<unsigned>(b); }

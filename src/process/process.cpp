@@ -116,6 +116,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.crash) process->crash = find_crash_context(*process);
     if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
+    if (passes.locks && process->waits && process->disassembler && !process->stacks.empty()) process->locks = find_locks(*process);
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {
         if (process->go) trace_layout(*process->go, options.log);

@@ -18,6 +18,7 @@
 #include "image/images.h"
 #include "process/crash_context.h"
 #include "process/locate.h"
+#include "process/wait_graph.h"
 #include "report/report.h"
 
 namespace incident {
@@ -29,6 +30,7 @@ struct Passes {
     bool stacks = false;       ///< and walk their stacks
     bool spans = false;        ///< index of the Go heap's spans
     bool crash = false;        ///< what died and why
+    bool locks = false;        ///< locks, their holders and waiters; needs goroutines and stacks
 };
 
 /// One thread of the core, unwound.
@@ -56,6 +58,7 @@ struct Process {
     std::vector<go::GoStack> stacks;         ///< parallel to goroutines->all; empty when not walked
     std::optional<go::Waits> waits;          ///< who waits for which semaphore; with the stacks
     std::optional<go::Spans> spans;
+    std::optional<LockPicture> locks;        ///< with the stacks, when asked for
     std::vector<NativeThread> threads;
     std::optional<CrashContext> crash;
     std::vector<report::Gap> gaps;

@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Recall and false findings of the locks corpus: runs the command over every core and compares with case.json.
+
+    corpora/tools/score.py /srv/corpora/locks [--only go1.24] [--builds dwarf,stripped] [--bin build/incident] [-v]
+
+A planted fault counts as found when a finding of its kind, at warning or above, names the right address (and, where the case
+says so, exactly the right waiters or goroutines). Any finding of warning or above on a healthy twin is false; on a sick case
+every finding beside the planted one (crash findings of the core's own end apart) is `extra`. Holders: pending defers and frames that case.json names and `locks` lists.
+"""
+import argparse
+import collections
+import concurrent.futures
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CASES = ROOT / "corpora" / "locks" / "cases"
+
+
+def fields(line):
+    return {k: v.strip('"') for k, v in re.findall(r'([\w-]+)=("[^"]*"|\S+)', line)}
+
+
+class Truth:
+    def __init__(self, path):
+        self.objects, self.ids = {}, {}
+        for line in path.read_text(errors="replace").splitlines():
+            if line.startswith("object "):
+                f = fields(line)
+                self.objects[f["name"]] = int(f["addr"], 16)
+            elif line.startswith("goroutine id="):
+                f = fields(line)
+                self.ids[f["name"]] = int(f["id"])
+
+
+def run(binary, core, exe):
+    done = subprocess.run([binary, "analyze", core, exe, "--format", "json"], capture_output=True, timeout=120)
+    try:
+        return done.returncode, json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return done.returncode, None
+
+
+def hexed(value):
+    return int(value, 16) if isinstance(value, str) else value
+
+
+def judge(case, truth, code, report):
+    """(found, wanted, wrong, holders found, holders wanted, notes)"""
+    if report is None:
+        return 0, len(case["expect"]), 1, 0, 0, [f"no report, exit {code}"]
+    notes = []
+    alarms = [f for f in report["findings"] if f["severity"] in ("error", "warning")]
+    spare = [f for f in alarms if not f["kind"].startswith("crash.")] if case["sick"] else alarms
+    found = 0
+    for want in case["expect"]:
+        # A cycle has several locks; its subject may be any of them.
+        addresses = {truth.objects.get(s) for s in [want["subject"], *want.get("subjects", [])]}
+        for f in list(spare):
+            if f["kind"] != want["kind"]:
+                continue
+            at = f["subject"] and f["subject"].get("address")
+            if at is None or hexed(at) not in addresses:
+                notes.append(f"{f['kind']} with subject {at}, want {want['subject']}")
+                continue
+            ids = sorted(truth.ids[n] for n in want.get("waiters", want.get("goroutines", [])))
+            if ids and sorted(f["goroutines"]) != ids:
+                notes.append(f"goroutines {f['goroutines']}, want {ids}")
+                continue
+            found += 1
+            spare.remove(f)
+            break
+        else:
+            weak = [f"{f['kind']} {f['severity']} {f['strength']}: {'; '.join(f['innocent'][:3])}" for f in report["findings"] if not f["kind"].startswith("crash.")]
+            notes.append(f"missed {want['kind']}; has {weak}")
+        if "edges" in want:
+            have = {(e["from"].get("goroutine"), e["to"].get("goroutine")) for e in (report["wait_graph"] or {}).get("edges", [])}
+            for a, _, b in want["edges"]:
+                if (truth.ids[a], truth.ids[b]) not in have:
+                    notes.append(f"no edge {a} > {b}")
+    crash_expected = "signal-self" in case["how"] or "throw" in case["how"]
+    wrong = [f for f in spare if not (crash_expected and f["kind"].startswith("crash."))]
+    notes += [f"FALSE {f['kind']} {f['severity']}: {f['title']}" for f in wrong]
+    if case["sick"] and code != 1:
+        notes.append(f"exit {code}")
+    by_address = {hexed(lock["address"]): lock for lock in report["locks"] or []}
+    wanted_holders = case.get("holders") or []
+    good = 0
+    for h in wanted_holders:
+        lock = by_address.get(truth.objects.get(h["lock"]))
+        ids = {x["goroutine"] for x in lock["holders"]} if lock else set()
+        if truth.ids.get(h["goroutine"]) in ids:
+            good += 1
+        else:
+            notes.append(f"holder {h['goroutine']} of {h['lock']} not listed ({h['basis']})")
+    return found, len(case["expect"]), len(wrong), good, len(wanted_holders), notes
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("corpus", type=pathlib.Path)
+    p.add_argument("--bin", default=ROOT / "build" / "incident")
+    p.add_argument("--only", default="")
+    p.add_argument("--builds", default="dwarf,stripped,noopt")
+    p.add_argument("--modes", default="")
+    p.add_argument("--jobs", type=int, default=2)
+    p.add_argument("-v", action="store_true")
+    a = p.parse_args()
+    cases = {c.parent.name: json.loads(c.read_text()) for c in CASES.glob("*/case.json")}
+    versions = sorted((v for v in a.corpus.glob("*go1.*") if v.is_dir() and (not a.only or v.name in a.only.split(","))), key=lambda v: int(v.name.split(".")[-1]))
+    table = collections.OrderedDict()
+    work = []
+    for version in versions:
+        for build in a.builds.split(","):
+            for folder in sorted(version.glob(f"{build}.*")):
+                mode = folder.name.split(".", 1)[1]
+                name = re.sub(r"-(gcore|quit)$", "", mode)
+                if name in cases and (folder / "core").exists() and (not a.modes or name in a.modes.split(",")):
+                    work.append((version, build, folder, cases[name]))
+
+    def one(item):
+        version, build, folder, case = item
+        code, report = run(a.bin, folder / "core", version / f"exe.{build}")
+        return item, judge(case, Truth(folder / "truth.txt"), code, report)
+
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for (version, build, folder, case), (found, wanted, wrong, good, holders, notes) in pool.map(one, work):
+            row = table.setdefault((version.name, build), collections.Counter())
+            row.update(found=found, wanted=wanted, holders=good, holders_wanted=holders)
+            row["false" if not case["sick"] else "extra"] += wrong
+            row["twins" if not case["sick"] else "sick"] += 1
+            if notes and a.v:
+                print(f"{version.name} {folder.name}: " + " | ".join(notes), file=sys.stderr)
+    print("| Go | build | planted faults found | false findings on twins | beside the fault | holders in twins |\n|---|---|---|---|---|---|")
+    for (version, build), r in table.items():
+        print(f"| {version} | {build} | {r['found']} of {r['wanted']} | {r['false']} on {r['twins']} | {r['extra']} | {r['holders']} of {r['holders_wanted']} |")
+
+
+if __name__ == "__main__":
+    main()

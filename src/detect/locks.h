@@ -1,0 +1,54 @@
+// The detectors of Go's locks: they read Process::locks, which says who waits, who holds and who might release.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "detect/detector.h"
+#include "process/locate.h"
+
+namespace incident::detect {
+
+inline constexpr std::string_view mutex_kinds[] = {"go.mutex.orphaned", "go.mutex.self-deadlock"};
+inline constexpr std::string_view bad_unlock_kinds[] = {"go.mutex.bad-unlock"};
+inline constexpr std::string_view rwmutex_kinds[] = {"go.rwmutex.reader-leaked"};
+inline constexpr std::string_view cycle_kinds[] = {"lock.cycle"};
+inline constexpr std::string_view waitgroup_kinds[] = {"go.waitgroup.stuck"};
+
+Detection detect_mutexes(const Process& process);
+Detection detect_bad_unlock(const Process& process);
+Detection detect_rwmutexes(const Process& process);
+Detection detect_lock_cycles(const Process& process);
+Detection detect_waitgroups(const Process& process);
+
+/// The same lock in every finding: names, state, waiters, what was searched, how to check it by hand.
+class LockTeller {
+public:
+    explicit LockTeller(const Process& process) : process_(process), picture_(*process.locks), locator_(process.locate_context()) {}
+
+    std::string name(const GoLock& lock) const;                 ///< "main.ledger.mu", else type and address
+    report::Finding start(const GoLock& lock, std::string kind) const;
+    /// "nobody holds it": evidence of the search, and the strength that it allows.
+    void add_search(report::Finding& finding, const GoLock& lock) const;
+    void add_snapshot(report::Finding& finding, std::uint32_t goroutine, std::optional<std::uint32_t> physical = std::nullopt) const;
+    void add_verify(report::Finding& finding, const GoLock& lock) const;
+    std::int64_t goid(std::uint32_t goroutine) const { return process_.goroutines->all[goroutine].goid; }
+    /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none.
+    const report::Frame* asking_frame(std::uint32_t goroutine) const;
+    std::string locked_in(const GoLock& lock) const;
+
+private:
+    const Process& process_;
+    const LockPicture& picture_;
+    Locator locator_;
+};
+
+/// Goroutine that waits for a lock which it holds itself; nullptr: none.
+const LockHolderRow* self_holder(const GoLock& lock);
+/// A cycle already tells of this lock.
+bool in_cycle(const LockPicture& picture, const GoLock& lock);
+/// A waiter whose deferred call takes the lock once more, `defer mu.Lock()` where Unlock was meant.
+std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLock& lock);
+
+}  // namespace incident::detect

@@ -1,0 +1,141 @@
+// Timers from the heaps of the Ps, finalizers and cleanups from the specials of the spans, and finalizers already queued.
+#include "go/sync/releasers.h"
+
+#include <algorithm>
+
+#include "base/bounded_walk.h"
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::uint64_t max_ps = 1u << 14;
+constexpr std::uint64_t max_timers = 1u << 22;
+constexpr std::size_t max_specials = 1u << 22;
+
+/// A *funcval: its first word is the entry of a Go function.
+bool is_closure(const Memory& memory, const Runtime& runtime, Address at) {
+    if (at.is_null() || !at.is_aligned(8)) return false;
+    auto entry = memory.load_address(at);
+    if (!entry) return false;
+    auto func = runtime.find_func(*entry);
+    return func && func->entry == *entry;
+}
+
+class Reader {
+public:
+    Reader(const Memory& memory, const Runtime& runtime, Callbacks& out) : memory_(memory), runtime_(runtime), layout_(runtime.layout()), out_(out) {}
+
+    void timers() {
+        const auto& globals = runtime_.globals();
+        if (!globals.allp) return;
+        auto data = memory_.load_address(*globals.allp);
+        auto count = memory_.load<std::uint64_t>(*globals.allp + 8);
+        if (!data || !count || *count > max_ps) return;
+        out_.timers_read = true;
+        for (std::uint64_t i = 0; i < *count; ++i) {
+            auto p = memory_.load_address(*data + i * 8);
+            if (!p || p->is_null()) { out_.timers_read &= p.has_value(); continue; }
+            StructView view(memory_, *p);
+            const bool heap = layout_.p.timers_heap_data.present();      // 1.23+: []timerWhen
+            auto first = heap ? view.get(layout_.p.timers_heap_data) : view.get(layout_.p.timers_data);
+            auto length = heap ? view.get(layout_.p.timers_heap_len) : view.get(layout_.p.timers_len);
+            if (!first || !length || *length > max_timers) { out_.timers_read = false; continue; }
+            const std::uint64_t stride = heap ? std::max<std::uint64_t>(layout_.timerWhen.size, 16) : 8;
+            for (std::uint64_t t = 0; t < *length; ++t)
+                if (auto timer = memory_.load_address(*first + t * stride); timer && !timer->is_null()) add_timer(*timer);
+        }
+    }
+
+    void finalizers(const Spans& spans) {
+        out_.finalizers_read = true;
+        for (const Span& span : spans.all()) {
+            if (span.state != SpanState::in_use || span.specials.is_null()) continue;
+            walk_chain(span.specials, max_specials, [&](Address at) { return add_special(span, at); });
+        }
+        if (!runtime_.globals().allfin) return;
+        auto head = memory_.load_address(*runtime_.globals().allfin);
+        if (!head) return;
+        const std::uint64_t stride = std::max<std::uint64_t>(layout_.finalizer.size, 40);
+        walk_chain(*head, 4096, [&](Address at) -> std::optional<Address> {
+            StructView block(memory_, at);
+            auto count = block.get(layout_.finblock.cnt);
+            for (std::uint64_t i = 0; count && layout_.finblock.fin.present() && i < std::min<std::uint32_t>(*count, 101); ++i) {
+                StructView entry(memory_, at + static_cast<std::uint64_t>(layout_.finblock.fin.offset) + i * stride);
+                auto fn = entry.get(layout_.finalizer.fn), arg = entry.get(layout_.finalizer.arg);
+                if (fn && arg && is_closure(memory_, runtime_, *fn)) add({CallbackKind::finalizer, *fn, *arg, entry.address()});
+            }
+            auto next = block.get(layout_.finblock.alllink);
+            return next ? std::optional(*next) : std::nullopt;
+        });
+    }
+
+private:
+    void add(Callback callback) {
+        if (out_.all.size() >= max_specials) return;
+        out_.all.push_back(callback);
+    }
+
+    void add_timer(Address at) {
+        ++out_.timers;
+        StructView timer(memory_, at);
+        auto f = timer.get(layout_.timer.f);
+        if (!f || !is_closure(memory_, runtime_, *f)) return;
+        auto entry = memory_.load_address(*f);
+        auto func = entry ? runtime_.find_func(*entry) : std::nullopt;
+        // time.AfterFunc: f is goFunc and the argument the function value itself; an interface holds it directly.
+        if (func && func->name == "time.goFunc") {
+            auto arg = timer.get(layout_.timer.arg_data);
+            if (arg && is_closure(memory_, runtime_, *arg)) add({CallbackKind::timer, *arg, std::nullopt, at});
+            return;
+        }
+        if (func && (func->name.starts_with("runtime.") || func->name.starts_with("time.") || func->name.starts_with("internal/"))) return;  // Sleep, channels, deadlines
+        add({CallbackKind::timer, *f, std::nullopt, at});
+    }
+
+    // The kinds' numbers shift by version; what the record holds tells them apart: only these two begin with a function value.
+    std::optional<Address> add_special(const Span& span, Address at) {
+        StructView special(memory_, at);
+        auto next = special.get(layout_.special.next);
+        std::uint64_t offset = 0;
+        if (auto wide = special.get(layout_.special.offset64)) offset = *wide;
+        else if (auto narrow = special.get(layout_.special.offset)) offset = *narrow;
+        const Address object = span.range.begin + offset;
+        auto fn = special.get(layout_.specialfinalizer.fn);
+        if (fn && is_closure(memory_, runtime_, *fn)) {
+            ++out_.finalizers;
+            add({CallbackKind::finalizer, *fn, object, at});
+        } else if (auto cleanup = special.get(layout_.specialCleanup.fn); cleanup && is_closure(memory_, runtime_, *cleanup)) {
+            ++out_.finalizers;
+            auto arg = special.get(layout_.specialCleanup.arg);
+            add({CallbackKind::cleanup, *cleanup, arg ? std::optional(*arg) : std::nullopt, at});
+        }
+        return next ? std::optional(*next) : std::nullopt;
+    }
+
+    const Memory& memory_;
+    const Runtime& runtime_;
+    const RuntimeLayout& layout_;
+    Callbacks& out_;
+};
+
+}  // namespace
+
+std::string_view to_string(CallbackKind kind) {
+    switch (kind) {
+        case CallbackKind::timer: return "timer";
+        case CallbackKind::finalizer: return "finalizer";
+        case CallbackKind::cleanup: return "cleanup";
+    }
+    return "";
+}
+
+Callbacks read_callbacks(const Memory& memory, const Runtime& runtime, const Spans* spans) {
+    Callbacks callbacks;
+    Reader reader(memory, runtime, callbacks);
+    reader.timers();
+    if (spans != nullptr) reader.finalizers(*spans);
+    return callbacks;
+}
+
+}  // namespace incident::go

@@ -1,0 +1,13 @@
+// The locks and the wait-for graph as sections of the Report.
+#pragma once
+
+#include "process/locate.h"
+#include "process/process.h"
+#include "report/report.h"
+
+namespace incident {
+
+std::vector<report::Lock> locks_section(const Process& process, const Locator& locator);
+report::WaitGraph wait_graph_section(const Process& process, const Locator& locator);
+
+}  // namespace incident

@@ -1,0 +1,133 @@
+// Edges from waiters to those they wait for, and the cycles among them.
+//
+// Waiting for a lock is waiting for all its holders; waiting on a channel is waiting for any of those who will serve it. So a
+// goroutine on a channel counts as stuck only when everybody who could serve it is stuck himself.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "process/wait_graph_state.h"
+
+namespace incident {
+
+using go::HoldKind;
+using go::WaitMode;
+using go::WaitObject;
+
+namespace {
+
+constexpr std::size_t max_edges_per_lock = 64;   // waiters × holders would be quadratic
+
+std::string basis_of(const LockHolderRow& holder) {
+    if (holder.basis == HoldBasis::pending_defer) return fmt::format("pending defer of {}", holder.deferred);
+    return fmt::format("{} will release it", holder.function);
+}
+
+}  // namespace
+
+void LockFinder::connect() {
+    for (std::size_t l = 0; l < picture.locks.size(); ++l) {
+        const GoLock& lock = picture.locks[l];
+        std::string what(to_string(lock.state.type));
+        for (auto& waiter : lock.waiters) {
+            std::size_t made = 0;
+            for (auto& holder : lock.holders) {
+                // A reader behind a writer, and a writer behind another, wait for what that writer waits for.
+                if (holder.goroutine == waiter.goroutine || made >= max_edges_per_lock) continue;
+                if (holder.waits_for_it && waiter.mode != WaitMode::none && lock.state.type == WaitObject::mutex) continue;
+                picture.edges.push_back({waiter.goroutine, holder.goroutine, l, lock.state.address, what, basis_of(holder), holder.surely || holder.basis == HoldBasis::pending_defer});
+                ++made;
+            }
+        }
+    }
+    for (std::uint32_t i = 0; i < waits.size(); ++i) {
+        if (waits[i].size() != 1 || waits[i][0].object != WaitObject::channel) continue;
+        const auto& wait = waits[i][0];
+        if (wait.mode != WaitMode::receive && wait.mode != WaitMode::send) continue;
+        auto found = served.find({wait.address, wait.mode == WaitMode::send ? HoldKind::receive : HoldKind::send});
+        if (found == served.end() || served_by_callbacks.contains(wait.address)) continue;
+        std::unordered_set<std::uint32_t> seen;
+        for (std::uint32_t to : found->second)
+            if (to != i && seen.size() < max_edges_per_lock && seen.insert(to).second)
+                picture.edges.push_back({i, to, SIZE_MAX, wait.address, wait.what, wait.mode == WaitMode::send ? "will receive from it" : "will send to it", true});
+    }
+}
+
+void LockFinder::find_cycles() {
+    const std::size_t n = waits.size();
+    std::vector<std::vector<std::size_t>> out(n);
+    for (std::size_t e = 0; e < picture.edges.size(); ++e) out[picture.edges[e].from].push_back(e);
+
+    // Channels that somebody of unknown mind may serve: goroutines with a select on them, or a channel operation on an address
+    // that is not known yet.
+    std::unordered_set<Address> in_selects;
+    for (auto& list : waits)
+        if (list.size() > 1)
+            for (auto& w : list) in_selects.insert(w.address);
+    bool unknown_channels = false;
+    for (auto& u : unknown) unknown_channels |= (u.kind == HoldKind::receive || u.kind == HoldKind::send) && !u.standard && waits[u.goroutine].empty();
+
+    std::vector<bool> stuck(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        stuck[i] = !out[i].empty();
+        if (stuck[i] && picture.edges[out[i][0]].lock == SIZE_MAX) stuck[i] = !unknown_channels && !in_selects.contains(picture.edges[out[i][0]].object);
+    }
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (std::size_t i = 0; i < n; ++i) {
+            if (!stuck[i]) continue;
+            const bool channel = picture.edges[out[i][0]].lock == SIZE_MAX;
+            auto blocked = [&](std::size_t e) { return stuck[picture.edges[e].to]; };
+            const bool still = channel ? std::ranges::all_of(out[i], blocked) : std::ranges::any_of(out[i], blocked);
+            if (!still) { stuck[i] = false; changed = true; }
+        }
+    }
+    // Depth first over the stuck: each node is left once, so every search ends; one cycle per back edge.
+    std::vector<std::uint8_t> colour(n);
+    for (std::size_t root = 0; root < n && picture.cycles.size() < 64; ++root) {
+        if (!stuck[root] || colour[root] != 0) continue;
+        std::vector<std::pair<std::size_t, std::size_t>> path{{root, 0}};
+        std::vector<std::size_t> via;
+        colour[root] = 1;
+        while (!path.empty()) {
+            auto& [node, next] = path.back();
+            if (next >= out[node].size()) {
+                colour[node] = 2;
+                path.pop_back();
+                if (!via.empty()) via.pop_back();
+                continue;
+            }
+            const std::size_t edge = out[node][next++];
+            const std::size_t to = picture.edges[edge].to;
+            if (!stuck[to] || colour[to] == 2) continue;
+            if (colour[to] == 1) {
+                auto at = std::ranges::find_if(path, [&](auto& step) { return step.first == to; });
+                std::vector<std::size_t> cycle(via.begin() + (at - path.begin()), via.end());
+                cycle.push_back(edge);
+                if (cycle.size() > 1 && picture.cycles.size() < 64) picture.cycles.push_back(std::move(cycle));
+                continue;
+            }
+            colour[to] = 1;
+            via.push_back(edge);
+            path.emplace_back(to, 0);
+        }
+    }
+}
+
+void LockFinder::sort() {
+    std::vector<std::size_t> order(picture.locks.size());
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::ranges::sort(order, {}, [&](std::size_t i) { return picture.locks[i].state.address; });
+    std::vector<std::size_t> place(order.size());
+    std::vector<GoLock> sorted;
+    sorted.reserve(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i) {
+        place[order[i]] = i;
+        sorted.push_back(std::move(picture.locks[order[i]]));
+    }
+    picture.locks = std::move(sorted);
+    for (auto& edge : picture.edges)
+        if (edge.lock != SIZE_MAX) edge.lock = place[edge.lock];
+}
+
+}  // namespace incident
