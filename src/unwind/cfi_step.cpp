@@ -41,11 +41,12 @@ Rules find_rules(const Image& image, Address lookup) {
     return {};
 }
 
-/// Registers that a C function leaves as they were unless its rules say otherwise. libdw (0.188) forgets rbx. System V
-/// ABI, AMD64 supplement, figure 3.4.
-bool is_callee_saved(const Machine& machine, int dwarf) {
-    if (machine.elf_machine != 62 /* EM_X86_64 */) return false;
-    return dwarf == 3 || dwarf == 6 || (dwarf >= 12 && dwarf <= 15);
+/// What a register without a rule is in the caller. By the System V ABI (AMD64 supplement, figure 3.4) C functions
+/// leave rbx, rbp and r12 to r15 as they were and clobber the rest; libdw's own table (0.188) forgets rbx and keeps
+/// rax. Go's functions save none.
+bool keeps_without_rule(const Machine& machine, int dwarf, bool go, bool libdw_says_same) {
+    if (machine.elf_machine != 62 /* EM_X86_64 */) return libdw_says_same;
+    return !go && (dwarf == 3 || dwarf == 6 || (dwarf >= 12 && dwarf <= 15));
 }
 
 /// The mapping that holds `sp`, when the interrupted code ran on another stack than the handler.
@@ -93,13 +94,11 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
         Dwarf_Op storage[3];
         if (dwarf_frame_register(frame, number, storage, &ops, &count) != 0) continue;
         std::optional<std::uint64_t> value;
-        if (count == 0 && is_callee_saved(machine, number)) {
-            if (!go) value = state.registers.get(static_cast<unsigned>(i));
-        } else if (count == 0 && ops == nullptr) {
-            value = state.registers.get(static_cast<unsigned>(i));  // same value as in this frame
+        if (count == 0 && number == return_column) {
+            return outermost("the return address is undefined: outermost frame", context.cfa);
         } else if (count == 0) {
-            if (number == return_column)
-                return outermost("the return address is undefined: outermost frame", context.cfa);
+            if (keeps_without_rule(machine, number, go, ops == nullptr))
+                value = state.registers.get(static_cast<unsigned>(i));
         } else if (auto got = evaluate_value(ops, count, context, false)) {
             value = *got;
         } else if (number == return_column) {
