@@ -80,6 +80,8 @@ class Image {
 public:
     ~Image();
     Image(Image&&) noexcept;
+    /// A file on our disk that no core maps, at bias 0: for tools and tests.
+    static Result<Image> open(const std::string& path);
 
     const std::string& path() const;                     ///< as the target knew it [any thread]
     const std::string& found_at() const;                 ///< on our disk [any thread]

@@ -1,8 +1,9 @@
 // RuntimeLayout from tables: which generated table serves which version, and the list of all members as data.
 //
-// Surprising: tables belong to minor versions. Struct layouts have not changed within a minor so far (checked for the first
-// and the last patch releases at hand); if one ever does, its table gets a patch number. Choices made when the toolchain was
-// built (GOEXPERIMENT) are short overlays on the table of their version.
+// Surprising: struct layouts changed within Go 1.16 to 1.19, by backported fixes. A table is that of its minor version's last
+// patch release; an overlay takes it back to an early one. Where the change falls between two releases that were measured,
+// the fields it moves are absent in between: unknown is not guessed. Choices made when the program was built (GOEXPERIMENT)
+// are overlays too.
 #include "go/binary/layout.h"
 
 #include <algorithm>
@@ -57,8 +58,66 @@ constexpr Row go1_26[] = {
 constexpr Row go1_27[] = {
 #include "go/binary/layouts/go1_27.inc"
 };
+constexpr Row go1_16_2[] = {
+#include "go/binary/layouts/go1_16_2.inc"
+};
+constexpr Row go1_17_0[] = {
+#include "go/binary/layouts/go1_17_0.inc"
+};
+constexpr Row go1_18_1[] = {
+#include "go/binary/layouts/go1_18_1.inc"
+};
+constexpr Row go1_19_0[] = {
+#include "go/binary/layouts/go1_19_0.inc"
+};
+constexpr Row go1_24_0[] = {
+#include "go/binary/layouts/go1_24_0.inc"
+};
+constexpr Row go1_24_noswissmap[] = {
+#include "go/binary/layouts/go1_24_noswissmap.inc"
+};
+constexpr Row go1_25_noswissmap[] = {
+#include "go/binary/layouts/go1_25_noswissmap.inc"
+};
+constexpr Row go1_25_greenteagc[] = {
+#include "go/binary/layouts/go1_25_greenteagc.inc"
+};
+constexpr Row go1_26_nogreenteagc[] = {
+#include "go/binary/layouts/go1_26_nogreenteagc.inc"
+};
+constexpr Row go1_27_nogreenteagc[] = {
+#include "go/binary/layouts/go1_27_nogreenteagc.inc"
+};
 #undef LAYOUT_STRUCT
 #undef LAYOUT_FIELD
+
+/// Patch releases that differ from the last one of their minor version.
+struct PatchOverlay {
+    int minor;
+    int last_old;      ///< measured: up to this patch the overlay holds
+    int first_new;     ///< measured: from this patch on the plain table holds
+    std::span<const Row> rows;
+};
+constexpr PatchOverlay patch_overlays[] = {
+    {16, 3, 15, go1_16_2},  // m.mFixup grew
+    {17, 0, 13, go1_17_0},  // pollDesc.atomicInfo
+    {18, 8, 10, go1_18_1},  // mspan.freeIndexForScan
+    {19, 0, 4, go1_19_0},  // the same
+};
+
+/// Builds that differ from their release's default.
+struct ExperimentOverlay {
+    int minor;
+    std::string_view name;
+    std::span<const Row> rows;
+};
+constexpr ExperimentOverlay experiment_overlays[] = {
+    {24, "noswissmap", go1_24_noswissmap},     {25, "noswissmap", go1_25_noswissmap},     {25, "greenteagc", go1_25_greenteagc},
+    {26, "nogreenteagc", go1_26_nogreenteagc}, {27, "nogreenteagc", go1_27_nogreenteagc},
+};
+
+/// Experiments that move fields of the list, and for which there is no overlay.
+constexpr std::string_view unmeasured_experiments[] = {"staticlockranking", "noallocheaders", "noexectracer2", "nospinbitmutex", "nosynchashtriemap", "pagetrace"};
 
 constexpr std::span<const Row> tables[] = {go1_16, go1_17, go1_18, go1_19, go1_20, go1_21,
                                            go1_22, go1_23, go1_24, go1_25, go1_26, go1_27};
@@ -68,6 +127,13 @@ static_assert(sizeof(RuntimeLayout) <= 0xffff);
 void apply(RuntimeLayout& layout, std::span<const Row> rows) {
     auto* bytes = reinterpret_cast<std::byte*>(&layout);
     for (const Row& row : rows) std::memcpy(bytes + row.where, &row.value, sizeof row.value);
+}
+
+/// The fields that an overlay moves become absent; sizes stay those of the table.
+void forget(RuntimeLayout& layout, std::span<const Row> rows) {
+    for (const LayoutMember& member : layout_members())
+        for (const Row& row : rows)
+            if (row.where == member.where && !member.field_name.empty()) set_member(layout, member, -1);
 }
 
 bool has_experiment(const Version& version, std::string_view name) {
@@ -143,7 +209,6 @@ LayoutVariant variant_of(const Version& version) {
 Result<RuntimeLayout> layout_from_table(const Version& version) { return layout_from_table(version, variant_of(version)); }
 
 Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVariant& variant) {
-    (void)variant;
     if (version.minor < oldest_table)
         return fail(ErrorKind::unsupported, version.text + " is older than go1." + std::to_string(oldest_table));
     if (version.minor > newest_table)
@@ -151,8 +216,28 @@ Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVari
                                                 ", the newest layout known here, and the executable has no DWARF to read it from");
     RuntimeLayout layout;
     apply(layout, tables[version.minor - oldest_table]);
+    for (const PatchOverlay& overlay : patch_overlays) {
+        if (overlay.minor != version.minor || version.patch >= overlay.first_new) continue;
+        if (version.patch <= overlay.last_old)
+            apply(layout, overlay.rows);
+        else
+            forget(layout, overlay.rows);
+    }
+    for (const ExperimentOverlay& overlay : experiment_overlays) {
+        const bool chosen = overlay.name == "noswissmap" ? variant.classic_maps : (overlay.name == "greenteagc") == variant.green_tea;
+        if (overlay.minor == version.minor && chosen) apply(layout, overlay.rows);
+    }
     layout.source = LayoutSource::table;
     return layout;
+}
+
+bool table_is_exact(const Version& version) {
+    if (version.minor < oldest_table || version.minor > newest_table || version.devel) return false;
+    for (std::string_view name : unmeasured_experiments)
+        if (has_experiment(version, name)) return false;
+    for (const PatchOverlay& overlay : patch_overlays)
+        if (overlay.minor == version.minor && version.patch > overlay.last_old && version.patch < overlay.first_new) return false;
+    return true;
 }
 
 }  // namespace incident::go

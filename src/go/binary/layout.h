@@ -78,6 +78,9 @@ LayoutVariant variant_of(const Version& version);
 /// From the generated tables. A minor version older than the oldest or newer than the newest table is unsupported, and named.
 Result<RuntimeLayout> layout_from_table(const Version& version);
 Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVariant& variant);
+/// False for builds whose layout the tables know only in part: between two measured patch releases, development versions,
+/// and GOEXPERIMENTs without an overlay. DWARF, when there is some, is the better source then.
+bool table_is_exact(const Version& version);
 inline constexpr int oldest_table = 16, newest_table = 27;   // minor versions
 
 /// The list of all structs and fields as data: for filling, comparing and printing layouts.
