@@ -51,6 +51,7 @@ int dump(const std::string& path, bool overlay) {
     if (overlay) {
         Version plain = *version;
         plain.experiments.clear();
+        plain.patch = 9999;  // the plain table, not that of this patch
         auto table = layout_from_table(plain);
         if (!table) return std::fprintf(stderr, "layout_dump: %s\n", describe(table.error()).c_str()), 2;
         base = *table;

@@ -177,8 +177,10 @@ Verdict GlobalChecks::mheap(Address at) const {
         std::uint8_t state;
         if (!load(memory_, element, f.startAddr, start) || !load(memory_, element, f.npages, pages) || !load(memory_, element, f.state, state))
             return Verdict::unreadable;
-        return start % page == 0 && start < (1ull << 47) && pages < (1ull << 34) && state <= 2 && (state == 0 || (start != 0 && pages != 0)) ? Verdict::yes
-                                                                                                                                       : Verdict::no;
+        if (start % page != 0 || start >= (1ull << 47) || pages >= (1ull << 34) || state > 2) return Verdict::no;
+        // A dead span proves nothing: zeroed memory looks like one.
+        if (state == 0) return Verdict::unreadable;
+        return start != 0 && pages != 0 ? Verdict::yes : Verdict::no;
     });
 }
 

@@ -70,6 +70,12 @@ constexpr Row go1_18_1[] = {
 constexpr Row go1_19_0[] = {
 #include "go/binary/layouts/go1_19_0.inc"
 };
+constexpr Row go1_23_0[] = {
+#include "go/binary/layouts/go1_23_0.inc"
+};
+constexpr Row go1_23_11[] = {
+#include "go/binary/layouts/go1_23_11.inc"
+};
 constexpr Row go1_24_0[] = {
 #include "go/binary/layouts/go1_24_0.inc"
 };
@@ -91,19 +97,26 @@ constexpr Row go1_27_nogreenteagc[] = {
 #undef LAYOUT_STRUCT
 #undef LAYOUT_FIELD
 
-/// Patch releases that differ from the last one of their minor version.
+/// Patch releases whose layout was measured and differs from that of their minor version's last one.
 struct PatchOverlay {
     int minor;
-    int last_old;      ///< measured: up to this patch the overlay holds
-    int first_new;     ///< measured: from this patch on the plain table holds
+    int first, last;      ///< patches; equal at both ends, so also between
     std::span<const Row> rows;
 };
 constexpr PatchOverlay patch_overlays[] = {
-    {16, 3, 15, go1_16_2},  // m.mFixup grew
-    {17, 0, 13, go1_17_0},  // pollDesc.atomicInfo
-    {18, 8, 10, go1_18_1},  // mspan.freeIndexForScan
-    {19, 0, 4, go1_19_0},  // the same
+    {16, 0, 3, go1_16_2},   // m.mFixup grew after 1.16.3
+    {17, 0, 0, go1_17_0},   // pollDesc.atomicInfo
+    {18, 0, 8, go1_18_1},   // mspan.freeIndexForScan
+    {19, 0, 0, go1_19_0},   // the same
+    {23, 0, 2, go1_23_0},   // timer.isSending, work.strongFromWeak, m.g0StackAccurate
+    {23, 5, 11, go1_23_11}, // m.allpSnapshot came with 1.23.12 and 1.24.6
+    {24, 0, 5, go1_24_0},
 };
+/// From this patch on the plain table was measured to hold.
+struct PlainFrom {
+    int minor, patch;
+};
+constexpr PlainFrom plain_from[] = {{16, 15}, {17, 13}, {18, 10}, {19, 4}, {23, 12}, {24, 6}};
 
 /// Builds that differ from their release's default.
 struct ExperimentOverlay {
@@ -129,11 +142,42 @@ void apply(RuntimeLayout& layout, std::span<const Row> rows) {
     for (const Row& row : rows) std::memcpy(bytes + row.where, &row.value, sizeof row.value);
 }
 
-/// The fields that an overlay moves become absent; sizes stay those of the table.
-void forget(RuntimeLayout& layout, std::span<const Row> rows) {
+/// What two layouts agree on; a field that they place differently is absent.
+RuntimeLayout agreement(const RuntimeLayout& before, RuntimeLayout after) {
     for (const LayoutMember& member : layout_members())
-        for (const Row& row : rows)
-            if (row.where == member.where && !member.field_name.empty()) set_member(layout, member, -1);
+        if (!member.field_name.empty() && get_member(before, member) != get_member(after, member)) set_member(after, member, -1);
+    return after;
+}
+
+int plain_since(int minor) {
+    for (const PlainFrom& row : plain_from)
+        if (row.minor == minor) return row.patch;
+    return 0;
+}
+
+RuntimeLayout with_overlay(const RuntimeLayout& table, const PatchOverlay* overlay) {
+    RuntimeLayout layout = table;
+    if (overlay != nullptr) apply(layout, overlay->rows);
+    return layout;
+}
+
+/// The measured layouts on both sides of a patch release; the same one twice when it was measured itself. null: the plain table.
+struct Neighbours {
+    const PatchOverlay *before = nullptr, *after = nullptr;
+};
+Neighbours neighbours_of(const Version& version) {
+    Neighbours found;
+    if (version.patch >= plain_since(version.minor)) return found;
+    for (const PatchOverlay& overlay : patch_overlays) {
+        if (overlay.minor != version.minor) continue;
+        if (overlay.first <= version.patch) found.before = &overlay;
+        if (overlay.last >= version.patch) {
+            found.after = &overlay;
+            break;
+        }
+    }
+    if (found.before == nullptr) found.before = found.after;
+    return found;
 }
 
 bool has_experiment(const Version& version, std::string_view name) {
@@ -216,13 +260,9 @@ Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVari
                                                 ", the newest layout known here, and the executable has no DWARF to read it from");
     RuntimeLayout layout;
     apply(layout, tables[version.minor - oldest_table]);
-    for (const PatchOverlay& overlay : patch_overlays) {
-        if (overlay.minor != version.minor || version.patch >= overlay.first_new) continue;
-        if (version.patch <= overlay.last_old)
-            apply(layout, overlay.rows);
-        else
-            forget(layout, overlay.rows);
-    }
+    const Neighbours neighbours = neighbours_of(version);
+    const RuntimeLayout before = with_overlay(layout, neighbours.before), after = with_overlay(layout, neighbours.after);
+    layout = neighbours.before == neighbours.after ? before : agreement(before, after);
     for (const ExperimentOverlay& overlay : experiment_overlays) {
         const bool chosen = overlay.name == "noswissmap" ? variant.classic_maps : (overlay.name == "greenteagc") == variant.green_tea;
         if (overlay.minor == version.minor && chosen) apply(layout, overlay.rows);
@@ -235,8 +275,8 @@ bool table_is_exact(const Version& version) {
     if (version.minor < oldest_table || version.minor > newest_table || version.devel) return false;
     for (std::string_view name : unmeasured_experiments)
         if (has_experiment(version, name)) return false;
-    for (const PatchOverlay& overlay : patch_overlays)
-        if (overlay.minor == version.minor && version.patch > overlay.last_old && version.patch < overlay.first_new) return false;
+    const Neighbours neighbours = neighbours_of(version);
+    if (neighbours.before != neighbours.after) return false;
     return true;
 }
 

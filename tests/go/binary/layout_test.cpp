@@ -106,7 +106,18 @@ TEST(LayoutTable, FollowsPatchReleases) {
     EXPECT_FALSE(table_is_exact(version(19, 2)));
     EXPECT_EQ(layout_from_table(version(19, 13))->mspan.freeIndexForScan.offset, 136);
     EXPECT_EQ(layout_from_table(version(18, 1))->mspan.size, 136u);
+    EXPECT_EQ(layout_from_table(version(18, 8))->mspan.size, 136u);
     EXPECT_EQ(layout_from_table(version(18, 10))->mspan.size, 144u);
+    // 1.23.12 and 1.24.6 moved most of m.
+    EXPECT_EQ(layout_from_table(version(24, 5))->m.alllink.offset, 328);
+    EXPECT_EQ(layout_from_table(version(24, 6))->m.alllink.offset, 352);
+    EXPECT_EQ(layout_from_table(version(23, 0))->m.alllink.offset, 328);
+    EXPECT_EQ(layout_from_table(version(23, 3))->m.alllink.offset, 328);   // on both sides of it
+    EXPECT_FALSE(layout_from_table(version(23, 3))->m.g0StackAccurate.present() && layout_from_table(version(23, 0))->m.g0StackAccurate.present());
+    EXPECT_EQ(layout_from_table(version(23, 11))->m.alllink.offset, 328);
+    EXPECT_EQ(layout_from_table(version(23, 12))->m.alllink.offset, 352);
+    EXPECT_TRUE(table_is_exact(version(23, 11)));
+    EXPECT_FALSE(table_is_exact(version(23, 3)));
 }
 
 TEST(LayoutMembers, AreDistinct) {

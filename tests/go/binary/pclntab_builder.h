@@ -76,7 +76,7 @@ inline BuiltPclntab build_pclntab(int minor, std::uint32_t magic_override = 0) {
     // functab: three entries, two functions and the end
     const std::uint64_t functab_size = old ? 3 * 16 : 3 * 8;
     const std::uint64_t outer_at = (functab_size + 7) / 8 * 8, record = old ? 44 : with_start_line ? 44 : 40;
-    const std::uint64_t outer_size = (record + 3 * 4 + 7) / 8 * 8 + (old ? 5 * 8 : 5 * 4 + 4);
+    const std::uint64_t outer_size = old ? (record + 3 * 4 + 7) / 8 * 8 + 5 * 8 : record + 3 * 4 + 5 * 4;
     const std::uint64_t leaf_at = (outer_at + outer_size + 7) / 8 * 8;
     for (auto [entry, at] : {std::pair{0x0ull, outer_at}, {0x40ull, leaf_at}, {0x60ull, 0ul}}) {
         if (old)
@@ -113,6 +113,7 @@ inline BuiltPclntab build_pclntab(int minor, std::uint32_t magic_override = 0) {
         m.u8(0).zeros(3).u32(offset("n.middle", "names")).u32(0x8).u32(100);
         m.u8(wrapper).zeros(3).u32(offset("n.inner", "names")).u32(0x12).u32(200);
     }
+    m.mark("tree.end");
     m.at("gofunc", 0x100).mark("defers").u8(1);
     built.memory = m.build();
 

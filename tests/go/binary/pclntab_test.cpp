@@ -126,7 +126,7 @@ void ask_everything(const Pclntab& table) {
 
 TEST_P(PclntabFormats, SurvivesEveryBrokenByte) {
     // The tables as bytes; each byte in turn becomes 0x00, 0xff and 0x80 (an endless varint), copied to its own memory.
-    const Address begin = built_.memory["names"], end = built_.memory["pcln.end"] + 0x100;
+    const Address begin = built_.memory["names"], end = built_.memory["tree.end"];
     std::vector<std::byte> whole(static_cast<std::size_t>(end - begin));
     ASSERT_TRUE(built_.memory->load(begin, whole));
     for (std::size_t i = 0; i < whole.size(); ++i)
@@ -169,7 +169,7 @@ TEST_P(PclntabFormats, RefusesImpossibleTables) {
 
 TEST_P(PclntabFormats, CopiesTablesThatCrossSegments) {
     // The same bytes in two segments with separate storage, split inside the name table.
-    const Address begin = built_.tables.header, end = built_.memory["pcln.end"] + 0x100, middle = built_.memory["n.leaf"] + 3;
+    const Address begin = built_.tables.header, end = built_.memory["tree.end"], middle = built_.memory["n.leaf"] + 3;
     std::vector<std::byte> low(static_cast<std::size_t>(middle - begin)), high(static_cast<std::size_t>(end - middle));
     ASSERT_TRUE(built_.memory->load(begin, low));
     ASSERT_TRUE(built_.memory->load(middle, high));
