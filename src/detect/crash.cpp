@@ -89,6 +89,10 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     std::string verb = access && access->operand ? (access->write ? "write" : "read") : "access";
     switch (crash.fault) {
         case FaultClass::nil_dereference:
+            if (crash.registers && crash.registers->pc() == crash.fault_address) {
+                story.title = fmt::format("call of a nil function: jump to {}", address);
+                break;
+            }
             story.title = crash.fault_address && crash.fault_address->value == 0
                               ? fmt::format("nil pointer dereference: {} at address 0", verb)
                               : fmt::format("nil pointer dereference: {} at offset {} of a nil pointer", verb, address);
@@ -104,7 +108,12 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
         case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
         case FaultClass::not_executable: story.title = fmt::format("jump to {}, which is not code", address); break;
         case FaultClass::bus_error: story.title = fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address); break;
-        default: story.title = "died of " + (crash.signal ? signal_words(*crash.signal) : std::string("a signal")); break;
+        default:
+            if (crash.signal && signal_code_name(crash.signal->number, crash.signal->code) == "FPE_INTDIV") {
+                story.title = "integer division by zero, or a quotient too large for its register";
+                break;
+            }
+            story.title = "died of " + (crash.signal ? signal_words(*crash.signal) : std::string("a signal")); break;
     }
     if (!access) return story;
     if (access->bad_register && crash.registers) {

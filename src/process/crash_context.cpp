@@ -66,7 +66,7 @@ public:
             context.kind = report::CrashKind::requested;
             return context;
         }
-        const ThreadState& dying = threads.front();
+        const ThreadState& dying = dying_thread();
         Candidate best;
         if (process_.go && process_.goroutines) best = find_in_go(dying);
         if (best.thread == nullptr) {
@@ -78,6 +78,22 @@ public:
     }
 
 private:
+    /// The kernel writes the dying thread first. A debugger writes its own order: the one that stands at a signal of its own.
+    const ThreadState& dying_thread() const {
+        auto threads = process_.core.threads();
+        auto died = [](const ThreadState& thread) { return thread.signal && ends_process(*thread.signal); };
+        if (!process_.core.written_by_gcore()) return threads.front();
+        auto found = std::ranges::find_if(threads, died);
+        return found == threads.end() ? threads.front() : *found;
+    }
+
+    /// Not what a debugger stops a process with.
+    static bool ends_process(const SignalInfo& info) {
+        constexpr int sigill = 4, sigbus = 7, sigfpe = 8, sigsegv = 11;
+        bool fault = info.number == sigsegv || info.number == sigbus || info.number == sigfpe || info.number == sigill;
+        return (fault && info.code > 0) || info.number == sigabrt;
+    }
+
     void walk(Candidate& candidate) {
         if (process_.go && process_.goroutines) {
             go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
@@ -289,7 +305,8 @@ private:
         context.registers_from = "thread " + std::to_string(dying.tid);
         constexpr int sigstop = 19, sigtrap = 5;  // what a debugger stopped it with
         bool stopped = info && (info->number == sigstop || info->number == sigtrap);
-        if (process_.core.written_by_gcore() || stopped || !info || info->number == 0) {
+        bool by_debugger = process_.core.written_by_gcore() && !(info && ends_process(*info));
+        if (by_debugger || stopped || !info || info->number == 0) {
             context.kind = report::CrashKind::requested;
             if (info && info->number != 0 && !stopped) context.signal = info;
             context.runtime_function = "gcore";

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "process/crash_context.h"
+#include "process/fault_access.h"
 #include "process/process.h"
 
 namespace incident {
@@ -34,6 +35,13 @@ bool ran_off_stack(const CoreFile& core, Address fault, Address sp) {
     return false;
 }
 
+/// gcore notes a mapping without any access as readable; an access that only reads tells the difference. Undecodable: a write.
+bool is_write(const Process& process, const Registers* registers, Address fault) {
+    if (registers == nullptr) return true;
+    auto access = analyse_access(process, *registers, fault, {});
+    return !access || !access->operand || access->write;
+}
+
 }  // namespace
 
 FaultClass classify_fault(const Process& process, const SignalInfo& info, const Registers* registers) {
@@ -50,9 +58,14 @@ FaultClass classify_fault(const Process& process, const SignalInfo& info, const 
     if (const LoadSegment* mapping = mapping_at(process.core, fault)) {
         if (mapping->permissions == 0) return FaultClass::guard_page;
         if (pc && *pc == fault && !(mapping->permissions & execute)) return FaultClass::not_executable;
-        if (!(mapping->permissions & write) && (mapping->permissions & read)) return FaultClass::read_only;
+        if (!(mapping->permissions & write) && (mapping->permissions & read))
+            return is_write(process, registers, fault) ? FaultClass::read_only : FaultClass::guard_page;
         return FaultClass::other;
     }
+    // gcore leaves read-only file mappings out of the core: then the file itself says what they were.
+    constexpr int segv_accerr = 2;
+    if (const Image* image = process.images->find(fault); image != nullptr && info.code == segv_accerr)
+        return pc && *pc == fault ? FaultClass::not_executable : FaultClass::read_only;
     if (pc && *pc == fault) return FaultClass::not_executable;
     return FaultClass::unmapped;
 }

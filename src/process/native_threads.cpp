@@ -11,7 +11,15 @@ std::vector<UnwindStep> native_steps(const Process& process) {
 AddressRange stack_bounds(const CoreFile& core, Address sp) {
     for (auto& segment : core.load_segments())
         if (segment.range.contains(sp)) return segment.range;
-    return {sp, sp};
+    // A stack that overflowed: sp has left the mapping at its low end, the frames are still above.
+    constexpr std::uint64_t overshoot = 1 << 20;
+    constexpr std::uint8_t write = 2;
+    AddressRange nearest{sp, sp};
+    for (auto& segment : core.load_segments())
+        if ((segment.permissions & write) && segment.range.begin > sp && segment.range.begin <= sp + overshoot &&
+            (nearest.empty() || segment.range.end < nearest.end))
+            nearest.end = segment.range.end;
+    return nearest;
 }
 
 go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps,
