@@ -1,0 +1,91 @@
+// Chunks that are mappings of their own: nobody lists them, malloc only counts them (mp_.n_mmaps).
+//
+// Each begins at a page with {prev_size 0, size|2}, and its size is the mapping's; from 2.43 on it is 16 less, because the
+// last 8 bytes are the program's as in other chunks. memalign moves the header inside, prev_size says by how much, and the
+// old header stays where it was. One mapping of the kernel may hold several chunks, because it joins neighbours.
+// mp_.mmapped_mem is no check from 2.43 on: realloc and free leave 16 bytes behind in it each time.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "native/malloc_state.h"
+
+namespace incident::native {
+
+namespace {
+
+constexpr std::uint64_t page = 4096;
+
+struct Header {
+    std::uint64_t lead = 0, size = 0;
+};
+
+std::optional<Header> mmapped_header(MemoryCursor& cursor, Address at, Address end) {
+    Header header;
+    std::uint64_t field;
+    if (at >= end || end.value - at.value < 32 || !cursor.load(at + 8, field) || !cursor.load(at, header.lead)) return std::nullopt;
+    header.size = field & ~flag_bits;
+    if ((field & flag_bits) != flag_mmapped || header.size < min_chunk || header.size > end.value - at.value) return std::nullopt;
+    return header;
+}
+
+/// The chunk whose mapping begins at page `at`; size 0: none does. `*after` is the end of its mapping.
+Chunk chunk_at_page(MemoryCursor& cursor, Address at, Address end, Address* after) {
+    Chunk chunk{at, {}, 0, ChunkState::mmapped, no_arena};
+    auto outer = mmapped_header(cursor, at, end);
+    if (!outer || outer->lead != 0) return chunk;
+    std::uint64_t tail = outer->size % page == 0 ? 0 : 16;
+    std::uint64_t total = outer->size + tail;
+    if (total % page != 0 || total > end.value - at.value) return chunk;
+    chunk.size = outer->size;
+    for (std::uint64_t alignment = 32; alignment < total; alignment *= 2) {  // moved by memalign
+        std::uint64_t user = (at.value + 16 + alignment - 1) & ~(alignment - 1);
+        if (user - 16 - at.value < min_chunk) user += alignment;
+        std::uint64_t lead = user - 16 - at.value;
+        if (lead >= total) break;
+        auto inner = mmapped_header(cursor, at + lead, at + total);
+        if (!inner || inner->lead != lead || inner->size + lead + tail > total || (inner->size + lead + tail) % page != 0) continue;
+        chunk.address = at + lead;
+        chunk.size = inner->size;
+        total = inner->size + lead + tail;  // pages behind were given back
+        break;
+    }
+    *after = at + total;
+    chunk.user = {chunk.address + 16, *after - (tail == 0 ? 0 : 8)};
+    return chunk;
+}
+
+}  // namespace
+
+void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings) {
+    std::uint64_t expected = 0;
+    for (const MallocParameters& parameters : state.parameters) expected += parameters.mmaps;
+    MemoryCursor cursor(*state.memory);
+    // First where mappings begin, and right behind a chunk; that finds all unless other mappings were joined in front.
+    std::vector<AddressRange> rest;
+    for (AddressRange piece : anonymous_pieces(state, mappings)) {
+        Address at = piece.begin;
+        while (at.is_aligned(page) && at < piece.end && state.mmapped.size() < expected) {
+            Address after;
+            Chunk chunk = chunk_at_page(cursor, at, piece.end, &after);
+            if (chunk.size == 0) break;
+            state.mmapped.push_back(chunk);
+            at = after;
+        }
+        if (at < piece.end) rest.push_back({at, piece.end});
+    }
+    for (const AddressRange& range : rest) {
+        for (Address at = range.begin; at < range.end && state.mmapped.size() < expected;) {
+            Address after = at + page;
+            Chunk chunk = chunk_at_page(cursor, at, range.end, &after);
+            if (chunk.size != 0) state.mmapped.push_back(chunk);
+            at = after;
+        }
+    }
+    std::ranges::sort(state.mmapped, {}, &Chunk::address);
+    if (state.mmapped.size() < expected)
+        state.gap(fmt::format("{} of {} large C heap blocks that are mappings of their own", expected - state.mmapped.size(), expected),
+                  "their headers were not found in the core", "addresses in them are not known to be C heap", true);
+}
+
+}  // namespace incident::native
