@@ -138,12 +138,6 @@ void add_unringed(Heaps::State& state, MemoryCursor& cursor, ArenaLayout layout,
 void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const Images& images) {
     MemoryCursor cursor(*state.memory);
     std::vector<Address> candidates;  // first bins
-    for (const Image& image : images.all()) {
-        auto symbol = image.find_symbol("main_arena");
-        if (!symbol) continue;
-        for (std::uint64_t offset : {112u, 24u, 104u})
-            if (count_sound_bins(cursor, symbol->address + offset) >= min_sound_bins) candidates.push_back(symbol->address + offset);
-    }
     bool any_file = std::ranges::any_of(mappings, &Mapping::file);
     for (const Mapping& mapping : mappings) {
         if (any_file && !mapping.file) continue;
@@ -173,6 +167,14 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
             candidates.push_back(first);
             offset = static_cast<std::uint64_t>(first - mapping.range.begin) + bin_count * 16;
         }
+    }
+    // Too much overwritten for that? A debug file of libc, or a static executable's symbols, may still name it.
+    for (const Image& image : images.all()) {
+        if (!candidates.empty()) break;
+        auto symbol = image.find_symbol("main_arena");
+        if (!symbol) continue;
+        for (std::uint64_t offset : {112u, 24u, 104u})
+            if (count_sound_bins(cursor, symbol->address + offset) >= min_sound_bins / 2) candidates.push_back(symbol->address + offset);
     }
     std::ranges::sort(candidates);
     candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());

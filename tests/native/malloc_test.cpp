@@ -9,24 +9,10 @@
 #include "native/allocators.h"
 #include "native/truth.h"
 #include "support/live_target.h"
+#include "support/opened_core.h"
 
 namespace incident::native {
 namespace {
-
-struct OpenedCore {
-    explicit OpenedCore(const std::filesystem::path& path, const std::filesystem::path& program = {}) : core(CoreFile::open(path.string())) {
-        if (!core) return;
-        core->fill(memory);
-        ImageOptions options;
-        options.executable = program.string();
-        images.emplace(Images::match(*core, memory, options));
-        images->splice_into(memory);
-        memory.freeze();
-    }
-    Result<CoreFile> core;
-    Memory memory;
-    std::optional<Images> images;
-};
 
 std::string words(const Heaps& heaps) {
     std::string text;
@@ -138,9 +124,11 @@ void run_case(const Case& test, const OtherLibc* libc) {
     auto program = build_target("native/targets/malloc_churn.c", build);
     TargetRun run = run_to_core(program, {{"truth", test.mode, test.seed, test.threads, test.operations}, libc, {}, test.by_gdb});
     if (run.core.empty()) GTEST_SKIP() << run.why_no_core;
-    OpenedCore opened(run.core, libc == nullptr ? program : std::filesystem::path{});
-    ASSERT_TRUE(opened.core.has_value()) << describe(opened.core.error());
-    auto heaps = Heaps::read(*opened.core, opened.memory, *opened.images, 2);
+    ImageOptions options;
+    if (libc == nullptr) options.executable = program.string();
+    auto opened = OpenedCore::open(run.core.string(), options);
+    ASSERT_TRUE(opened.has_value()) << describe(opened.error());
+    auto heaps = Heaps::read(opened->core, opened->memory, opened->images, 2);
     ASSERT_TRUE(heaps.has_value()) << describe(heaps.error());
     expect_truth(*heaps, MallocTruth::load(run.directory / "truth"), test.interposed);
 }
