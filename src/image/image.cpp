@@ -38,6 +38,12 @@ std::optional<std::string> Image::interpreter() const {
 const Section* Image::find_section(std::string_view name) const {
     for (const Section& section : state_->sections)
         if (section.name == name) return &section;
+    // Go's linker moves .gopclntab, .typelink and .itablink there in position-independent executables.
+    constexpr std::string_view moved = ".data.rel.ro";
+    for (const Section& section : state_->sections)
+        if (section.name.size() == moved.size() + name.size() && section.name.starts_with(moved) &&
+            section.name.ends_with(name) && name.starts_with('.'))
+            return &section;
     return nullptr;
 }
 

@@ -80,6 +80,7 @@ struct ImageState {
         bool searched_dwarf = false;
         DebugInfo debug;
         std::unique_ptr<UnitIndex, DropUnitIndex> units;
+        std::unordered_map<std::uint64_t, std::vector<InlineFrame>> inline_frames;  ///< by ELF address
         std::unordered_set<std::string> kept;  ///< names that frames point to
         bool searched_eh_cfi = false;
         std::unique_ptr<Dwarf_CFI, EndCfi> eh_cfi;

@@ -74,13 +74,16 @@ public:
     explicit UnwrittenPages(const CoreFile& core) {
         if (core.written_by_gcore()) return;
         bool dumps_anonymous = false;
-        const auto files = core.mapped_files();
+        std::vector<AddressRange> files;
+        for (const MappedFile& file : core.mapped_files()) files.push_back(file.range);
+        std::ranges::sort(files);
+        const auto of_file = [&](AddressRange range) {  // mappings do not overlap: one neighbour is enough
+            auto next = std::ranges::lower_bound(files, range.end, {}, &AddressRange::begin);
+            return next != files.begin() && (next - 1)->overlaps(range);
+        };
         for (const LoadSegment& load : core.load_segments()) {
             if (load.file_size == 0) left_out_.push_back(load.range);
-            const bool of_file =
-                std::ranges::any_of(files, [&](const MappedFile& f) { return f.range.overlaps(load.range); });
-            dumps_anonymous |= !of_file && load.file_size != 0 && (load.permissions & 2) != 0;
-            if (left_out_.size() > 100000) break;
+            dumps_anonymous |= load.file_size != 0 && (load.permissions & 2) != 0 && !of_file(load.range);
         }
         if (!dumps_anonymous || files.empty()) left_out_.clear();
     }

@@ -78,8 +78,11 @@ std::optional<SourceLine> Image::line_at(Address pc) const {
 }
 
 std::vector<InlineFrame> Image::inline_frames_at(Address pc) const {
-    std::vector<InlineFrame> out;
+    constexpr std::size_t most_kept = 100000;
     const Dwarf_Addr a = pc.value - state_->bias;
+    auto& known = state_->lazy.inline_frames;  // many threads stand at few places
+    if (const auto row = known.find(a); row != known.end()) return row->second;
+    std::vector<InlineFrame> out;
     auto scopes = scopes_at(*state_, a);
     Dwarf_Die unit;
     if (scopes.empty() || !find_unit(*state_, a, unit)) return out;
@@ -90,6 +93,7 @@ std::vector<InlineFrame> Image::inline_frames_at(Address pc) const {
         out.push_back({function_name(*state_, *scope), here.file, here.line});
         if (tag == DW_TAG_inlined_subroutine) here = call_site(unit, *scope);
     }
+    if (known.size() < most_kept) known.emplace(a, out);
     return out;
 }
 
