@@ -82,6 +82,10 @@ def main() -> int:
                 "eu-stack, small core", ["eu-stack", "--core", str(small / "core"), "-e", small_exe], max(options.runs, 5))
     else:
         print("bench: crash SKIPPED, eu-stack is not installed", file=sys.stderr)
+    locks = str(cores / "locks" / "core")
+    if pathlib.Path(locks).exists():
+        measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
+                "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], options.runs)
     linear(incident, [(f"10^{n}", str(cores / f"g{n}" / "core"), exe) for n in (3, 4, 5)], ["goroutines", "--stacks", "--format", "json"])
     return 0
 
