@@ -133,7 +133,12 @@ std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLoc
         if (code == nullptr || !code->complete) continue;
         // Without a wrapper (up to Go 1.16, or when nothing is inlined) the waiting call itself must be one of Lock.
         const auto here = std::ranges::find_if(code->steps, [&](auto& step) { return step.pc + step.size == frame.pc; });
-        if (!wrapped && (here == code->steps.end() || here->flow != Flow::call || book.facts(here->target).op != go::LockOp::lock)) continue;
+        const bool calls_lock = here != code->steps.end() && here->flow == Flow::call && book.facts(here->target).op == go::LockOp::lock;
+        // Up to Go 1.16 a record's function returns to the call of deferreturn itself, to run the next.
+        const auto at = code->step_at(frame.pc);
+        const bool from_record = at >= 0 && code->steps[static_cast<std::size_t>(at)].flow == Flow::call &&
+                                 book.facts(code->steps[static_cast<std::size_t>(at)].target).kind == go::CalleeKind::deferreturn;
+        if (!wrapped && !calls_lock && !from_record) continue;
         std::size_t earlier = 0, unlocks = 0;
         for (auto& step : code->steps) {
             go::LockOp op = step.op;

@@ -188,6 +188,9 @@ void CodeBook::decode(FunctionCode& code) {
     for (CodeStep& step : code.steps)
         if ((step.flow == Flow::jump || step.flow == Flow::conditional_jump) && step.target >= code.func.entry && step.target < code.func.end)
             step.target_step = code.step_at(step.target);
+    code.loop_head.resize(code.steps.size());
+    for (std::size_t i = 0; i < code.steps.size(); ++i)   // the first step is where morestack starts again: no loop
+        if (auto to = code.steps[i].target_step; to > 0 && static_cast<std::size_t>(to) <= i) code.loop_head[static_cast<std::size_t>(to)] = true;
     for (auto [at, exchange] : atomics) name_atomic(code, at, exchange);
 }
 

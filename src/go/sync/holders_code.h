@@ -61,6 +61,7 @@ struct FunctionCode {
     Func func;
     CalleeFacts facts;
     std::vector<CodeStep> steps;
+    std::vector<bool> loop_head;         ///< by step: a jump leads back to it
     bool complete = false;               ///< decoded to its end
     std::int8_t reach_depth = -1;        ///< how deep `reaches` looked
     bool reaches = false;                ///< may release something, in itself or in what it calls directly

@@ -2,6 +2,7 @@
 #include "go/sync/holders_run.h"
 
 #include <algorithm>
+#include <unordered_map>
 
 namespace incident::go {
 
@@ -11,6 +12,7 @@ constexpr std::size_t max_steps = 20000;       // of one run, callees included
 constexpr std::size_t max_cells = 256;
 constexpr std::size_t max_unresolved = 8;
 constexpr std::uint8_t max_visits = 2;         // of one jump target: loops are followed twice
+constexpr int max_rounds = 3;                  // of a loop: the first with what is known, the others with what any round has
 constexpr int max_depth = 5;
 constexpr std::size_t max_exits = 3;
 
@@ -311,10 +313,19 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
     return after;
 }
 
+void CodeRun::widen(CpuState& state, const CpuState& before) {
+    for (unsigned i = 0; i < state.registers.size(); ++i)
+        if (i != names().sp && i != names().bp && !(state.registers[i] == before.registers[i])) state.registers[i] = fresh();
+    CpuState earlier = before;
+    for (Cell& cell : state.memory)
+        if (!(load(earlier, cell.at, cell.size) == cell.value)) cell.value = fresh();
+}
+
 std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, CpuState start, int depth) {
     std::vector<CpuState> exits;
     std::vector<std::pair<std::int32_t, CpuState>> open;
     std::vector<std::uint8_t> visits(code.steps.size());
+    std::unordered_map<std::int32_t, std::pair<CpuState, int>> heads;
     open.emplace_back(first, std::move(start));
     auto branch = [&](std::int32_t to, CpuState state) {
         if (to >= 0 && visits[static_cast<std::size_t>(to)]++ < max_visits) open.emplace_back(to, std::move(state));
@@ -330,6 +341,13 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
         open.pop_back();
         for (;; ++at) {
             if (at < 0 || static_cast<std::size_t>(at) >= code.steps.size()) { result_.incomplete |= !code.complete; break; }
+            if (code.loop_head[static_cast<std::size_t>(at)]) {
+                auto [head, fresh_head] = heads.try_emplace(at, state, 0);
+                if (!fresh_head) {
+                    if (++head->second.second >= max_rounds) break;
+                    widen(state, head->second.first);
+                }
+            }
             if (++steps_ > max_steps) { result_.incomplete = true; return exits; }
             const CodeStep& step = code.steps[static_cast<std::size_t>(at)];
             if (step.op != LockOp::none) {

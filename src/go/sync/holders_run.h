@@ -55,6 +55,8 @@ private:
     Symbolic load(CpuState& state, Symbolic at, unsigned size);
     void store(CpuState& state, Symbolic at, unsigned size, Symbolic value);
     Symbolic operand(const CpuState& state, const CodeStep& step);
+    /// What a loop changes is unknown in its next round: whatever differs from `before`.
+    void widen(CpuState& state, const CpuState& before);
     void apply(CpuState& state, const CodeStep& step);
     void count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step, const FunctionCode& code);
     void clobber(CpuState& state, Address callee);
