@@ -1,5 +1,5 @@
 # fish completion for incident
-set -l commands analyze crash goroutines goroutine threads thread maps locate read explain
+set -l commands analyze crash goroutines goroutine threads thread locks maps locate read explain
 function __incident_kinds
     incident explain 2>/dev/null | awk '$1 ~ /\./ {print $1}'
 end
@@ -10,6 +10,7 @@ complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a gorout
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a goroutine -d 'one goroutine in full'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a threads -d 'every thread'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a thread -d 'one thread in full'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locks -d 'contended and held locks, holders, waiters'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a maps -d 'mappings, and where their bytes come from'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locate -d 'what is this address?'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a read -d 'annotated words'
