@@ -6,3 +6,4 @@ corpora/tools/unpack.sh build/corpora
 ctest --test-dir build --output-on-failure --no-tests=error -j "$(nproc)" --timeout 600
 scripts/venv.sh
 .venv/bin/python -m pytest tests/e2e -n "$(nproc)"
+.venv/bin/python -m pytest tests/frontends -n "$(nproc)"

@@ -1,0 +1,58 @@
+#include "target.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <cstdlib>
+#include <filesystem>
+
+namespace incident_lldb {
+namespace {
+
+std::string path_of(const lldb::SBFileSpec& file) {
+    std::array<char, PATH_MAX> buffer{};
+    if (!file.IsValid() || file.GetPath(buffer.data(), buffer.size()) == 0) return {};
+    return buffer.data();
+}
+
+struct SessionFolder {
+    std::string path;
+    SessionFolder() {
+        const char* base = std::getenv("TMPDIR");
+        std::string pattern = std::string(base != nullptr && *base != 0 ? base : "/tmp") + "/incident-lldb-XXXXXX";
+        if (mkdtemp(pattern.data()) != nullptr) path = pattern;
+    }
+    ~SessionFolder() {
+        std::error_code ignored;
+        if (!path.empty()) std::filesystem::remove_all(path, ignored);
+    }
+};
+
+}  // namespace
+
+const std::string& session_folder() {
+    static const SessionFolder folder;
+    return folder.path;
+}
+
+Target selected_target(lldb::SBDebugger debugger) {
+    Target result;
+    auto target = debugger.GetSelectedTarget();
+    result.process = target.GetProcess();
+    if (!result.process.IsValid()) {
+        result.failure = "no core is open: target create EXE --core CORE";
+        return result;
+    }
+    result.core = path_of(result.process.GetCoreFile());
+    if (result.core.empty()) {
+        result.failure = "this is a live process, not a core: write one first (detach, then gcore PID) and open that";
+        return result;
+    }
+    result.executable = path_of(target.GetExecutable());
+    // lldb also takes a file that is not there any more, or the path that the core names on another machine.
+    if (!result.executable.empty() && access(result.executable.c_str(), R_OK) != 0) result.executable.clear();
+    return result;
+}
+
+}  // namespace incident_lldb
