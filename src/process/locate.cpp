@@ -22,6 +22,7 @@ std::string_view to_string(PlaceKind kind) {
         case PlaceKind::unmapped: return "unmapped";
         case PlaceKind::go_stack: return "go-stack";
         case PlaceKind::go_freed_stack: return "go-stack-freed";
+        case PlaceKind::go_other_stack: return "go-stack-unknown";
         case PlaceKind::g0_stack: return "go-system-stack";
         case PlaceKind::gsignal_stack: return "go-signal-stack";
         case PlaceKind::native_stack: return "native-stack";
@@ -48,6 +49,12 @@ const LocateContext& Locator::context() const { return state_->context; }
 Address Locator::live_sp(std::size_t index) const { return index < state_->stack_sp.size() ? state_->stack_sp[index] : Address{}; }
 
 const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
+
+std::span<const AddressRange> Locator::arenas() const {
+    const State& s = *state_;
+    if (s.context.spans != nullptr) return s.context.spans->arenas();
+    return s.lookup ? s.lookup->arenas() : std::span<const AddressRange>{};
+}
 
 AddressRange Locator::mapping(Address a) const {
     const State::MappingRow* row = state_->mapping_at(a);
@@ -90,6 +97,8 @@ const go::PhysicalFrame* Locator::State::frame_at(std::uint32_t goroutine, Addre
 
 bool Locator::State::place_stack(Placement& p) const {
     const StackRow* row = detail::find_row(stacks, p.address);
+    // stack.hi itself belongs to nobody, and g, _cgo_topofstack and frames hold it: it must not look like freed memory.
+    if (row == nullptr) row = detail::find_row(stacks, p.address - 1);
     if (row == nullptr) return false;
     p.kind = PlaceKind::go_stack;
     p.range = row->range;
@@ -103,6 +112,7 @@ bool Locator::State::place_stack(Placement& p) const {
 
 bool Locator::State::place_system_stack(Placement& p) const {
     const SystemRow* row = detail::find_row(systems, p.address);
+    if (row == nullptr) row = detail::find_row(systems, p.address - 1);
     if (row == nullptr) return false;
     p.kind = row->signal ? PlaceKind::gsignal_stack : PlaceKind::g0_stack;
     p.range = row->range;
@@ -138,25 +148,39 @@ bool Locator::State::place_native_stack(Placement& p, const MappingRow& mapping)
     return true;
 }
 
+const go::Span* Locator::State::heap_span(Placement& p, bool* known) const {
+    if (context.spans != nullptr) {
+        *known = context.spans->complete();
+        return context.spans->find(p.address);
+    }
+    auto found = lookup->find(p.address);
+    *known = found.has_value();
+    if (!found || !*found) return nullptr;
+    p.own_span = std::make_shared<const go::Span>(**found);
+    return p.own_span.get();
+}
+
 void Locator::State::place_heap(Placement& p) const {
-    const go::Spans& spans = *context.spans;
-    const go::Span* span = spans.find(p.address);
+    bool known = false;
+    const go::Span* span = heap_span(p, &known);
     if (span == nullptr) {
         Address page = p.address.align_down(8192);
         p.range = {page, page + 8192};
-        p.kind = spans.complete() ? PlaceKind::go_free_page : PlaceKind::go_unknown_page;
+        p.kind = known ? PlaceKind::go_free_page : PlaceKind::go_unknown_page;
+        place_stack(p);
         return;
     }
     p.range = span->range;
     if (span->state == go::SpanState::in_use) {
-        if (auto object = spans.find_object(p.address)) {
-            p.kind = PlaceKind::go_object;
-            p.object = *object;
-            p.range = {object->base, object->base + object->size};
-        } else {
+        p.object.span = span;
+        std::uint32_t index = span->index_of(p.address);
+        if (index >= span->elem_count) {
             p.kind = PlaceKind::go_span_tail;
-            p.object.span = span;
+            return;
         }
+        p.kind = PlaceKind::go_object;
+        p.object = {span, index, span->slot(index), span->elem_size, go::Spans::slot_state(*span, index)};
+        p.range = {p.object.base, p.object.base + p.object.size};
         return;
     }
     if (place_stack(p) || place_system_stack(p)) return;
@@ -166,7 +190,8 @@ void Locator::State::place_heap(Placement& p) const {
         p.kind = PlaceKind::go_manual;
         return;
     }
-    p.kind = PlaceKind::go_freed_stack;
+    bool all_known = context.goroutines->which == go::Which::all && context.goroutines->gaps.empty();
+    p.kind = all_known ? PlaceKind::go_freed_stack : PlaceKind::go_other_stack;
     Address slot = span->range.begin + (p.address.value - span->range.begin.value) / span->elem_size * span->elem_size;
     p.range = {slot, slot + span->elem_size};
 }
@@ -184,11 +209,11 @@ Placement Locator::place(Address a) const {
         p.kind = PlaceKind::non_canonical;
         return p;
     }
-    if (s.context.spans != nullptr && s.context.spans->in_arena(a)) {
+    if (s.in_arena(a)) {
         s.place_heap(p);
         return p;
     }
-    if (s.context.spans == nullptr && s.place_stack(p)) return p;
+    if (s.place_stack(p)) return p;
 
     const State::MappingRow* mapping = s.mapping_at(a);
     if (mapping != nullptr && !mapping->file && s.place_native_stack(p, *mapping)) return p;

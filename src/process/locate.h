@@ -1,7 +1,7 @@
 // locate: one address, one answer for everyone: "what is this?" Registers, slots, evidence and the `locate` command all
 // print the same line. The Locator joins what the passes found: goroutine stacks, spans, images, mappings, thread stacks.
 //
-// place() is cheap (no allocation, no libdw) and [any thread]: use it in loops over millions of words. describe() and
+// place() is cheap (no libdw; no allocation when there is an index of spans) and [any thread]: use it in loops over millions of words. describe() and
 // location() name symbols and belong to the one thread that may touch libdw.
 #pragma once
 
@@ -32,7 +32,7 @@ struct LocateContext {
     const Images& images;
     const go::Runtime* runtime = nullptr;
     const go::GoroutineList* goroutines = nullptr;
-    const go::Spans* spans = nullptr;
+    const go::Spans* spans = nullptr;          ///< null: heap addresses are looked up one by one in the runtime's tables
     std::span<const go::GoStack> stacks = {};  ///< parallel to goroutines->all; empty: not walked
     /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
     std::function<std::string(const go::ObjectRef&)> object_type = {};
@@ -47,6 +47,7 @@ enum class PlaceKind : std::uint8_t {
     unmapped,
     go_stack,         ///< the stack of a goroutine: see `part`
     go_freed_stack,   ///< a stack span, but no goroutine of ours lives there: given back, or of a dead goroutine
+    go_other_stack,   ///< a stack span, and not every goroutine was read: whose, or whether freed, is unknown
     g0_stack,         ///< system stack of an M
     gsignal_stack,    ///< signal stack of an M
     native_stack,     ///< mapping that holds a thread's sp
@@ -78,6 +79,7 @@ struct Placement {
     const go::PhysicalFrame* frame = nullptr;  ///< go_stack, live: whose frame, when stacks were walked
     // heap
     go::ObjectRef object;
+    std::shared_ptr<const go::Span> own_span;  ///< without an index of spans: keeps object.span alive
     // files
     const Image* image = nullptr;
     const Section* section = nullptr;          ///< null: between sections
@@ -114,6 +116,7 @@ public:
     std::string symbol(Address a) const;
     report::Location location(Address a) const;             ///< with details
     const MappedFile* file_at(Address a) const;             ///< row of NT_FILE; null: none [any thread]
+    std::span<const AddressRange> arenas() const;           ///< of the Go heap; empty: unknown
     AddressRange mapping(Address a) const;                  ///< PT_LOAD that holds `a`; empty: none [any thread]
     std::vector<std::int32_t> threads_in(AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
 

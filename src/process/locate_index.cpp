@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <elf.h>
 
+#include "process/crash_context.h"
 #include "process/locate_state.h"
 
 namespace incident {
@@ -23,6 +24,8 @@ void sort_disjoint(Rows& rows) {
 }  // namespace
 
 Locator::State::State(LocateContext given) : context(std::move(given)) {
+    if (context.spans == nullptr && context.runtime != nullptr)
+        if (auto created = go::SpanLookup::create(context.memory, *context.runtime)) lookup = std::move(*created);
     index_mappings();
     index_images();
     if (context.goroutines != nullptr) index_goroutines();
@@ -76,7 +79,12 @@ Address Locator::State::find_live_sp(std::size_t index) const {
         case go::Status::running:
             // On g0 or in a signal handler: sched is stale unless systemstack saved it just now; nobody says.
             return {};
-        case go::Status::syscall: return inside(g.syscall_sp) && !g.syscall_sp.is_null() ? g.syscall_sp : Address{};
+        case go::Status::syscall: {
+            // Below the frame that entered the system call lie cgocall's and asmcgocall's own; asmcgocall notes its sp in sched.
+            bool syscall = inside(g.syscall_sp) && !g.syscall_sp.is_null(), sched = inside(g.sched_sp) && !g.sched_sp.is_null();
+            if (syscall && sched) return std::min(g.syscall_sp, g.sched_sp);
+            return syscall ? g.syscall_sp : Address{};
+        }
         default: return inside(g.sched_sp) && !g.sched_sp.is_null() ? g.sched_sp : Address{};
     }
 }
@@ -88,12 +96,17 @@ std::optional<Address> Locator::State::own_sp(const ThreadState& thread) const {
     const go::Machine_m* machine = context.goroutines->machine_of_thread(thread.tid);
     if (machine == nullptr || !sp || !machine->gsignal_stack.contains(*sp)) return sp;
     auto interrupted = go::interrupted_context(context.core, context.memory, *context.runtime, *machine, thread);
-    return interrupted ? interrupted->registers.sp() : std::nullopt;
+    auto before = interrupted ? interrupted->registers.sp() : std::nullopt;
+    if (before && !machine->gsignal_stack.contains(*before)) return before;
+    // A signal inside a handler (the SIGABRT with which the runtime ends itself): the frame that came from another stack.
+    for (const SignalFrame& frame : find_signal_frames(context.memory, context.core.machine(), machine->gsignal_stack))
+        if (auto outer = frame.registers.sp(); outer && !machine->gsignal_stack.contains(*outer)) return outer;
+    return std::nullopt;
 }
 
 void Locator::State::index_threads() {
     auto add = [&](Address at, Address sp, bool known, std::int32_t tid) {
-        if (context.spans != nullptr && context.spans->in_arena(at)) return false;
+        if (in_arena(at)) return false;
         if (detail::find_row(stacks, at) != nullptr) return false;
         // A signal stack lies in the Go heap: its mapping is no thread's stack.
         if (const SystemRow* row = detail::find_row(systems, at); row != nullptr && row->signal) return false;
@@ -144,12 +157,12 @@ void Locator::State::index_mappings() {
                 end = row.range.end;
                 continue;
             }
-            row.brk = (row.permissions & PF_W) != 0 && !(context.spans != nullptr && context.spans->in_arena(row.range.begin));
+            row.brk = (row.permissions & PF_W) != 0 && !in_arena(row.range.begin);
             break;
         }
     }
-    if (context.spans == nullptr) return;
     mark_page_allocator();
+    if (context.spans == nullptr) return;
     auto mark = [&](Address a) {
         if (const MappingRow* row = mapping_at(a); row != nullptr && !row->file) mappings[static_cast<std::size_t>(row - mappings.data())].runtime = true;
     };

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "go/heap/span_lookup.h"
 #include "process/locate.h"
 
 namespace incident {
@@ -49,6 +50,7 @@ struct Locator::State {
     };
 
     LocateContext context;
+    std::optional<go::SpanLookup> lookup;   ///< when there is no index of spans
     std::vector<StackRow> stacks;
     std::vector<Address> stack_sp;          ///< parallel to goroutines->all; null: unknown
     std::vector<bool> frames_off_stack;     ///< parallel: walked frames include other stacks (C, g0)
@@ -77,6 +79,11 @@ struct Locator::State {
     bool place_stack(Placement& p) const;
     bool place_system_stack(Placement& p) const;
     bool place_native_stack(Placement& p, const MappingRow& mapping) const;
+    bool in_arena(Address a) const {
+        return context.spans != nullptr ? context.spans->in_arena(a) : lookup && lookup->in_arena(a);
+    }
+    /// Span of a heap address; null: a free page, or `*known` = false.
+    const go::Span* heap_span(Placement& p, bool* known) const;
     void place_heap(Placement& p) const;
     const go::PhysicalFrame* frame_at(std::uint32_t goroutine, Address a) const;
 };

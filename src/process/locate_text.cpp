@@ -54,13 +54,13 @@ std::string funcval_name(const LocateContext& context, Address at) {
 
 std::uint64_t header_size(const go::ObjectRef& object) { return object.span->pointers == go::PointerInfo::header ? 8 : 0; }
 
-std::string state_text(const go::Spans& spans, const go::ObjectRef& object) {
+std::string state_text(const go::ObjectRef& object) {
     switch (object.state) {
         case go::SlotState::free: return "FREE";
         case go::SlotState::unknown: return "allocated or free: unknown";
         case go::SlotState::allocated: break;
     }
-    if (auto marked = spans.marked(*object.span, object.index); marked && !*marked) return "garbage, not swept yet";
+    if (auto marked = go::Spans::marked(*object.span, object.index); marked && !*marked) return "garbage, not swept yet";
     return "allocated";
 }
 
@@ -68,7 +68,7 @@ std::string object_text(const Locator::State& state, const Placement& p) {
     const auto& context = state.context;
     const go::ObjectRef& object = p.object;
     std::uint64_t offset = p.address - object.base > 0 ? p.address.value - object.base.value : 0;
-    std::string status = state_text(*context.spans, object);
+    std::string status = state_text(object);
     if (const auto* row = state.g_at(object.base)) {
         std::string whose = row->system ? fmt::format("of a system stack of thread {}", context.goroutines->machines[row->index].tid)
                                         : fmt::format("of goroutine {}", context.goroutines->all[row->index].goid);
@@ -91,6 +91,7 @@ std::string object_text(const Locator::State& state, const Placement& p) {
 std::string stack_text(const Placement& p) {
     std::uint64_t below_top = p.range.end.value - p.address.value;
     std::string whose = fmt::format("goroutine {}'s stack", *p.goroutine);
+    if (below_top == 0) return whose + ", one past its end";
     if (p.part == StackPart::dead) return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
     std::string in = p.frame != nullptr && !p.frame->name().empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->name())) : "";
     return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top), p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
@@ -165,6 +166,7 @@ std::string Locator::describe(const Placement& p) const {
         case PlaceKind::unmapped: return "unmapped";
         case PlaceKind::go_stack: return stack_text(p);
         case PlaceKind::go_freed_stack: return fmt::format("FREED stack of {} B", p.range.size());
+        case PlaceKind::go_other_stack: return "a goroutine's stack, live or freed: unknown";
         case PlaceKind::g0_stack:
             return fmt::format("system stack of thread {}, {} below its top", *p.thread, hex(p.range.end.value - p.address.value));
         case PlaceKind::gsignal_stack:
@@ -236,7 +238,7 @@ report::Location Locator::location(Address a) const {
         if (p.kind == PlaceKind::go_object) {
             add("slot", fmt::format("{} of {}", p.object.index, span.elem_count));
             add_range("object", p.range);
-            add("state", state_text(*context.spans, p.object));
+            add("state", state_text(p.object));
         }
     } else if (p.mapped()) {
         add_range(p.image != nullptr && p.section != nullptr ? "section" : "range", p.range);

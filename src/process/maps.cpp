@@ -64,12 +64,9 @@ bool is_malloc_arena(const Locator& locator, AddressRange range, bool reserved) 
 
 /// What an anonymous mapping is for, judged by its first byte, or by where it lies.
 std::string anonymous_text(const Locator& locator, AddressRange range, std::uint8_t permissions) {
-    const auto& context = locator.context();
     bool reserved = (permissions & (PF_R | PF_W | PF_X)) == 0;
-    if (context.spans != nullptr) {
-        for (AddressRange arena : context.spans->arenas())
-            if (arena.overlaps(range)) return reserved ? "Go heap arena, reserved" : "Go heap arena";
-    }
+    for (AddressRange arena : locator.arenas())
+        if (arena.overlaps(range)) return reserved ? "Go heap arena, reserved" : "Go heap arena";
     if (std::string threads = threads_text(locator, range); !threads.empty()) return threads;
     Placement first = locator.place(range.begin);
     switch (first.kind) {

@@ -82,6 +82,7 @@ private:
         for (const Variable& variable : image->variables_at(at, view_.registers, cfa, memory_)) {
             any_variable_ = true;
             if (!variable.address && !variable.value) {
+                if (variable.name.starts_with("~")) continue;  // unnamed results
                 lost += (lost.empty() ? "" : ", ") + escape_for_terminal(variable.name);
                 continue;
             }

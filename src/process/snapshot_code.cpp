@@ -78,6 +78,11 @@ std::string operand_comment(const Locator& locator, std::span<const Instruction>
     return code[at].lea ? "&" + name : name;
 }
 
+std::string access_text(const Locator& locator, Address a) {
+    Placement place = locator.place(a);
+    return place.kind == PlaceKind::null || place.kind == PlaceKind::small_number ? "near nil" : locator.describe(place);
+}
+
 report::CodeLine line_of(const Locator& locator, std::span<const Instruction> code, std::size_t at, Address pc, bool after_call,
                          const Registers* registers) {
     const Instruction& instruction = code[at];
@@ -92,7 +97,7 @@ report::CodeLine line_of(const Locator& locator, std::span<const Instruction> co
             line.comment = operand_comment(locator, code, at, operand);
         } else if (line.current && !after_call && registers != nullptr && !operand.fs_relative && !operand.gs_relative && !instruction.lea) {
             if (auto address = Disassembler::effective_address(operand, *registers))
-                line.comment = fmt::format("at {}: {}", hex(address->value), locator.describe(*address));
+                line.comment = fmt::format("accesses {}: {}", hex(address->value), access_text(locator, *address));
         }
     }
     if (line.current && after_call && line.comment.empty()) line.comment = "the call above returns here";

@@ -174,6 +174,35 @@ INSTANTIATE_TEST_SUITE_P(Bundles, EveryGo, testing::ValuesIn(bundles("go1.")), [
 });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(EveryGo);
 
+/// The crash itself is told without reading the heap: one address at a time, through heapArena.spans. Same answers.
+TEST_P(EveryGo, LookupOfOneAddressAgreesWithTheIndex) {
+    INCIDENT_NEED_PROBE(heap, GetParam(), "stripped", "heap");
+    auto live = read_process(*heap);
+    ASSERT_TRUE(live.has_value()) << describe(live.error());
+    Locator full((*live)->context());
+    LocateContext without = (*live)->context();
+    without.spans = nullptr;
+    Locator single(without);
+    std::size_t checked = 0, objects = 0;
+    for (AddressRange arena : (*live)->spans->arenas()) {
+        for (Address a = arena.begin; a < arena.end; a += 4096 + 264) {
+            Placement one = single.place(a), all = full.place(a);
+            ASSERT_EQ(one.kind, all.kind) << hex(a.value);
+            ASSERT_EQ(one.object.index, all.object.index);
+            ASSERT_EQ(one.object.state, all.object.state);
+            if (one.object.span != nullptr) {
+                ASSERT_EQ(one.object.span->mspan, all.object.span->mspan);
+                ASSERT_EQ(one.object.span->pointers, all.object.span->pointers);
+                ASSERT_EQ(one.object.span->inline_mark_bits, all.object.span->inline_mark_bits);
+            }
+            ++checked;
+            objects += one.kind == PlaceKind::go_object ? 1 : 0;
+        }
+    }
+    EXPECT_GT(checked, 1000u);
+    EXPECT_GT(objects, 200u);
+}
+
 TEST(ThreadStacks, AreKnownUnderSignalHandlers) {
     INCIDENT_NEED_PROBE(cgo, "go1.26", "cgo", "csegv");
     auto live = read_process(*cgo);

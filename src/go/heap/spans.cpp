@@ -73,19 +73,19 @@ std::optional<ObjectRef> Spans::find_object(Address a) const noexcept {
     return ObjectRef{span, index, span->slot(index), span->elem_size, slot_state(*span, index)};
 }
 
-SlotState Spans::slot_state(const Span& span, std::uint32_t index) const noexcept {
+SlotState Spans::slot_state(const Span& span, std::uint32_t index) noexcept {
     if (span.state != SpanState::in_use || index >= span.elem_count) return SlotState::unknown;
     if (index < span.free_index) return SlotState::allocated;
     if (span.alloc_bytes == nullptr) return SlotState::unknown;
     return bit(span.alloc_bytes, index) ? SlotState::allocated : SlotState::free;
 }
 
-std::optional<bool> Spans::marked(const Span& span, std::uint32_t index) const noexcept {
+std::optional<bool> Spans::marked(const Span& span, std::uint32_t index) noexcept {
     if (!span.needs_sweep || index >= span.elem_count || span.mark_bytes == nullptr) return std::nullopt;
     return bit(span.mark_bytes, index);
 }
 
-Address Spans::heap_bits(const Span& span) const noexcept {
+Address Spans::heap_bits(const Span& span) noexcept {
     if (span.pointers != PointerInfo::span_bitmap) return {};
     // One bit per word of the whole span (go1.22 src/runtime/mbitmap.go, spanHeapBitsRange); green tea's block comes after it.
     Address end = span.range.end - (span.inline_mark_bits ? inline_mark_block : 0);

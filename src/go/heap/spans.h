@@ -102,11 +102,11 @@ public:
     std::span<const Span> all() const;              ///< sorted by address; in_use and manual only
     const Span* find(Address a) const noexcept;     ///< O(1) per arena page [any thread]
     std::optional<ObjectRef> find_object(Address a) const noexcept;
-    SlotState slot_state(const Span& span, std::uint32_t index) const noexcept;
+    static SlotState slot_state(const Span& span, std::uint32_t index) noexcept;
     /// Marked by the collection that ran last or is running; nullopt: not readable, or no meaning (swept: marks are cleared).
-    std::optional<bool> marked(const Span& span, std::uint32_t index) const noexcept;
+    static std::optional<bool> marked(const Span& span, std::uint32_t index) noexcept;
     /// First byte of the pointer bitmap of a span_bitmap span; null for others.
-    Address heap_bits(const Span& span) const noexcept;
+    static Address heap_bits(const Span& span) noexcept;
     /// A page inside an arena that belongs to no span: given back or never used. Never true unless complete().
     bool is_free_page(Address a) const noexcept;
     /// Every listed mspan was read and sound. If not, a page in no span may belong to one that we could not read.

@@ -10,6 +10,7 @@
 
 #include "base/parallel.h"
 #include "base/text.h"
+#include "go/heap/span_reader.h"
 #include "go/heap/spans_state.h"
 
 namespace incident::go {
@@ -17,105 +18,6 @@ namespace incident::go {
 namespace {
 
 constexpr std::uint64_t span_limit = 1ull << 28;        // 2^28 spans are at least 2 TB of heap
-constexpr std::uint64_t arena_limit = 1ull << 22;       // all of a 48-bit address space
-constexpr std::uint64_t largest_small_object = 32768;   // internal/runtime/gc.MaxSmallSize
-constexpr unsigned size_class_limit = 68;               // go1.16–1.27: size classes 0 … 67
-constexpr std::uint64_t largest_in_span_bitmap = 512;   // ptrSize*ptrBits: bigger objects have a malloc header (1.22+)
-constexpr std::uint64_t inline_mark_block = 128;        // runtime.spanInlineMarkBits
-constexpr std::uint64_t inline_marks_offset = 64;
-// go1.27 src/runtime/malloc.go: arenaBaseOffset is 0xffff800000000000 on amd64, 0 elsewhere: arena numbers count from there.
-constexpr std::uint64_t amd64_arena_offset = 0xffff800000000000;
-
-struct SliceHeader {
-    std::uint64_t data = 0, len = 0, cap = 0;
-};
-
-Result<SliceHeader> load_slice(const Memory& memory, Address base, Place place, std::string_view name, std::uint64_t limit) {
-    if (!place.present()) return fail(ErrorKind::absent, fmt::format("no layout for {}", name), base);
-    Address at = base + static_cast<std::uint64_t>(place.offset);
-    auto slice = TRY(memory.load<SliceHeader>(at));
-    if (slice.len > slice.cap || slice.len > limit || slice.data % 8 != 0)
-        return fail(ErrorKind::corrupt, fmt::format("{} has len {} cap {} data {}", name, slice.len, slice.cap, hex(slice.data)), at);
-    return slice;
-}
-
-/// One mspan's bytes; offsets were checked against `size` before.
-class RawSpan {
-public:
-    RawSpan(const std::byte* bytes) : bytes_(bytes) {}
-    template <class T>
-    T get(Field<T> field) const {
-        T value{};
-        if (field.present()) std::memcpy(&value, bytes_ + field.offset, sizeof(T));
-        return value;
-    }
-
-private:
-    const std::byte* bytes_;
-};
-
-struct SpanReader {
-    const Memory& memory;
-    const RuntimeLayout& layout;
-    const Version& version;
-    std::uint32_t heap_sweepgen = 0;
-    std::size_t span_bytes = 0;  // of an mspan, as far as we read it
-
-    enum class Outcome : std::uint8_t { dead, good, unreadable, damaged };
-
-    Outcome read(MemoryCursor& cursor, Address mspan, Span& out) const {
-        const std::byte* bytes = mspan.is_aligned(8) ? cursor.data_at(mspan, span_bytes) : nullptr;
-        if (bytes == nullptr) return Outcome::unreadable;
-        const auto& f = layout.mspan;
-        RawSpan raw(bytes);
-        auto state = raw.get(f.state);
-        if (state == 0) return Outcome::dead;
-        if (state > 2) return Outcome::damaged;
-        out.mspan = mspan;
-        out.state = state == 1 ? SpanState::in_use : SpanState::manual;
-        Address begin{raw.get(f.startAddr)};
-        std::uint64_t pages = raw.get(f.npages);
-        if (!begin.is_aligned(page_bytes) || begin.is_null() || pages == 0 || pages > (1ull << 35)) return Outcome::damaged;
-        out.range = {begin, begin + pages * page_bytes};
-        if (out.range.end < begin) return Outcome::damaged;
-        out.elem_size = raw.get(f.elemsize);
-        out.sweepgen = raw.get(f.sweepgen);
-        out.alloc_count = raw.get(f.allocCount);
-        if (out.state == SpanState::manual) {
-            if (out.elem_size > out.range.size()) return Outcome::damaged;
-            out.limit = out.range.end;
-            return Outcome::good;
-        }
-        out.limit = Address{raw.get(f.limit)};
-        out.elem_count = raw.get(f.nelems);
-        out.free_index = raw.get(f.freeindex);
-        out.span_class = raw.get(f.spanclass);
-        out.alloc_bits = Address{raw.get(f.allocBits)};
-        out.gcmark_bits = Address{raw.get(f.gcmarkBits)};
-        out.specials = Address{raw.get(f.specials)};
-        out.large_type = Address{raw.get(f.largeType)};
-        if (!sound(out)) return Outcome::damaged;
-        // Spans whose generation is behind hold the marks of a finished collection: h-2 waits, h-1 is being swept, h+1 was
-        // cached before and is not swept yet (go1.16–1.27 src/runtime/mheap.go, mspan.sweepgen).
-        std::uint32_t behind = heap_sweepgen - out.sweepgen;
-        out.needs_sweep = heap_sweepgen != 0 && (behind == 2 || behind == 1 || behind == 0xffffffff);
-        std::size_t bitmap = (out.elem_count + 63) / 64 * 8;  // newMarkBits rounds up to whole words
-        out.alloc_bytes = cursor.data_at(out.alloc_bits, bitmap);
-        out.mark_bytes = cursor.data_at(out.gcmark_bits, bitmap);
-        if (out.large()) return Outcome::good;
-        if (out.range.size() <= (1u << 17)) out.divide = static_cast<std::uint32_t>(0xffffffffu / out.elem_size + 1);
-        return Outcome::good;
-    }
-
-    static bool sound(const Span& s) {
-        if (s.size_class() >= size_class_limit || s.elem_size == 0 || s.elem_count == 0) return false;
-        if (s.free_index > s.elem_count || s.alloc_count > s.elem_count) return false;
-        if (s.limit < s.range.begin || s.limit > s.range.end) return false;
-        if (s.size_class() == 0) return s.elem_count == 1 && s.elem_size <= s.range.size();
-        return s.elem_size >= 8 && s.elem_size <= largest_small_object && s.elem_size % 8 == 0 &&
-               s.elem_count * s.elem_size <= s.range.size();
-    }
-};
 
 /// Which slots are there, by the runtime's three accounts; see the top of spans.h.
 std::uint32_t count_allocated(const Span& s) {
@@ -147,35 +49,6 @@ bool uses_inline_marks(const std::vector<Span>& spans) {
     return votes > 0;
 }
 
-void describe_pointers(Span& s, const Memory& memory, const Version& version, bool inline_marks) {
-    if (s.state != SpanState::in_use) return;
-    bool small = !s.large() && s.elem_size <= largest_in_span_bitmap;
-    if (inline_marks && small && s.elem_size >= 16) {
-        s.inline_mark_bits = true;
-        s.mark_bytes = memory.data_at(s.range.end - inline_mark_block + inline_marks_offset, inline_mark_block - inline_marks_offset);
-    }
-    if (s.noscan()) return;
-    if (!version.at_least(22)) s.pointers = PointerInfo::arena_bitmap;
-    else if (small) s.pointers = PointerInfo::span_bitmap;
-    else s.pointers = s.large() ? PointerInfo::span_type : PointerInfo::header;
-}
-
-/// Arena numbers (address / 64 MB) from the runtime's own lists.
-Result<std::vector<std::uint64_t>> read_arenas(const Memory& memory, const RuntimeLayout& layout, Address mheap, std::uint64_t offset) {
-    std::vector<std::uint64_t> numbers;
-    auto add = [&](Place place, std::string_view name) -> Result<void> {
-        auto slice = TRY(load_slice(memory, mheap, place, name, arena_limit));
-        for (std::uint64_t i = 0; i < slice.len; ++i) {
-            auto index = TRY(memory.load<std::uint64_t>(Address{slice.data} + i * 8));
-            numbers.push_back((index * arena_bytes + offset) / arena_bytes);
-        }
-        return {};
-    };
-    TRY(add(layout.mheap.allArenas, "mheap_.allArenas"));
-    if (layout.mheap.userArenaArenas.present()) TRY(add(layout.mheap.userArenaArenas, "mheap_.userArenaArenas"));
-    return numbers;
-}
-
 struct Reading {
     std::vector<Span> good;
     std::size_t listed = 0, unreadable = 0, damaged = 0;
@@ -183,8 +56,8 @@ struct Reading {
 };
 
 Result<Reading> read_all(const SpanReader& reader, Address mheap, unsigned jobs) {
-    const Memory& memory = reader.memory;
-    auto list = TRY(load_slice(memory, mheap, reader.layout.mheap.allspans, "mheap_.allspans", span_limit));
+    const Memory& memory = reader.memory();
+    auto list = TRY(load_slice(memory, mheap, reader.layout().mheap.allspans, "mheap_.allspans", span_limit));
     Reading reading;
     reading.listed = list.len;
     std::size_t grain = 4096, chunks = (list.len + grain - 1) / grain;
@@ -217,7 +90,7 @@ Result<Reading> read_all(const SpanReader& reader, Address mheap, unsigned jobs)
 /// The runtime's list of arenas, at the machine's offset: the one under which the spans lie in arenas.
 Result<std::vector<std::uint64_t>> choose_arenas(const SpanReader& reader, Address mheap, const std::vector<Span>& spans) {
     for (std::uint64_t offset : {amd64_arena_offset, std::uint64_t{0}}) {
-        auto numbers = TRY(read_arenas(reader.memory, reader.layout, mheap, offset));
+        auto numbers = TRY(read_arenas(reader.memory(), reader.layout(), mheap, offset));
         std::ranges::sort(numbers);
         std::size_t inside = 0;
         for (const Span& s : spans) inside += std::ranges::binary_search(numbers, s.range.begin.value / arena_bytes) ? 1 : 0;
@@ -316,21 +189,7 @@ void Spans::State::examine(const Memory& memory, const Version& version, unsigne
 }
 
 Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap, unsigned jobs) {
-    const auto& f = layout.mspan;
-    std::size_t needed = 0;
-    auto require = [&](auto field) {
-        needed = std::max(needed, static_cast<std::size_t>(std::max(field.offset, 0)) + sizeof(typename decltype(field)::type));
-        return field.present();
-    };
-    if (!(require(f.startAddr) && require(f.npages) && require(f.freeindex) && require(f.nelems) && require(f.allocBits) &&
-          require(f.gcmarkBits) && require(f.sweepgen) && require(f.allocCount) && require(f.spanclass) && require(f.state) &&
-          require(f.elemsize) && require(f.limit) && require(f.specials)))
-        return fail(ErrorKind::absent, "the layout of runtime.mspan is incomplete");
-    require(f.largeType);
-
-    SpanReader reader{memory, layout, version};
-    reader.span_bytes = needed;
-    if (auto sweepgen = StructView(memory, mheap).get(layout.mheap.sweepgen)) reader.heap_sweepgen = *sweepgen;
+    SpanReader reader = TRY(SpanReader::create(memory, layout, version, mheap));
     Reading reading = TRY(read_all(reader, mheap, jobs));
 
     auto state = std::make_shared<State>();

@@ -171,6 +171,7 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
         return fail(ErrorKind::absent, "the layout of runtime.g is not known");
     }
     GoroutineList list;
+    list.which = which;
     list.code = std::make_shared<CodeTable>(core, runtime);
     read_machines(core, memory, runtime, list);
     PointerArray allgs;

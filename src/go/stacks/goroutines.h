@@ -75,7 +75,11 @@ struct LatestTime {
 
 class CodeTable;
 
+/// What a quick question (the crash itself) needs is only what runs on a thread.
+enum class Which : std::uint8_t { all, on_threads };
+
 struct GoroutineList {
+    Which which = Which::all;                       ///< what was asked for
     std::vector<Goroutine> all;                     ///< in order of allgs, without dead ones
     std::size_t dead = 0;
     std::vector<Machine_m> machines;
@@ -91,9 +95,6 @@ struct GoroutineList {
     std::vector<std::pair<Address, std::uint32_t>> by_address;  ///< sorted; index into `all`
     std::vector<std::pair<std::int64_t, std::uint32_t>> by_goid;
 };
-
-/// What a quick question (the crash itself) needs is only what runs on a thread.
-enum class Which : std::uint8_t { all, on_threads };
 
 /// Reads allgs and allm. Parallel over goroutines. `on_threads` reads no more than each m's current goroutine.
 Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs,
