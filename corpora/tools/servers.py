@@ -49,7 +49,8 @@ def get(port, *paths, body=None):
     c.close()
 
 
-# Every server: its package, arguments(dir, ports) and one round of load(ports, n), repeated by every loader.
+# Every server: its package (and version, where the newest no longer builds), arguments(dir, ports) and one round
+# of load(ports, n), repeated by every loader.
 
 
 def nats_load(p, n):
@@ -76,12 +77,6 @@ def etcd_load(p, n):
     get(p[0], "/v3/kv/range", body=json.dumps({"key": b64("load/"), "range_end": b64("load0"), "limit": 50}))
     get(p[0], "/v3/lease/grant", body=json.dumps({"TTL": 30}))
     get(p[0], "/metrics")
-
-
-def alert_load(p, n):
-    alert = [{"labels": {"alertname": f"load{n % 50}", "instance": str(n)}, "annotations": {"summary": "s" * 100}}]
-    get(p[0], "/api/v2/alerts", body=json.dumps(alert))
-    get(p[0], "/api/v2/alerts", "/api/v2/alerts/groups", "/metrics")
 
 
 def dns_load(p, n):
@@ -130,10 +125,8 @@ http://{HOST}:{p[0]} {{
 }}
 """)],
               lambda p, n: get(p[0], f"/{n}", "/files/", "/files/Caddyfile", "/config/")),
-    "alertmanager": ("github.com/prometheus/alertmanager/cmd/alertmanager",
-                     lambda d, p: ["--config.file", written(f"{d}/am.yml", "route: {receiver: none}\nreceivers: [{name: none}]\n"),
-                                   "--storage.path", f"{d}/data", f"--web.listen-address={HOST}:{p[0]}",
-                                   "--cluster.listen-address="], alert_load),
+    "godoc": ("golang.org/x/tools/cmd/godoc@v0.24.0", lambda d, p: [f"-http={HOST}:{p[0]}"],
+              lambda p, n: get(p[0], "/pkg/", "/pkg/net/http/", "/src/net/http/server.go")),
     "coredns": ("github.com/coredns/coredns",
                 lambda d, p: ["-conf", written(f"{d}/Corefile", f".:{p[0]} {{\n bind {HOST}\n whoami\n health {HOST}:{p[1]}\n}}\n")],
                 dns_load),
@@ -268,9 +261,10 @@ def main():
     row(*["---"] * 13)
     for name in o.names or SERVERS:
         package, arguments, load = SERVERS[name]
+        package, _, pinned = package.partition("@")
         for label in BUILDS:
             try:
-                exe, version, go = build(name, package, versions.get(name, common), label, o.cache.resolve(), o.go)
+                exe, version, go = build(name, package, versions.get(name, pinned or common), label, o.cache.resolve(), o.go)
             except RuntimeError as e:
                 print(f"{name}: {e}", file=sys.stderr)
                 break
