@@ -12,7 +12,7 @@ constexpr std::size_t max_steps = 20000;       // of one run, callees included
 constexpr std::size_t max_cells = 256;
 constexpr std::size_t max_unresolved = 8;
 constexpr std::uint8_t max_visits = 2;         // of one jump target: loops are followed twice
-constexpr int max_rounds = 3;                  // of a loop: the first with what is known, the others with what any round has
+constexpr int max_rounds = 6;                  // of a loop: the first with what is known, the others with what any round has
 constexpr int max_depth = 5;
 constexpr std::size_t max_exits = 3;
 
@@ -328,7 +328,8 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
     std::unordered_map<std::int32_t, std::pair<CpuState, int>> heads;
     open.emplace_back(first, std::move(start));
     auto branch = [&](std::int32_t to, CpuState state) {
-        if (to >= 0 && visits[static_cast<std::size_t>(to)]++ < max_visits) open.emplace_back(to, std::move(state));
+        // Loops have a bound of their own, below: cut here, their second round would never be seen as "any round".
+        if (to >= 0 && (code.loop_head[static_cast<std::size_t>(to)] || visits[static_cast<std::size_t>(to)]++ < max_visits)) open.emplace_back(to, std::move(state));
     };
     auto leave = [&](CpuState&& state) {
         auto same = [&](const CpuState& other) {
