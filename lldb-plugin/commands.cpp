@@ -185,7 +185,7 @@ bool lldb::PluginInitialize(lldb::SBDebugger debugger) {
         "What happened to this process? Analyses the core that lldb has open, Go and C alike, with the incident engine "
         "as a child process.\n"
         "\n"
-        "Begin with 'incident analyze'. A live, stopped process is written to a core first. Every subcommand takes the "
+        "Begin with 'incident analyze'. A live process needs a core first: detach, gcore PID, and open that. Every subcommand takes the "
         "options of the\n"
         "command of the same name ('--all', '--format json', ...). 'incident threads on' shows parked goroutines as "
         "threads.\n"

@@ -14,7 +14,7 @@ struct Target {
     std::string failure;     ///< empty, or why there is nothing to analyse
 };
 
-/// The selected target's core. A live, stopped process is first written out as an ELF core, once for each stop.
+/// The selected target's core. A live process has none: it is refused, in words.
 Target selected_target(lldb::SBDebugger debugger);
 
 /// A folder of this session below $TMPDIR, made at the first call and removed when lldb ends; empty when that fails.

@@ -88,7 +88,7 @@ class Run:
 def incident(*arguments: object, timeout: float = 120, **environment: str) -> Run:
     """Runs the command; a death by signal is always a failure of ours."""
     done = subprocess.run([BIN, *map(str, arguments)], capture_output=True, timeout=timeout,
-                          env={**os.environ, "NO_COLOR": "1", **environment})
+                          env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "NO_COLOR": "1", **environment})
     assert done.returncode >= 0, f"incident {arguments} died of signal {-done.returncode}: {done.stderr[-2000:]!r}"
     assert b"Sanitizer" not in done.stderr, done.stderr[-4000:].decode(errors="replace")
     return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
