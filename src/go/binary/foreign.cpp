@@ -23,19 +23,16 @@ bool packed_by_upx(const Image& image) {
     return false;
 }
 
-bool is_gccgo(const Image& image) {
-    if (image.find_section(".go_export") != nullptr) return true;
-    return image.find_symbol("__go_init_main").has_value() || image.find_symbol("go.main..import").has_value() ||
-           image.find_symbol("__go_register_gc_roots").has_value() || image.find_symbol("runtime_main").has_value();
-}
+/// gccgo leaves export data in every executable and library that it links, stripped or not.
+bool is_gccgo(const Image& image) { return image.find_section(".go_export") != nullptr; }
 
+/// By the bytes of the sections: a symbol table is not loaded for a program that most likely is no Go at all.
 bool is_tinygo(const Image& image) {
-    if (image.find_symbol("tinygo_startTask").has_value() || image.find_symbol("tinygo_scanCurrentStack").has_value() ||
-        image.find_symbol("tinygo_longjmp").has_value() || image.find_symbol("tinygo_scanstack").has_value())
-        return true;
-    if (const Section* producers = image.find_section(".comment"); producers != nullptr && contains(producers->bytes, "TinyGo")) return true;
-    const Section* strings = image.find_section(".debug_str");
-    return strings != nullptr && contains(strings->bytes.first(std::min<std::size_t>(strings->bytes.size(), 1 << 20)), "TinyGo");
+    constexpr std::size_t limit = 64u << 20;
+    for (auto [name, text] : {std::pair{".strtab", "tinygo_"}, {".comment", "TinyGo"}, {".debug_str", "TinyGo"}})
+        if (const Section* section = image.find_section(name); section != nullptr && !section->compressed)
+            if (contains(section->bytes.first(std::min(section->bytes.size(), limit)), text)) return true;
+    return false;
 }
 
 /// garble changes the pclntab's magic and the names; the section and the build info stay.

@@ -148,17 +148,18 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
     return module;
 }
 
-std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout, const Version& version,
-                                     std::vector<Error>& refused) {
+namespace {
+
+std::vector<ModuleData> modules_of(const Memory& memory, std::span<const Address> headers, std::span<const AddressRange> order, const Image* image,
+                                   const RuntimeLayout& layout, const Version& version, std::vector<Error>& refused) {
     std::vector<ModuleData> modules;
-    const std::vector<AddressRange> order = search_order(image);
-    for (Address header : find_pclntabs(memory, image)) {
+    for (Address header : headers) {
         bool found = false;
         for (std::size_t i = 0; i < order.size() && !found; ++i) {
             std::vector<Address> hits;
             words_equal_to(memory, order[i], header.value, hits);
             for (Address hit : hits) {
-                auto module = read_module(memory, layout, version, hit, &image);
+                auto module = read_module(memory, layout, version, hit, image);
                 if (!module) {
                     refused.push_back(std::move(module).error());
                     continue;
@@ -170,6 +171,21 @@ std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, c
         }
     }
     return modules;
+}
+
+}  // namespace
+
+std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout, const Version& version,
+                                     std::vector<Error>& refused) {
+    const std::vector<AddressRange> order = search_order(image);
+    return modules_of(memory, find_pclntabs(memory, image), order, &image, layout, version, refused);
+}
+
+std::vector<ModuleData> find_modules(const Memory& memory, std::span<const AddressRange> data, const RuntimeLayout& layout, const Version& version,
+                                     std::vector<Error>& refused) {
+    std::vector<Address> headers;
+    for (const AddressRange& range : data) search_headers(memory, range, headers);
+    return modules_of(memory, headers, data, nullptr, layout, version, refused);
 }
 
 }  // namespace incident::go

@@ -2,6 +2,7 @@
 // address of the pclntab header, so a search of the image's writable data for that word finds it, stripped or not.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "go/binary/runtime.h"
@@ -19,6 +20,9 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
 
 /// All modules of the image, with what went wrong for candidates that were refused.
 std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout, const Version& version,
+                                     std::vector<Error>& refused);
+/// Without the file: where the function table lies in relocated data (a PIE up to Go 1.25, c-shared), it is in the core itself.
+std::vector<ModuleData> find_modules(const Memory& memory, std::span<const AddressRange> data, const RuntimeLayout& layout, const Version& version,
                                      std::vector<Error>& refused);
 
 }  // namespace incident::go

@@ -46,8 +46,8 @@ Result<RuntimeLayout> choose_layout(const Image* image, const Version& version, 
     return table;
 }
 
-/// The data of the image whose mapping holds `at`: its file mappings and the anonymous memory right behind them (.bss).
-std::vector<AddressRange> data_ranges(const CoreFile& core, const Memory& memory, Address at) {
+/// The dumped data of the image whose mapping holds `at`: its file mappings and the anonymous memory right behind them (.bss).
+std::vector<AddressRange> data_ranges(const CoreFile& core, const Memory& memory, Address at, bool writable_only) {
     std::string path;
     for (const MappedFile& file : core.mapped_files())
         if (file.range.contains(at)) path = file.path;
@@ -58,7 +58,7 @@ std::vector<AddressRange> data_ranges(const CoreFile& core, const Memory& memory
     std::vector<AddressRange> ranges;
     for (const Segment& segment : memory.segments()) {
         constexpr std::uint8_t writable = 2;
-        if (segment.range.end <= hull.begin || (segment.permissions & writable) == 0) continue;
+        if (segment.range.end <= hull.begin || (writable_only && (segment.permissions & writable) == 0)) continue;
         if (segment.range.begin > hull.end || segment.range.begin.value - std::min(segment.range.begin.value, file_end.value) > most_anonymous_data) break;
         ranges.push_back(segment.range);
         hull.end = std::max(hull.end, segment.range.end);
@@ -117,7 +117,7 @@ Result<void> Search::find_version_in_core() {
     if (build_info->inline_strings) return fail(ErrorKind::truncated, "the Go version is cut off", build_info->at);
     // Up to Go 1.17 the text is in read-only data, which is not in the core; 1.16 and 1.17 differ in where g.gopc is, and
     // only there can be told apart: a goroutine was created somewhere, and few have got a signal.
-    const auto ranges = data_ranges(core, memory, build_info->at);
+    const auto ranges = data_ranges(core, memory, build_info->at, true);
     std::size_t best = 0;
     for (int minor : {16, 17}) {
         Version version;
@@ -164,6 +164,9 @@ void Search::find_all_modules(const std::vector<const Image*>& list) {
         }
         for (ModuleData& module : found) state.modules.push_back(std::move(module));
     }
+    if (state.modules.empty() && build_info)
+        for (ModuleData& module : find_modules(memory, data_ranges(core, memory, build_info->at, false), state.layout, state.version, refused))
+            state.modules.push_back(std::move(module));
     if (state.modules.empty() && !list.empty())
         state.gaps.push_back({"Go functions, lines and types", refused.empty() ? "no module data found" : incident::describe(refused.front()), "every Go stack and type", true});
     // Plugins hang on the chain; those whose file is missing show up only there.
@@ -190,7 +193,7 @@ void Search::find_globals(const Disassembler& disassembler) {
     if (runtime_module != nullptr)
         data = {runtime_module->data, runtime_module->bss, runtime_module->noptrbss, runtime_module->noptrdata};
     else if (build_info)
-        data = data_ranges(core, memory, build_info->at);
+        data = data_ranges(core, memory, build_info->at, true);
     GlobalSearch search(memory, state.layout, std::move(data));
     if (runtime_module != nullptr) {
         find_by_decoding(search, runtime_module->pclntab, disassembler);
