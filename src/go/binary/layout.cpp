@@ -58,8 +58,8 @@ constexpr Row go1_26[] = {
 constexpr Row go1_27[] = {
 #include "go/binary/layouts/go1_27.inc"
 };
-constexpr Row go1_16_2[] = {
-#include "go/binary/layouts/go1_16_2.inc"
+constexpr Row go1_16_3[] = {
+#include "go/binary/layouts/go1_16_3.inc"
 };
 constexpr Row go1_17_0[] = {
 #include "go/binary/layouts/go1_17_0.inc"
@@ -67,17 +67,20 @@ constexpr Row go1_17_0[] = {
 constexpr Row go1_18_1[] = {
 #include "go/binary/layouts/go1_18_1.inc"
 };
+constexpr Row go1_18_8[] = {
+#include "go/binary/layouts/go1_18_8.inc"
+};
 constexpr Row go1_19_0[] = {
 #include "go/binary/layouts/go1_19_0.inc"
 };
-constexpr Row go1_23_0[] = {
-#include "go/binary/layouts/go1_23_0.inc"
+constexpr Row go1_23_2[] = {
+#include "go/binary/layouts/go1_23_2.inc"
 };
 constexpr Row go1_23_11[] = {
 #include "go/binary/layouts/go1_23_11.inc"
 };
-constexpr Row go1_24_0[] = {
-#include "go/binary/layouts/go1_24_0.inc"
+constexpr Row go1_24_5[] = {
+#include "go/binary/layouts/go1_24_5.inc"
 };
 constexpr Row go1_24_noswissmap[] = {
 #include "go/binary/layouts/go1_24_noswissmap.inc"
@@ -104,13 +107,14 @@ struct PatchOverlay {
     std::span<const Row> rows;
 };
 constexpr PatchOverlay patch_overlays[] = {
-    {16, 0, 3, go1_16_2},   // m.mFixup grew after 1.16.3
+    {16, 0, 3, go1_16_3},   // m.mFixup grew after 1.16.3
     {17, 0, 0, go1_17_0},   // pollDesc.atomicInfo
-    {18, 0, 8, go1_18_1},   // mspan.freeIndexForScan
+    {18, 0, 1, go1_18_1},   // memstats alone
+    {18, 8, 8, go1_18_8},   // mspan.freeIndexForScan
     {19, 0, 0, go1_19_0},   // the same
-    {23, 0, 2, go1_23_0},   // timer.isSending, work.strongFromWeak, m.g0StackAccurate
+    {23, 0, 2, go1_23_2},   // timer.isSending, work.strongFromWeak, m.g0StackAccurate
     {23, 5, 11, go1_23_11}, // m.allpSnapshot came with 1.23.12 and 1.24.6
-    {24, 0, 5, go1_24_0},
+    {24, 0, 5, go1_24_5},
 };
 /// From this patch on the plain table was measured to hold.
 struct PlainFrom {
@@ -222,7 +226,7 @@ void set_member(RuntimeLayout& layout, const LayoutMember& member, std::int32_t 
 
 std::optional<Version> parse_version(std::string_view text) {
     Version version;
-    version.text = std::string(text.substr(0, text.find('\n')));
+    version.text = std::string(text.substr(0, std::min<std::size_t>(text.find('\n'), 256)));  // bytes from a core: bounded
     version.devel = text.starts_with("devel");
     const std::size_t at = text.find("go1.");
     if (at == std::string_view::npos || (at != 0 && text[at - 1] != ' ')) return std::nullopt;
@@ -276,7 +280,12 @@ bool table_is_exact(const Version& version) {
     for (std::string_view name : unmeasured_experiments)
         if (has_experiment(version, name)) return false;
     const Neighbours neighbours = neighbours_of(version);
-    if (neighbours.before != neighbours.after) return false;
+    if (neighbours.before == neighbours.after) return true;
+    RuntimeLayout table;
+    apply(table, tables[version.minor - oldest_table]);
+    const RuntimeLayout before = with_overlay(table, neighbours.before), after = with_overlay(table, neighbours.after);
+    for (const LayoutMember& member : layout_members())
+        if (!member.field_name.empty() && get_member(before, member) != get_member(after, member)) return false;
     return true;
 }
 

@@ -98,7 +98,7 @@ Result<void> Search::find_version(const std::vector<const Image*>& list) {
             state.version = *version;
             return {};
         }
-        if (text == "unknown") return fail(ErrorKind::unsupported, "its Go version reads \"unknown\": obfuscated by garble");
+        if (text == "unknown") return fail(ErrorKind::unsupported, "obfuscated by garble: its Go version reads \"unknown\", and names and tables are changed");
         return fail(ErrorKind::unsupported, "its Go version reads \"" + escape_for_terminal(text) + "\"");
     }
     return fail(ErrorKind::absent, "no Go version found");
@@ -254,6 +254,7 @@ Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, cons
     auto version = list.empty() ? search.find_version_in_core() : search.find_version(list);
     if (!version && !list.empty() && version.error().kind == ErrorKind::absent) version = search.find_version_in_core();
     if (!version) {
+        if (version.error().kind == ErrorKind::unsupported) return std::unexpected(std::move(version).error());
         if (auto why = recognise_foreign(core, memory, images)) return fail(ErrorKind::unsupported, *why);
         return std::unexpected(std::move(version).error());
     }

@@ -1,5 +1,5 @@
 // Versions, tables, overlays; and the conformance of every table with the DWARF of every executable in the bundles and of
-// every Go toolchain at hand ($INCIDENT_GO_TOOLCHAINS: a directory with 1.NN/bin/go).
+// every Go toolchain at hand (.cache/go of the repository, or $INCIDENT_GO_TOOLCHAINS).
 #include "go/binary/layout.h"
 
 #include <gmock/gmock.h>
@@ -113,10 +113,14 @@ TEST(LayoutTable, FollowsPatchReleases) {
     EXPECT_EQ(layout_from_table(version(24, 6))->m.alllink.offset, 352);
     EXPECT_EQ(layout_from_table(version(23, 0))->m.alllink.offset, 328);
     EXPECT_EQ(layout_from_table(version(23, 3))->m.alllink.offset, 328);   // on both sides of it
-    EXPECT_FALSE(layout_from_table(version(23, 3))->m.g0StackAccurate.present() && layout_from_table(version(23, 0))->m.g0StackAccurate.present());
+    EXPECT_FALSE(layout_from_table(version(23, 2))->m.g0StackAccurate.present());
+    EXPECT_FALSE(layout_from_table(version(23, 3))->m.g0StackAccurate.present());
+    EXPECT_TRUE(layout_from_table(version(23, 5))->m.g0StackAccurate.present());
     EXPECT_EQ(layout_from_table(version(23, 11))->m.alllink.offset, 328);
     EXPECT_EQ(layout_from_table(version(23, 12))->m.alllink.offset, 352);
     EXPECT_TRUE(table_is_exact(version(23, 11)));
+    EXPECT_TRUE(table_is_exact(version(18, 5)));    // between two releases whose fields are the same
+    EXPECT_FALSE(table_is_exact(version(18, 9)));
     EXPECT_FALSE(table_is_exact(version(23, 3)));
 }
 
@@ -192,11 +196,11 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(LayoutConformance);
 class ToolchainConformance : public testing::TestWithParam<int> {};
 
 TEST_P(ToolchainConformance, TableEqualsDwarf) {
-    const char* toolchains = std::getenv("INCIDENT_GO_TOOLCHAINS");
+    const char* elsewhere = std::getenv("INCIDENT_GO_TOOLCHAINS");
     const std::string minor = std::to_string(GetParam());
-    const std::string go = toolchains == nullptr ? "" : std::string(toolchains) + "/1." + minor + "/bin/go";
-    if (go.empty() || !std::filesystem::exists(go))
-        GTEST_SKIP() << "SKIPPED: no Go 1." << minor << " toolchain at hand (INCIDENT_GO_TOOLCHAINS names a directory with 1." << minor << "/bin/go)";
+    const std::string go = (elsewhere == nullptr ? std::string(INCIDENT_SOURCE_DIR "/.cache/go") : std::string(elsewhere)) + "/1." + minor + "/bin/go";
+    if (!std::filesystem::exists(go))
+        GTEST_SKIP() << "SKIPPED: no Go 1." << minor << " toolchain at hand (corpora/tools/toolchains.sh fetches them; or set INCIDENT_GO_TOOLCHAINS)";
     struct Build {
         const char* experiment;
         int oldest, newest;
@@ -204,7 +208,7 @@ TEST_P(ToolchainConformance, TableEqualsDwarf) {
     for (const Build& build : {Build{"", 16, 27}, {"noswissmap", 24, 25}, {"greenteagc", 25, 25}, {"nogreenteagc", 26, 27}, {"noswissmap,greenteagc", 25, 25}}) {
         if (GetParam() < build.oldest || GetParam() > build.newest) continue;
         const std::string exe = testing::TempDir() + "layout_go1." + minor + build.experiment;
-        const std::string command = "GO='" + go + "' '" INCIDENT_SOURCE_DIR "/corpora/tools/layout/generate.sh' exe '" + exe + "' '" + build.experiment + "'";
+        const std::string command = "'" INCIDENT_SOURCE_DIR "/corpora/tools/layout/generate.sh' exe '" + exe + "' '" + go + "' '" + build.experiment + "'";
         ASSERT_EQ(std::system(command.c_str()), 0) << command;
         expect_table_equals_dwarf(exe);
         std::filesystem::remove(exe);
