@@ -5,6 +5,7 @@
 #include <elfutils/libdwelf.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/byte_reader.h"
@@ -107,6 +108,22 @@ void attach_alternate(const ImageState& image, DebugInfo& debug, const std::stri
     }
 }
 
+void begin_dwarf(const ImageState& image, const ElfFile& file, const std::string& path, DebugInfo& info) {
+    info.dwarf.reset(dwarf_begin_elf(file.elf(), DWARF_C_READ, nullptr));
+    if (info.dwarf != nullptr) attach_alternate(image, info, path);
+}
+
+/// Opens the file with the DWARF once more, and shows libdw only a part of it.
+void begin_part(const ImageState& image, const std::function<bool(std::string_view)>& keep, DebugInfo& info) {
+    if (!has_dwarf_sections(image)) return;
+    const std::string& path = has_own_dwarf(image) ? image.found_at : image.lazy.debug.path;
+    auto file = ElfFile::open(path);
+    if (!file || file->ids().gnu != image.file.ids().gnu) return;
+    file->hide_debug_sections(keep);
+    info.separate = std::move(*file);
+    begin_dwarf(image, *info.separate, path, info);
+}
+
 }  // namespace
 
 void find_separate_debug(const ImageState& image) {
@@ -134,22 +151,45 @@ void find_separate_debug(const ImageState& image) {
             take(*path, nullptr);
 }
 
+bool has_dwarf_sections(const ImageState& image) {
+    if (has_own_dwarf(image)) return true;
+    find_separate_debug(image);
+    return image.lazy.debug.separate.has_value();
+}
+
 Dwarf* dwarf_of(const ImageState& image) {
     auto& lazy = image.lazy;
     if (lazy.searched_dwarf) return lazy.debug.dwarf.get();
     lazy.searched_dwarf = true;
+    if (!has_dwarf_sections(image)) return nullptr;
     const bool own = has_own_dwarf(image);
-    if (!own) find_separate_debug(image);
-    if (!own && !lazy.debug.separate) return nullptr;
-    const ElfFile& file = own ? image.file : *lazy.debug.separate;
-    lazy.debug.dwarf.reset(dwarf_begin_elf(file.elf(), DWARF_C_READ, nullptr));
-    if (lazy.debug.dwarf == nullptr) return nullptr;
-    attach_alternate(image, lazy.debug, own ? image.found_at : lazy.debug.path);
-    Dwarf_CU* unit = nullptr;
-    Dwarf_Die die;
-    if (dwarf_get_units(lazy.debug.dwarf.get(), nullptr, &unit, nullptr, nullptr, &die, nullptr) != 0)
-        lazy.debug.dwarf.reset();  // only .eh_frame and the like: no units, no DWARF to speak of
+    begin_dwarf(image, own ? image.file : *lazy.debug.separate, own ? image.found_at : lazy.debug.path, lazy.debug);
     return lazy.debug.dwarf.get();
+}
+
+Dwarf* types_dwarf_of(const ImageState& image) {
+    auto& lazy = image.lazy;
+    if (lazy.debug.dwarf) return lazy.debug.dwarf.get();  // everything is there already
+    if (!lazy.searched_types) {
+        lazy.searched_types = true;
+        static constexpr std::string_view needed[] = {"info",        "abbrev", "str",  "line_str",
+                                                      "str_offsets", "addr",   "types"};
+        begin_part(
+            image, [](std::string_view name) { return std::ranges::find(needed, name) != std::end(needed); },
+            lazy.types);
+        if (lazy.types.dwarf == nullptr) return dwarf_of(image);
+    }
+    return lazy.types.dwarf ? lazy.types.dwarf.get() : lazy.debug.dwarf.get();
+}
+
+Dwarf* frames_dwarf_of(const ImageState& image) {
+    auto& lazy = image.lazy;
+    if (lazy.debug.dwarf) return lazy.debug.dwarf.get();
+    if (!lazy.searched_frames) {
+        lazy.searched_frames = true;
+        begin_part(image, [](std::string_view name) { return name == "frame"; }, lazy.frames);
+    }
+    return lazy.frames.dwarf.get();
 }
 
 std::optional<ElfFile> load_minidebug(const ImageState& image) {

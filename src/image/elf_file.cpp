@@ -159,6 +159,26 @@ Result<ElfFile> ElfFile::from_bytes(std::vector<std::byte> bytes) {
     return load(std::move(state));
 }
 
+void ElfFile::hide_debug_sections(const std::function<bool(std::string_view name)>& keep) {
+    std::size_t names = 0;
+    if (elf_getshdrstrndx(elf(), &names) != 0) return;
+    for (Elf_Scn* scn = nullptr; (scn = elf_nextscn(elf(), scn)) != nullptr;) {
+        GElf_Shdr header;
+        if (gelf_getshdr(scn, &header) == nullptr) continue;
+        const char* raw = elf_strptr(elf(), names, header.sh_name);
+        std::string_view name = raw == nullptr ? "" : raw;
+        if (name.starts_with(".debug_"))
+            name.remove_prefix(7);
+        else if (name.starts_with(".zdebug_"))
+            name.remove_prefix(8);
+        else
+            continue;
+        if (keep(name)) continue;
+        header.sh_type = SHT_NOBITS;  // in our copy of the table; libdw skips sections without bytes
+        gelf_update_shdr(scn, &header);
+    }
+}
+
 std::optional<std::uint64_t> ElfFile::bias_for(std::uint64_t address, std::uint64_t file_offset) const {
     for (const Elf64_Phdr& segment : state_->segments) {
         if (segment.p_type != PT_LOAD) continue;

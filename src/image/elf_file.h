@@ -5,10 +5,12 @@
 #include <elf.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -52,6 +54,10 @@ public:
     /// Bytes [offset, offset + size) as far as the file has them.
     std::span<const std::byte> slice(std::uint64_t offset, std::uint64_t size) const;
     const BuildIds& ids() const;
+
+    /// Makes libdw see only those .debug_ sections whose names (without prefix: "info") `keep` accepts. libdw
+    /// decompresses all that it sees at once, needed or not. For an ElfFile of its own, before dwarf_begin_elf().
+    void hide_debug_sections(const std::function<bool(std::string_view name)>& keep);
 
     /// Target address minus ELF address, when the file's byte `file_offset` (a page boundary) is mapped at `address`.
     std::optional<std::uint64_t> bias_for(std::uint64_t address, std::uint64_t file_offset) const;

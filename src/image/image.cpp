@@ -47,7 +47,7 @@ const Section* Image::find_section(std::string_view name) const {
     return nullptr;
 }
 
-bool Image::has_dwarf() const { return dwarf() != nullptr; }
+bool Image::has_dwarf() const { return has_dwarf_sections(*state_); }
 ::Dwarf* Image::dwarf() const { return dwarf_of(*state_); }
 
 ::Dwarf_CFI_s* Image::eh_cfi() const {
@@ -61,7 +61,7 @@ bool Image::has_dwarf() const { return dwarf() != nullptr; }
 }
 
 ::Dwarf_CFI_s* Image::debug_cfi() const {
-    Dwarf* info = dwarf();
+    Dwarf* info = frames_dwarf_of(*state_);
     return info == nullptr ? nullptr : dwarf_getcfi(info);  // libdw caches it with the Dwarf
 }
 

@@ -79,9 +79,12 @@ struct ImageState {
         bool searched_separate = false;
         bool searched_dwarf = false;
         DebugInfo debug;
+        bool searched_types = false, searched_frames = false;
+        DebugInfo types;   ///< the same DWARF without lines, locations and ranges
+        DebugInfo frames;  ///< .debug_frame alone
         std::unique_ptr<UnitIndex, DropUnitIndex> units;
         std::unordered_map<std::uint64_t, std::vector<InlineFrame>> inline_frames;  ///< by ELF address
-        std::unordered_set<std::string> kept;  ///< names that frames point to
+        std::unordered_set<std::string> kept;                                       ///< names that frames point to
         bool searched_eh_cfi = false;
         std::unique_ptr<Dwarf_CFI, EndCfi> eh_cfi;
     };
@@ -101,6 +104,13 @@ const SymbolTable& symbols_of(const ImageState& image);
 /// Fills lazy.debug.separate when there is a separate debug file; cheap when already looked for.
 void find_separate_debug(const ImageState& image);
 Dwarf* dwarf_of(const ImageState& image);
+/// Is there DWARF at all? Looks for the sections, reads none.
+bool has_dwarf_sections(const ImageState& image);
+/// For questions about types, static variables and constants only: far less to decompress than dwarf_of(). DIEs of the
+/// two do not mix.
+Dwarf* types_dwarf_of(const ImageState& image);
+/// For .debug_frame only.
+Dwarf* frames_dwarf_of(const ImageState& image);
 /// ELF inside .gnu_debugdata (xz), if any.
 std::optional<ElfFile> load_minidebug(const ImageState& image);
 

@@ -186,7 +186,8 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
             module.found_at = found.path;
             module.note = found.verdict.why;
             // A forced one counts as unverified, as the contract says; its note tells that it differs.
-            module.status = found.verdict.agreement == Agreement::same ? ModuleStatus::verified : ModuleStatus::unverified;
+            module.status =
+                found.verdict.agreement == Agreement::same ? ModuleStatus::verified : ModuleStatus::unverified;
             if (found.verdict.agreement == Agreement::differs) module.note += "; used because of --allow-mismatch";
             auto image = std::make_unique<Image::State>(std::move(found.file));
             image->path = one.path.empty() ? found.path : one.path;

@@ -88,7 +88,7 @@ bool holds_go_types(Dwarf_Die& unit) {
 /// Visits the named DIEs of each unit that may define one of `names`.
 void for_each_candidate(const Image& image, std::span<const std::string> names, bool types,
                         const std::function<bool(Dwarf_Die&, std::string_view)>& visit) {
-    Dwarf* dwarf = image.dwarf();
+    Dwarf* dwarf = types_dwarf_of(ImageAccess::state(image));
     if (dwarf == nullptr || names.empty()) return;
     std::unordered_set<std::string_view> packages;
     bool plain_names = false;
