@@ -136,7 +136,7 @@ bool Locator::State::place_native_stack(Placement& p, const MappingRow& mapping)
     const ThreadRow* owner = nullptr;
     if (after != threads.begin() && (after - 1)->mapping == mapping.range) owner = &*(after - 1);
     else if (after != threads.end() && after->mapping == mapping.range) owner = &*after;
-    if (owner == nullptr) return false;
+    if (owner == nullptr || owner->shared) return false;
     p.kind = PlaceKind::native_stack;
     p.range = mapping.range;
     p.thread = owner->tid;

@@ -112,14 +112,23 @@ void Locator::State::index_threads() {
         if (const SystemRow* row = detail::find_row(systems, at); row != nullptr && row->signal) return false;
         const MappingRow* mapping = mapping_at(at);
         if (mapping == nullptr || mapping->file) return false;
+        for (ThreadRow& row : threads) {
+            if (row.mapping != mapping->range) continue;
+            row.shared = true;
+            threads.push_back({sp, known, tid, mapping->range, true});
+            return true;
+        }
         threads.push_back({known ? sp : mapping->range.end, known, tid, mapping->range});
         return true;
     };
     for (const ThreadState& thread : context.core.threads()) {
         auto sp = own_sp(thread);
+        const go::Machine_m* machine = context.goroutines == nullptr ? nullptr : context.goroutines->machine_of_thread(thread.tid);
+        // Without cgo, g0 has 16 KiB of the Go heap: then the mapping is no thread's stack, though we may not know the arenas.
+        constexpr std::uint64_t carved = 32 << 10;
+        if (machine != nullptr && !machine->g0_stack.empty() && machine->g0_stack.size() <= carved) continue;
         if (sp && add(*sp, *sp, true, thread.tid)) continue;
         // On a goroutine's stack, or nobody says: with cgo, the system stack (g0) lies in the thread's own.
-        const go::Machine_m* machine = context.goroutines == nullptr ? nullptr : context.goroutines->machine_of_thread(thread.tid);
         if (machine == nullptr || machine->g0_stack.empty()) continue;
         Address at = machine->g0_stack.end - 8, saved = machine->g0_sched_sp;
         const MappingRow* mapping = mapping_at(at);

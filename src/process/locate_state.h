@@ -25,6 +25,7 @@ struct Locator::State {
         bool sp_known;           ///< false: only that the stack is here (its g0 is); sp is then the mapping's end
         std::int32_t tid;
         AddressRange mapping;
+        bool shared = false;     ///< several threads stand in this mapping: a heap that stacks are carved from
     };
     struct MappingRow {
         AddressRange range;
