@@ -1,5 +1,5 @@
-// CLI11 does the parsing; what it cannot know is here: usage lines that read as the contract's, CORE and EXE in any order,
-// and a plain "not built yet" for what the contract promises and this version lacks.
+// CLI11 does the parsing; what it cannot know is here: usage lines that read as the contract's, CORE and EXE in any
+// order, and a plain "not built yet" for what the contract promises and this version lacks.
 #include "cli/invocation.h"
 
 #include <fmt/format.h>
@@ -46,7 +46,8 @@ struct Word {
     std::string_view name;
     bool built;
 };
-constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", false}, Word{"sarif", false}};
+constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", false},
+                             Word{"sarif", false}};
 constexpr std::array languages{Word{"en", true}, Word{"zh", false}};
 
 /// Empty when `value` may be used.
@@ -65,13 +66,18 @@ struct Raw {
 
 void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
     auto& images = inv.analyze.images;
-    sub.add_option("--sysroot", images.sysroots, "where the crashed machine's files are")->type_name("DIR")->allow_extra_args(false);
+    sub.add_option("--sysroot", images.sysroots, "where the crashed machine's files are")
+        ->type_name("DIR")
+        ->allow_extra_args(false);
     sub.add_option("--debug-dir", images.debug_dirs, "separate debug files, searched before /usr/lib/debug")
         ->type_name("DIR")
         ->allow_extra_args(false);
-    sub.add_flag("--allow-mismatch", images.allow_mismatch, "use a wrong executable; what it says is marked unverified");
-    sub.add_flag("--debuginfod", images.debuginfod, "ask debuginfod servers for missing files (the only use of a network)");
-    sub.add_option("--max-spool", raw.max_spool, "most that decompression may write below $TMPDIR (64G)")->type_name("SIZE");
+    sub.add_flag("--allow-mismatch", images.allow_mismatch,
+                 "use a wrong executable; what it says is marked unverified");
+    sub.add_flag("--debuginfod", images.debuginfod,
+                 "ask debuginfod servers for missing files (the only use of a network)");
+    sub.add_option("--max-spool", raw.max_spool, "most that decompression may write below $TMPDIR (64G)")
+        ->type_name("SIZE");
     sub.add_option("--jobs", inv.analyze.jobs, "worker threads (0: one per processor)")->type_name("N");
     sub.add_flag("--trace", inv.analyze.trace, "every rejected frame and field, with its reason, on stderr");
 }
@@ -84,13 +90,17 @@ void add_output_options(CLI::App& sub, Invocation& inv, Raw& raw) {
     sub.add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
     sub.add_option("--progress", inv.progress, "auto (default: on a terminal) or never")->type_name("WHEN");
     sub.add_flag("--all", inv.render.all, "elide nothing: runtime frames, every goroutine, whole paths");
-    sub.add_option("--min-severity", raw.min_severity, "info, warning (default) or error: what counts for the exit code")
+    sub.add_option("--min-severity", raw.min_severity,
+                   "info, warning (default) or error: what counts for the exit code")
         ->type_name("LEVEL");
     sub.add_option("--only", raw.only, "only these finding kinds or prefixes: go.mutex,crash")
         ->type_name("KIND")
         ->delimiter(',')
         ->allow_extra_args(false);
-    sub.add_option("--skip", raw.skip, "not these finding kinds or prefixes")->type_name("KIND")->delimiter(',')->allow_extra_args(false);
+    sub.add_option("--skip", raw.skip, "not these finding kinds or prefixes")
+        ->type_name("KIND")
+        ->delimiter(',')
+        ->allow_extra_args(false);
 }
 
 void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw) {
@@ -126,7 +136,8 @@ std::string complete(Invocation& inv, const Raw& raw) {
     if (!row.command) return {};
     if (auto no = refuse("format", inv.format, formats); !no.empty()) return no;
     if (auto no = refuse("language", raw.language, languages); !no.empty()) return no;
-    if (inv.progress != "auto" && inv.progress != "never") return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
+    if (inv.progress != "auto" && inv.progress != "never")
+        return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
     if (raw.summary) return "maps --summary is not built yet";
     auto severity = severity_of(raw.min_severity);
     if (!severity) return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
@@ -177,21 +188,27 @@ Parsed parse(const std::vector<std::string>& arguments) {
     if (!arguments.empty() && !arguments[0].starts_with("-")) {
         inv.row = find_command(arguments[0]);
         if (inv.row == nullptr) {
-            auto hint = file_kind(arguments[0]) != FileKind::unreadable ? fmt::format(": did you mean 'incident analyze {}'?", arguments[0])
-                                                                         : std::string(": see incident --help");
+            auto hint = file_kind(arguments[0]) != FileKind::unreadable
+                            ? fmt::format(": did you mean 'incident analyze {}'?", arguments[0])
+                            : std::string(": see incident --help");
             return usage_error(std::move(parsed), fmt::format("there is no command '{}'{}", arguments[0], hint));
         }
-        if (!inv.row->built) return usage_error(std::move(parsed), fmt::format("the command '{}' is not built yet", arguments[0]));
+        if (!inv.row->built)
+            return usage_error(std::move(parsed), fmt::format("the command '{}' is not built yet", arguments[0]));
     }
 
-    CLI::App app("Says what happened in a core file of a Go, C or C++ service: what, where, why, and what is not known.", "incident");
+    CLI::App app(
+        "Says what happened in a core file of a Go, C or C++ service: what, where, why, and what is not known.",
+        "incident");
     app.formatter(std::make_shared<UsageFormatter>());
     app.set_version_flag("--version", std::string("incident ") + INCIDENT_VERSION);
     app.set_help_flag("-h,--help", "this text");
     app.get_help_ptr()->configurable(false);
     app.require_subcommand(1);
-    app.footer("A compressed core (zstd, xz, lz4, gzip) is read as it is, '-' is stdin. EXE is found by build-id when it is left out.\n" +
-               std::string(footer));
+    app.footer(
+        "A compressed core (zstd, xz, lz4, gzip) is read as it is, '-' is stdin. EXE is found by build-id when it is "
+        "left out.\n" +
+        std::string(footer));
     for (const auto& row : commands())
         if (row.built) add_command(app, row, inv, raw);
 

@@ -14,13 +14,13 @@ namespace incident::cli {
 struct Invocation {
     const CommandRow* row = nullptr;
     AnalyzeOptions analyze;
-    report::RenderOptions render;      ///< all, group, stacks, min_severity; width and colour follow the output
+    report::RenderOptions render;  ///< all, group, stacks, min_severity; width and colour follow the output
     std::string format = "terminal";
-    std::string output;                ///< -o; empty: stdout
-    std::string json_output;           ///< --json
+    std::string output;       ///< -o; empty: stdout
+    std::string json_output;  ///< --json
     std::string color = "auto";
     std::string progress = "auto";
-    std::string kind;                  ///< explain
+    std::string kind;  ///< explain
 };
 
 /// Either an invocation, or what to print and the exit code (--help, --version, a usage error).

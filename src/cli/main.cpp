@@ -50,8 +50,12 @@ int run(Invocation& inv) {
     }
 
     Progress progress(inv.progress == "auto" && ::isatty(STDERR_FILENO) == 1);
-    inv.analyze.progress = [&](std::string_view phase, std::uint64_t done, std::uint64_t total) { progress.show(phase, done, total); };
-    inv.analyze.open.progress = [&](std::uint64_t done, std::uint64_t total) { progress.show("decompressing", done, total); };
+    inv.analyze.progress = [&](std::string_view phase, std::uint64_t done, std::uint64_t total) {
+        progress.show(phase, done, total);
+    };
+    inv.analyze.open.progress = [&](std::uint64_t done, std::uint64_t total) {
+        progress.show("decompressing", done, total);
+    };
     inv.analyze.log = [&](std::string_view line) {
         progress.clear();
         auto text = escape_for_terminal(line) + "\n";

@@ -18,10 +18,12 @@ namespace incident::cli {
 namespace {
 
 constexpr std::array<std::string_view, 4> compressed_magics{
-    "\x28\xb5\x2f\xfd",           // zstd
-    std::string_view("\xfd" "7zXZ\0", 6),
-    "\x04\x22\x4d\x18",           // lz4 frame
-    "\x1f\x8b",                   // gzip
+    "\x28\xb5\x2f\xfd",  // zstd
+    std::string_view("\xfd"
+                     "7zXZ\0",
+                     6),
+    "\x04\x22\x4d\x18",  // lz4 frame
+    "\x1f\x8b",          // gzip
 };
 
 bool exists(const std::string& path) {
@@ -63,7 +65,8 @@ FileKind file_kind(const std::string& path) {
         if (bytes.starts_with(magic)) return FileKind::core;
     if (size < 18 || !bytes.starts_with(ELFMAG)) return FileKind::other;
     bool little = head[EI_DATA] != ELFDATA2MSB;
-    auto low = static_cast<unsigned char>(head[little ? 16 : 17]), high = static_cast<unsigned char>(head[little ? 17 : 16]);
+    auto low = static_cast<unsigned char>(head[little ? 16 : 17]),
+         high = static_cast<unsigned char>(head[little ? 17 : 16]);
     return (high << 8 | low) == ET_CORE ? FileKind::core : FileKind::elf_other;
 }
 
@@ -82,12 +85,15 @@ std::optional<std::uint64_t> parse_number(std::string_view text, bool bare_hex) 
 }
 
 std::optional<std::uint64_t> parse_size(std::string_view text) {
-    if (text.ends_with("iB")) text.remove_suffix(2);
-    else if (text.size() > 1 && text.ends_with("B")) text.remove_suffix(1);
+    if (text.ends_with("iB"))
+        text.remove_suffix(2);
+    else if (text.size() > 1 && text.ends_with("B"))
+        text.remove_suffix(1);
     unsigned shift = 0;
     if (!text.empty()) {
         switch (text.back()) {
-            case 'k': case 'K': shift = 10; break;
+            case 'k':
+            case 'K': shift = 10; break;
             case 'M': shift = 20; break;
             case 'G': shift = 30; break;
             case 'T': shift = 40; break;
@@ -105,14 +111,17 @@ std::expected<Operands, std::string> sort_operands(const CommandRow& command, co
     const bool is_address = command.extra == Extra::address || command.extra == Extra::address_and_count;
     Operands out;
 
-    // The first word is always a file. A later word is a number if it reads as one, unless that gives more numbers than the
-    // command takes: then the first of them that names an existing file is that file (a core file may be called "4711").
+    // The first word is always a file. A later word is a number if it reads as one, unless that gives more numbers than
+    // the command takes: then the first of them that names an existing file is that file (a core file may be called
+    // "4711").
     std::vector<std::string> files;
     std::vector<std::pair<std::string, std::uint64_t>> numbers;
     for (const auto& word : words) {
         auto value = wanted == 0 || files.empty() ? std::nullopt : parse_number(word, is_address && !exists(word));
-        if (value) numbers.emplace_back(word, *value);
-        else files.push_back(word);
+        if (value)
+            numbers.emplace_back(word, *value);
+        else
+            files.push_back(word);
     }
     while (numbers.size() > wanted) {
         auto file = std::ranges::find_if(numbers, [](const auto& n) { return exists(n.first); });
@@ -122,13 +131,13 @@ std::expected<Operands, std::string> sort_operands(const CommandRow& command, co
     }
     if (files.empty()) return std::unexpected(fmt::format("usage: incident {} {}", command.name, command.usage));
     if (files.size() > 2) {
-        return std::unexpected(fmt::format("{}: too many operands: '{}' is one too many (usage: incident {} {})", command.name,
-                                           files[2], command.name, command.usage));
+        return std::unexpected(fmt::format("{}: too many operands: '{}' is one too many (usage: incident {} {})",
+                                           command.name, files[2], command.name, command.usage));
     }
     if (wanted > 0 && numbers.empty()) {
         auto bad = files.size() == 2 && !exists(files[1]) ? fmt::format(", and '{}' is none", files[1]) : std::string();
-        return std::unexpected(fmt::format("{} needs {}{} (usage: incident {} {})", command.name, number_name(command.extra), bad,
-                                           command.name, command.usage));
+        return std::unexpected(fmt::format("{} needs {}{} (usage: incident {} {})", command.name,
+                                           number_name(command.extra), bad, command.name, command.usage));
     }
     if (!numbers.empty()) out.number = numbers[0].second;
     if (numbers.size() > 1) out.count = numbers[1].second;
@@ -139,13 +148,16 @@ std::expected<Operands, std::string> sort_operands(const CommandRow& command, co
     auto first = file_kind(files[0]), second = file_kind(files[1]);
     for (const auto& [kind, path] : {std::pair{first, files[0]}, std::pair{second, files[1]}})
         if (kind == FileKind::unreadable)
-            return std::unexpected(fmt::format("cannot read {}: {}", path, std::strerror(exists(path) ? EISDIR : ENOENT)));
+            return std::unexpected(
+                fmt::format("cannot read {}: {}", path, std::strerror(exists(path) ? EISDIR : ENOENT)));
     if (first == FileKind::core && second == FileKind::core)
-        return std::unexpected(fmt::format("{} and {} are both core files: give one core and, if you like, its executable", files[0],
-                                           files[1]));
+        return std::unexpected(fmt::format(
+            "{} and {} are both core files: give one core and, if you like, its executable", files[0], files[1]));
     if (first == FileKind::core) return out;
-    // Neither a core: the one that is at least no executable is what the user meant as the core; opening it says what it is.
-    if (second == FileKind::core || (first == FileKind::elf_other && second == FileKind::other)) std::swap(out.core, out.exe);
+    // Neither a core: the one that is at least no executable is what the user meant as the core; opening it says what
+    // it is.
+    if (second == FileKind::core || (first == FileKind::elf_other && second == FileKind::other))
+        std::swap(out.core, out.exe);
     return out;
 }
 

@@ -1,5 +1,6 @@
-// Operands: which of the words after a command is CORE, EXE, an id, an address, a count. EXE may be left out and may stand
-// before CORE: the two are told apart by their ELF type, not by position. Compressed files and stdin count as cores.
+// Operands: which of the words after a command is CORE, EXE, an id, an address, a count. EXE may be left out and may
+// stand before CORE: the two are told apart by their ELF type, not by position. Compressed files and stdin count as
+// cores.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@ FileKind file_kind(const std::string& path);
 
 struct Operands {
     std::string core, exe;
-    std::optional<std::uint64_t> number;   ///< ID, TID or ADDR
-    std::optional<std::uint64_t> count;    ///< N of read
+    std::optional<std::uint64_t> number;  ///< ID, TID or ADDR
+    std::optional<std::uint64_t> count;   ///< N of read
 };
 
 /// The error is one sentence for the user.

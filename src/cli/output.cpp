@@ -34,8 +34,10 @@ bool Output::write(std::string_view bytes) {
     while (error_ == 0 && !bytes.empty()) {
         auto written = ::write(fd_, bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0) error_ = errno;
-        else bytes.remove_prefix(static_cast<std::size_t>(written));
+        if (written < 0)
+            error_ = errno;
+        else
+            bytes.remove_prefix(static_cast<std::size_t>(written));
     }
     return error_ == 0;
 }
@@ -70,7 +72,8 @@ bool wants_color(const std::string& when, bool is_terminal) {
     if (when != "auto") return when == "always";
     const char* no_color = std::getenv("NO_COLOR");
     const char* term = std::getenv("TERM");
-    return is_terminal && (no_color == nullptr || *no_color == '\0') && (term == nullptr || std::string_view(term) != "dumb");
+    return is_terminal && (no_color == nullptr || *no_color == '\0') &&
+           (term == nullptr || std::string_view(term) != "dumb");
 }
 
 bool locale_is_utf8() {

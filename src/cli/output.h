@@ -1,5 +1,5 @@
-// Where the result goes: stdout or a file, as bytes; and what that place can show. A reader that goes away (EPIPE) is no
-// error; a full disk is.
+// Where the result goes: stdout or a file, as bytes; and what that place can show. A reader that goes away (EPIPE) is
+// no error; a full disk is.
 #pragma once
 
 #include <expected>
@@ -19,7 +19,7 @@ public:
 
     report::Sink sink();
     bool is_terminal() const;
-    unsigned width() const;   ///< 100; a terminal's own width between 40 and 200; $COLUMNS wins
+    unsigned width() const;  ///< 100; a terminal's own width between 40 and 200; $COLUMNS wins
     /// Why writing failed, empty when it did not or when the reader just left.
     std::string finish();
 

@@ -26,7 +26,8 @@ void Progress::show(std::string_view phase, std::uint64_t done, std::uint64_t to
     if (total != 0) {
         constexpr unsigned cells = 24;
         auto filled = static_cast<unsigned>(std::min(done, total) * cells / total);
-        line += fmt::format("  [{}{}] {:3}%", std::string(filled, '#'), std::string(cells - filled, '.'), std::min(done, total) * 100 / total);
+        line += fmt::format("  [{}{}] {:3}%", std::string(filled, '#'), std::string(cells - filled, '.'),
+                            std::min(done, total) * 100 / total);
     } else if (done != 0) {
         line += fmt::format("  {}", done);
     }

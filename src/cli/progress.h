@@ -1,5 +1,5 @@
-// One line on stderr that shows how far the engine is: only on a terminal, only when the wait is worth showing, and gone
-// before the result is printed.
+// One line on stderr that shows how far the engine is: only on a terminal, only when the wait is worth showing, and
+// gone before the result is printed.
 #pragma once
 
 #include <chrono>

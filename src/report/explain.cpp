@@ -40,13 +40,15 @@ bool explain(std::string_view kind, const RenderOptions& options, const Sink& si
         canvas.heading("Finding kinds", "incident explain KIND says more");
         canvas.blank();
         terminal::Table table(canvas, 2, {0, 0});
-        for (const auto& e : explanations()) table.row({canvas.line(terminal::Ink::strong, e.kind), canvas.line(e.says)});
+        for (const auto& e : explanations())
+            table.row({canvas.line(terminal::Ink::strong, e.kind), canvas.line(e.says)});
         table.flush();
         return true;
     }
     bool any = false;
     for (const auto& e : explanations()) {
-        bool below = e.kind.starts_with(kind) && (e.kind.size() == kind.size() || e.kind[kind.size()] == '.' || kind.ends_with('.'));
+        bool below = e.kind.starts_with(kind) &&
+                     (e.kind.size() == kind.size() || e.kind[kind.size()] == '.' || kind.ends_with('.'));
         if (below) print(canvas, e);
         any = any || below;
     }

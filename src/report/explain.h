@@ -10,10 +10,10 @@ namespace incident::report {
 
 struct Explanation {
     std::string_view kind;
-    std::string_view says;       ///< contract.md, one line
-    std::string_view meaning;    ///< what went wrong in the program, for someone who never met it
-    std::string_view proof;      ///< what the core must show, and how strong that makes the finding
-    std::string_view innocent;   ///< healthy programs that look alike
+    std::string_view says;      ///< contract.md, one line
+    std::string_view meaning;   ///< what went wrong in the program, for someone who never met it
+    std::string_view proof;     ///< what the core must show, and how strong that makes the finding
+    std::string_view innocent;  ///< healthy programs that look alike
     std::string_view remedy;
 };
 

@@ -1,5 +1,6 @@
 // JSON: the Report, field by field, under the contract's names. docs/incident-report-1.schema.json describes the result
-// and a test holds the two together. Nothing is filtered here: what a person may hide with an option, a program must see.
+// and a test holds the two together. Nothing is filtered here: what a person may hide with an option, a program must
+// see.
 #include "report/json.h"
 
 #include <fmt/format.h>
@@ -17,8 +18,10 @@ void JsonWriter::strings(std::string_view name, const std::vector<std::string>& 
     if (sound) return;
     begin_array(std::string(name) + "_hex");
     for (const auto& value : values) {
-        if (is_valid_utf8(value)) writer_.Null();
-        else string_value(bytes_as_hex(value));
+        if (is_valid_utf8(value))
+            writer_.Null();
+        else
+            string_value(bytes_as_hex(value));
     }
     end_array();
 }
@@ -103,8 +106,10 @@ void write_location(JsonWriter& json, const Location& location) {
 void write_word(JsonWriter& json, const Word& word) {
     json.begin_object();
     json.address("address", word.address);
-    if (word.value) json.hex("value", *word.value);
-    else json.null("value");
+    if (word.value)
+        json.hex("value", *word.value);
+    else
+        json.null("value");
     json.text("symbol", word.symbol);
     json.text("points_to", word.points_to);
     json.text("origin", word.origin);
@@ -186,17 +191,23 @@ void render_json(const Report& report, const RenderOptions&, const Sink& sink) {
     json.new_line();
     write_runtime(json, report.runtime);
     json.new_line();
-    if (report.crash) write_crash(json, *report.crash);
-    else json.null("crash");
+    if (report.crash)
+        write_crash(json, *report.crash);
+    else
+        json.null("crash");
     write_lines(json, "threads", report.threads, write_thread);
     write_lines(json, "goroutines", report.goroutines, write_goroutine);
     write_lines(json, "locks", report.locks, write_lock);
     json.new_line();
-    if (report.wait_graph) write_wait_graph(json, *report.wait_graph);
-    else json.null("wait_graph");
+    if (report.wait_graph)
+        write_wait_graph(json, *report.wait_graph);
+    else
+        json.null("wait_graph");
     json.new_line();
-    if (report.heap) write_heap(json, *report.heap);
-    else json.null("heap");
+    if (report.heap)
+        write_heap(json, *report.heap);
+    else
+        json.null("heap");
     write_lines(json, "maps", report.maps, write_mapping);
     write_lines(json, "findings", report.findings, write_finding);
     write_lines(json, "detectors", report.detectors, write_detector);

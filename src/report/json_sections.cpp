@@ -20,11 +20,15 @@ void write_actor(JsonWriter& json, std::string_view name, const Actor& actor) {
 void write_place(JsonWriter& json, const Frame& frame) {
     json.text("function", frame.function);
     json.text("file", frame.file);
-    if (frame.line != 0) json.number("line", frame.line);
-    else json.null("line");
+    if (frame.line != 0)
+        json.number("line", frame.line);
+    else
+        json.null("line");
     json.text("module", frame.module);
-    if (!frame.module.empty()) json.hex("module_offset", frame.module_offset);
-    else json.null("module_offset");
+    if (!frame.module.empty())
+        json.hex("module_offset", frame.module_offset);
+    else
+        json.null("module_offset");
     json.string("kind", to_string(frame.kind));
     json.string("trust", to_string(frame.trust));
     json.boolean("inlined", frame.inlined);
@@ -220,8 +224,10 @@ void write_goroutine(JsonWriter& json, const Goroutine& goroutine) {
     json.text("created_by", goroutine.created_by);
     json.integer("created_by_goroutine", goroutine.created_by_goroutine);
     json.text("created_file", goroutine.created_file);
-    if (goroutine.created_line != 0) json.number("created_line", goroutine.created_line);
-    else json.null("created_line");
+    if (goroutine.created_line != 0)
+        json.number("created_line", goroutine.created_line);
+    else
+        json.null("created_line");
     json.text("start", goroutine.start);
     json.begin_object("labels");
     for (const auto& [name, value] : goroutine.labels) json.string(to_valid_utf8(name), value);
@@ -341,8 +347,10 @@ void write_mapping(JsonWriter& json, const Mapping& mapping) {
     json.number("lost", mapping.lost);
     json.text("origin", mapping.origin);
     json.text("path", mapping.path);
-    if (!mapping.path.empty()) json.number("file_offset", mapping.file_offset);
-    else json.null("file_offset");
+    if (!mapping.path.empty())
+        json.number("file_offset", mapping.file_offset);
+    else
+        json.null("file_offset");
     json.text("what", mapping.what);
     json.end_object();
 }

@@ -1,7 +1,8 @@
-// JsonWriter: RapidJSON's streaming Writer over a Sink, with the schema's conventions: unknown text is null, addresses are
-// hex strings, and a string that is not UTF-8 becomes U+FFFD with a sibling member `<name>_hex` that holds the true bytes.
-// Surprising: function, file and module strings repeat by the hundred thousand, so a frame costs no allocation here, and
-// the stream is a flat buffer that RapidJSON writes into without a bounds check per byte (PutReserve, PutUnsafe).
+// JsonWriter: RapidJSON's streaming Writer over a Sink, with the schema's conventions: unknown text is null, addresses
+// are hex strings, and a string that is not UTF-8 becomes U+FFFD with a sibling member `<name>_hex` that holds the true
+// bytes. Surprising: function, file and module strings repeat by the hundred thousand, so a frame costs no allocation
+// here, and the stream is a flat buffer that RapidJSON writes into without a bounds check per byte (PutReserve,
+// PutUnsafe).
 #pragma once
 
 #include <rapidjson/writer.h>
@@ -68,8 +69,8 @@ public:
     template <class Render>
     const std::string& get(const Frame& frame, Render render) {
         Key key{frame.pc.value, frame.function.data(), frame.module.data(), frame.line,
-                static_cast<unsigned>(frame.kind) | static_cast<unsigned>(frame.trust) << 4 | (frame.inlined ? 256u : 0) |
-                    (frame.runtime_internal ? 512u : 0)};
+                static_cast<unsigned>(frame.kind) | static_cast<unsigned>(frame.trust) << 4 |
+                    (frame.inlined ? 256u : 0) | (frame.runtime_internal ? 512u : 0)};
         constexpr std::size_t most = 1 << 16;
         if (texts_.size() >= most) texts_.clear();
         auto [at, fresh] = texts_.try_emplace(key);
@@ -125,36 +126,46 @@ public:
     }
     /// Empty means unknown.
     void text(std::string_view name, std::string_view value) {
-        if (value.empty()) null(name);
-        else string(name, value);
+        if (value.empty())
+            null(name);
+        else
+            string(name, value);
     }
     template <std::same_as<std::optional<std::string>> T>
     void text(std::string_view name, const T& value) {
-        if (value) string(name, *value);
-        else null(name);
+        if (value)
+            string(name, *value);
+        else
+            null(name);
     }
     void address(std::string_view name, Address a) { key(name), hex_value(a.value); }
     template <std::same_as<std::optional<Address>> T>
     void address(std::string_view name, const T& a) {
         key(name);
-        if (a) hex_value(a->value);
-        else writer_.Null();
+        if (a)
+            hex_value(a->value);
+        else
+            writer_.Null();
     }
     void hex(std::string_view name, std::uint64_t value) { key(name), hex_value(value); }
     void boolean(std::string_view name, bool value) { key(name), writer_.Bool(value); }
     template <std::same_as<std::optional<bool>> T>
     void boolean(std::string_view name, const T& value) {
         key(name);
-        if (value) writer_.Bool(*value);
-        else writer_.Null();
+        if (value)
+            writer_.Bool(*value);
+        else
+            writer_.Null();
     }
     void number(std::string_view name, std::uint64_t value) { key(name), writer_.Uint64(value); }
     void integer(std::string_view name, std::int64_t value) { key(name), writer_.Int64(value); }
     template <class T>
     void integer(std::string_view name, const std::optional<T>& value) {
         key(name);
-        if (value) writer_.Int64(static_cast<std::int64_t>(*value));
-        else writer_.Null();
+        if (value)
+            writer_.Int64(static_cast<std::int64_t>(*value));
+        else
+            writer_.Null();
     }
     template <class T>
     void integers(std::string_view name, const std::vector<T>& values) {

@@ -1,6 +1,7 @@
-// Markdown: prose as paragraphs and lists, drawings (stacks, registers, tables of goroutines) as the terminal draws them, in
-// fenced blocks. Hostile strings are escaped twice over: for the terminal that may show the file, and for Markdown, so that a
-// function name such as main.(*T).m_x is no emphasis and a panic's text is no heading, link or HTML.
+// Markdown: prose as paragraphs and lists, drawings (stacks, registers, tables of goroutines) as the terminal draws
+// them, in fenced blocks. Hostile strings are escaped twice over: for the terminal that may show the file, and for
+// Markdown, so that a function name such as main.(*T).m_x is no emphasis and a panic's text is no heading, link or
+// HTML.
 #include "report/markdown.h"
 
 #include <fmt/format.h>
@@ -22,7 +23,9 @@ using terminal::Context;
 std::string escaped(std::string_view raw) {
     constexpr std::string_view special = "\\`*{}[]<>#|~&";
     auto text = escape_for_terminal(raw);
-    auto in_word = [&](std::size_t i) { return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 || text[i] == '_'); };
+    auto in_word = [&](std::size_t i) {
+        return i < text.size() && (std::isalnum(static_cast<unsigned char>(text[i])) != 0 || text[i] == '_');
+    };
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {
         // An underscore inside a word is no emphasis anywhere that matters, and main.my_func stays readable as text.
@@ -46,8 +49,12 @@ std::string code(Address a) { return fmt::format("`{}`", hex(a.value)); }
 class Writer {
 public:
     Writer(const Report& report, const RenderOptions& options, const Sink& sink)
-        : report_(report), plain_(options), out_(sink), drawing_([this](std::string_view text) { return drawn_ += text, true; }),
-          canvas_(prepare(plain_), drawing_), context_(canvas_, report) {}
+        : report_(report),
+          plain_(options),
+          out_(sink),
+          drawing_([this](std::string_view text) { return drawn_ += text, true; }),
+          canvas_(prepare(plain_), drawing_),
+          context_(canvas_, report) {}
 
     void write();
 
@@ -107,13 +114,14 @@ void Writer::answer(std::string_view what, std::string_view where, std::string_v
 
 void Writer::head() {
     const auto& core = report_.input.core;
-    paragraph(fmt::format("Core {}, {}{}{}; executable {}{}.", code(core.path), human_size(core.size),
-                          core.compression.empty() ? "" : ", " + core.compression,
-                          core.truncated ? fmt::format(", **cut off at byte {}, {} missing**", core.truncated->at,
-                                                       human_size(core.truncated->missing_bytes))
-                                         : "",
-                          report_.input.executable ? code(report_.input.executable->path) : "unknown",
-                          report_.input.executable ? fmt::format(" ({})", to_string(report_.input.executable->status)) : ""));
+    paragraph(
+        fmt::format("Core {}, {}{}{}; executable {}{}.", code(core.path), human_size(core.size),
+                    core.compression.empty() ? "" : ", " + core.compression,
+                    core.truncated ? fmt::format(", **cut off at byte {}, {} missing**", core.truncated->at,
+                                                 human_size(core.truncated->missing_bytes))
+                                   : "",
+                    report_.input.executable ? code(report_.input.executable->path) : "unknown",
+                    report_.input.executable ? fmt::format(" ({})", to_string(report_.input.executable->status)) : ""));
     std::string process;
     auto part = [&](const std::string& text) { process += (process.empty() ? "" : ", ") + text; };
     if (!core.program.empty()) part("process " + code(core.program));
@@ -123,7 +131,9 @@ void Writer::head() {
         if (report_.runtime.go->debug_info == "stripped") part("stripped");
     }
     if (!report_.tool.version.empty()) part(fmt::format("read by {} {}", report_.tool.name, report_.tool.version));
-    if (!process.empty()) paragraph(process.replace(0, 1, 1, static_cast<char>(std::toupper(static_cast<unsigned char>(process[0])))) + ".");
+    if (!process.empty())
+        paragraph(process.replace(0, 1, 1, static_cast<char>(std::toupper(static_cast<unsigned char>(process[0])))) +
+                  ".");
 }
 
 void Writer::finding(const Finding& f, std::size_t number) {
@@ -133,7 +143,8 @@ void Writer::finding(const Finding& f, std::size_t number) {
     auto add = [&](const std::string& text) { subject += (subject.empty() ? "" : " ") + text; };
     if (!f.subject.type.empty()) add(code(f.subject.type));
     if (f.subject.address) add("at " + code(*f.subject.address));
-    if (!subject.empty()) paragraph(fmt::format("**{}** {}", f.subject.what.empty() ? "Subject" : escaped(f.subject.what), subject));
+    if (!subject.empty())
+        paragraph(fmt::format("**{}** {}", f.subject.what.empty() ? "Subject" : escaped(f.subject.what), subject));
     if (!f.explanation.empty()) paragraph(escaped(f.explanation));
     if (!f.evidence.empty()) {
         paragraph("**Evidence**\n");
@@ -231,6 +242,8 @@ void Writer::write() {
 
 }  // namespace
 
-void render_markdown(const Report& report, const RenderOptions& options, const Sink& sink) { Writer(report, options, sink).write(); }
+void render_markdown(const Report& report, const RenderOptions& options, const Sink& sink) {
+    Writer(report, options, sink).write();
+}
 
 }  // namespace incident::report

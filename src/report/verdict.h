@@ -7,8 +7,8 @@ namespace incident::report {
 
 inline constexpr int exit_nothing = 0;
 inline constexpr int exit_findings = 1;
-inline constexpr int exit_unusable = 2;      ///< usage, or the core cannot be analysed at all
-inline constexpr int exit_not_health = 3;    ///< silence that must not be read as health
+inline constexpr int exit_unusable = 2;    ///< usage, or the core cannot be analysed at all
+inline constexpr int exit_not_health = 3;  ///< silence that must not be read as health
 
 int exit_code(const Report& report, Severity min_severity);
 

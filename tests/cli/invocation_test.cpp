@@ -1,5 +1,5 @@
-// The command line as users type it: operands in any order, errors that say what to do, and no promise in --help that is not
-// kept; the man page and the completions name what --help names.
+// The command line as users type it: operands in any order, errors that say what to do, and no promise in --help that
+// is not kept; the man page and the completions name what --help names.
 #include "cli/invocation.h"
 
 #include <gmock/gmock.h>
@@ -37,7 +37,10 @@ protected:
         return path;
     }
     std::string elf(const std::string& name, char type) {
-        std::string header("\x7f" "ELF\x02\x01\x01", 7);
+        std::string header(
+            "\x7f"
+            "ELF\x02\x01\x01",
+            7);
         header.resize(16, '\0');
         header += type;
         header.resize(64, '\0');
@@ -145,9 +148,38 @@ TEST_F(CommandLine, WhatIsNotBuiltSaysSo) {
 }
 
 TEST_F(CommandLine, Options) {
-    auto parsed = parse({"analyze", "--sysroot", "/a", "--sysroot", "/b", core_, "--debug-dir", "/d", exe_, "--allow-mismatch", "--jobs", "3",
-                         "--only", "go.mutex,crash", "--only=lock", "--skip", "go.map", "--min-severity", "error", "--trace", "--max-spool",
-                         "2G", "--format=json", "-o", "out", "--json", "j", "--color", "never", "--progress", "never", "--all"});
+    auto parsed = parse({"analyze",
+                         "--sysroot",
+                         "/a",
+                         "--sysroot",
+                         "/b",
+                         core_,
+                         "--debug-dir",
+                         "/d",
+                         exe_,
+                         "--allow-mismatch",
+                         "--jobs",
+                         "3",
+                         "--only",
+                         "go.mutex,crash",
+                         "--only=lock",
+                         "--skip",
+                         "go.map",
+                         "--min-severity",
+                         "error",
+                         "--trace",
+                         "--max-spool",
+                         "2G",
+                         "--format=json",
+                         "-o",
+                         "out",
+                         "--json",
+                         "j",
+                         "--color",
+                         "never",
+                         "--progress",
+                         "never",
+                         "--all"});
     ASSERT_FALSE(parsed.exit) << parsed.err;
     const auto& inv = parsed.invocation;
     EXPECT_THAT(inv.analyze.images.sysroots, testing::ElementsAre("/a", "/b"));

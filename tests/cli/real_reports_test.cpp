@@ -1,5 +1,5 @@
-// Every command on real cores, through every renderer: the JSON keeps to its schema, and whatever a core holds, a terminal
-// gets no control characters and no line beyond its width.
+// Every command on real cores, through every renderer: the JSON keeps to its schema, and whatever a core holds, a
+// terminal gets no control characters and no line beyond its width.
 #include <gtest/gtest.h>
 
 #include <sstream>
@@ -15,9 +15,9 @@ namespace incident {
 namespace {
 
 constexpr std::pair<Command, const char*> commands[]{
-    {Command::analyze, "analyze"},   {Command::crash, "crash"},   {Command::goroutines, "goroutines"},
+    {Command::analyze, "analyze"},     {Command::crash, "crash"},     {Command::goroutines, "goroutines"},
     {Command::goroutine, "goroutine"}, {Command::threads, "threads"}, {Command::thread, "thread"},
-    {Command::maps, "maps"},         {Command::locate, "locate"}, {Command::read, "read"},
+    {Command::maps, "maps"},           {Command::locate, "locate"},   {Command::read, "read"},
 };
 
 std::string render(const report::Report& report, std::string_view format, const report::RenderOptions& options) {
@@ -54,7 +54,8 @@ void check_core(const test::Probe& probe, bool with_executable) {
         auto report = analyze(options);
         ASSERT_TRUE(report) << describe(report.error());
         if (report->command.empty()) report->command = name;
-        if (command == Command::analyze && report->threads && !report->threads->empty() && !report->threads->front().registers.empty()) {
+        if (command == Command::analyze && report->threads && !report->threads->empty() &&
+            !report->threads->front().registers.empty()) {
             options.thread = report->threads->front().tid;
             options.address = Address{report->threads->front().registers.front().value};
         }

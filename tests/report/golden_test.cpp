@@ -1,5 +1,5 @@
-// What people see, compared with files in tests/golden. After a wanted change: INCIDENT_UPDATE_GOLDEN=1 test_report, then
-// read the difference in version control.
+// What people see, compared with files in tests/golden. After a wanted change: INCIDENT_UPDATE_GOLDEN=1 test_report,
+// then read the difference in version control.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

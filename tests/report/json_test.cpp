@@ -1,5 +1,5 @@
-// The JSON against its schema file, and the rules that a schema cannot say: null is not [], bytes survive, nothing waits for
-// a reader that is gone.
+// The JSON against its schema file, and the rules that a schema cannot say: null is not [], bytes survive, nothing
+// waits for a reader that is gone.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -28,13 +28,16 @@ std::string render(const Report& report) {
 rapidjson::Document parse(const std::string& text) {
     rapidjson::Document document;
     document.Parse(text);
-    EXPECT_FALSE(document.HasParseError()) << rapidjson::GetParseError_En(document.GetParseError()) << " at " << document.GetErrorOffset();
+    EXPECT_FALSE(document.HasParseError())
+        << rapidjson::GetParseError_En(document.GetParseError()) << " at " << document.GetErrorOffset();
     return document;
 }
 
 rapidjson::Document parse(const Report& report) { return parse(render(report)); }
 
-void expect_valid(const Report& report, std::string_view name) { EXPECT_EQ(test::schema_complaint(render(report)), "") << name; }
+void expect_valid(const Report& report, std::string_view name) {
+    EXPECT_EQ(test::schema_complaint(render(report)), "") << name;
+}
 
 TEST(Json, KeepsToItsSchema) {
     expect_valid(test::sample_hang(), "hang");
@@ -56,18 +59,22 @@ TEST(Json, TheSchemaRefusesWhatIsWrong) {
         return copy.replace(at, from.size(), to);
     };
     EXPECT_EQ(test::schema_complaint(text), "");
-    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":\"19\",")), testing::HasSubstr("#/goroutines/1/id breaks 'type'"));
-    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":19,\"surprise\":1,")), testing::HasSubstr("additionalProperties"));
+    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":\"19\",")),
+                testing::HasSubstr("#/goroutines/1/id breaks 'type'"));
+    EXPECT_THAT(test::schema_complaint(replaced("{\"id\":19,", "{\"id\":19,\"surprise\":1,")),
+                testing::HasSubstr("additionalProperties"));
     EXPECT_THAT(test::schema_complaint(replaced("\"strength\":\"likely\",", "")), testing::HasSubstr("required"));
-    EXPECT_THAT(test::schema_complaint(replaced("\"strength\":\"likely\"", "\"strength\":\"87%\"")), testing::HasSubstr("enum"));
+    EXPECT_THAT(test::schema_complaint(replaced("\"strength\":\"likely\"", "\"strength\":\"87%\"")),
+                testing::HasSubstr("enum"));
 }
 
 TEST(Json, HasEverySectionAlways) {
     auto document = parse(Report{});
-    for (const char* name : {"schema", "tool", "input", "runtime", "crash", "threads", "goroutines", "locks", "wait_graph", "heap", "maps",
-                             "findings", "detectors", "gaps"})
+    for (const char* name : {"schema", "tool", "input", "runtime", "crash", "threads", "goroutines", "locks",
+                             "wait_graph", "heap", "maps", "findings", "detectors", "gaps"})
         EXPECT_TRUE(document.HasMember(name)) << name;
-    for (const char* name : {"crash", "threads", "goroutines", "locks", "wait_graph", "heap", "maps"}) EXPECT_TRUE(document[name].IsNull()) << name;
+    for (const char* name : {"crash", "threads", "goroutines", "locks", "wait_graph", "heap", "maps"})
+        EXPECT_TRUE(document[name].IsNull()) << name;
     EXPECT_FALSE(document.HasMember("location"));
 }
 

@@ -13,7 +13,8 @@
 namespace incident::report {
 namespace {
 
-const std::vector<std::string> commands{"analyze", "crash", "goroutines", "goroutine", "threads", "thread", "locks", "heap", "maps", "locate", "read"};
+const std::vector<std::string> commands{"analyze", "crash", "goroutines", "goroutine", "threads", "thread",
+                                        "locks",   "heap",  "maps",       "locate",    "read"};
 
 std::vector<Report> samples() {
     return {test::sample_hang(),       test::sample_crash(),   test::sample_cycle(),  test::sample_healthy(),
@@ -53,7 +54,8 @@ TEST(Terminal, KeepsWithinTheWidth) {
         options.width = width;
         for_every_view(options, [&](const std::string& text) {
             for (const auto& line : lines_of(text)) {
-                if (line.starts_with("check ") || line.find("x/2wx") != std::string::npos) continue;  // commands are there to be pasted whole
+                if (line.starts_with("check ") || line.find("x/2wx") != std::string::npos)
+                    continue;  // commands are there to be pasted whole
                 EXPECT_LE(terminal::display_width(line), width) << line;
             }
         });
@@ -112,7 +114,8 @@ TEST(Terminal, AddressesAreWhole) {
     RenderOptions narrow;
     narrow.width = 60;
     auto text = render(test::sample_crash(), narrow);
-    for (const char* address : {"0x1b00cd0e4120", "0x1b00cd3c1e60", "0x4a3a17"}) EXPECT_NE(text.find(address), std::string::npos) << address;
+    for (const char* address : {"0x1b00cd0e4120", "0x1b00cd3c1e60", "0x4a3a17"})
+        EXPECT_NE(text.find(address), std::string::npos) << address;
 }
 
 TEST(Terminal, MinorFindingsAreNamedNotShown) {
@@ -134,7 +137,8 @@ TEST(Terminal, RecursionAndLongStacksAreFolded) {
     frames.insert(frames.begin() + 3, 5000, recursive);
     auto lines = lines_of(render(report, {}));
     EXPECT_LT(lines.size(), 120u);
-    EXPECT_TRUE(std::ranges::any_of(lines, [](const auto& l) { return l.find("4,999 more of the same") != std::string::npos; }));
+    EXPECT_TRUE(std::ranges::any_of(
+        lines, [](const auto& l) { return l.find("4,999 more of the same") != std::string::npos; }));
     for (std::size_t i = 0; i < frames.size(); ++i) frames[i].line = static_cast<std::uint32_t>(i + 1);
     lines = lines_of(render(report, {}));
     EXPECT_LT(lines.size(), 160u);
@@ -180,7 +184,8 @@ TEST(Markdown, FencesAreClosed) {
 TEST(Explain, EveryKindSaysEverything) {
     EXPECT_GE(explanations().size(), 36u);
     for (const auto& e : explanations()) {
-        EXPECT_FALSE(e.says.empty() || e.meaning.empty() || e.proof.empty() || e.innocent.empty() || e.remedy.empty()) << e.kind;
+        EXPECT_FALSE(e.says.empty() || e.meaning.empty() || e.proof.empty() || e.innocent.empty() || e.remedy.empty())
+            << e.kind;
         EXPECT_EQ(find_explanation(e.kind), &e) << "twice: " << e.kind;
     }
 }

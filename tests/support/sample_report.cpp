@@ -29,8 +29,8 @@ Frame go_frame(std::uint64_t pc, std::string_view function, std::string_view fil
     return f;
 }
 
-Frame c_frame(std::uint64_t pc, std::string_view function, std::string_view module, std::uint64_t offset, std::uint64_t sp,
-              Trust trust = Trust::cfi) {
+Frame c_frame(std::uint64_t pc, std::string_view function, std::string_view module, std::uint64_t offset,
+              std::uint64_t sp, Trust trust = Trust::cfi) {
     Frame f;
     f.pc = {pc};
     f.sp = Address{sp};
@@ -47,12 +47,24 @@ Report settle(std::string command) {
     Report r;
     r.command = std::move(command);
     r.tool.version = "0.1.0";
-    r.input.core = {.path = "/var/cores/core.4711.zst", .size = 46'512'128, .compression = "zstd", .arch = "x86-64", .pid = 4711,
-                    .program = "settle", .arguments = "/srv/settle/settle -queue eu-1", .truncated = std::nullopt};
-    Module exe{.path = "/srv/settle/settle", .build_id = "5e1f0c5b7c3a4f0d9f1b2c3d4e5f60718293a4b5", .status = ModuleStatus::verified,
-               .found_at = "/srv/settle/settle", .note = ""};
-    Module libc{.path = "/lib/x86_64-linux-gnu/libc.so.6", .build_id = "c047672cae7964324658491e7dee26748ae5d2f8",
-                .status = ModuleStatus::missing, .found_at = "", .note = "only its first page is in the core"};
+    r.input.core = {.path = "/var/cores/core.4711.zst",
+                    .size = 46'512'128,
+                    .compression = "zstd",
+                    .arch = "x86-64",
+                    .pid = 4711,
+                    .program = "settle",
+                    .arguments = "/srv/settle/settle -queue eu-1",
+                    .truncated = std::nullopt};
+    Module exe{.path = "/srv/settle/settle",
+               .build_id = "5e1f0c5b7c3a4f0d9f1b2c3d4e5f60718293a4b5",
+               .status = ModuleStatus::verified,
+               .found_at = "/srv/settle/settle",
+               .note = ""};
+    Module libc{.path = "/lib/x86_64-linux-gnu/libc.so.6",
+                .build_id = "c047672cae7964324658491e7dee26748ae5d2f8",
+                .status = ModuleStatus::missing,
+                .found_at = "",
+                .note = "only its first page is in the core"};
     r.input.executable = exe;
     r.input.modules = {exe, libc};
     r.runtime.go = GoRuntime{.version = "go1.27.3", .layout = "table", .debug_info = "stripped", .variant = ""};
@@ -60,9 +72,11 @@ Report settle(std::string command) {
     return r;
 }
 
-std::vector<Frame> mutex_wait(std::uint64_t base, std::string_view function, std::uint32_t line, std::uint32_t caller_line) {
+std::vector<Frame> mutex_wait(std::uint64_t base, std::string_view function, std::uint32_t line,
+                              std::uint32_t caller_line) {
     return {go_frame(0x43d0ee, "runtime.gopark", "/usr/local/go/src/runtime/proc.go", 435, base - 0xc0, true),
-            go_frame(0x44e1c5, "internal/sync.(*Mutex).lockSlow", "/usr/local/go/src/internal/sync/mutex.go", 149, base - 0x60),
+            go_frame(0x44e1c5, "internal/sync.(*Mutex).lockSlow", "/usr/local/go/src/internal/sync/mutex.go", 149,
+                     base - 0x60),
             go_frame(0x4a238e, function, "/home/ana/settle/ledger.go", line, base),
             go_frame(0x4a2417, "main.worker", "/home/ana/settle/ledger.go", caller_line, base + 0x90),
             go_frame(0x470001, "runtime.goexit", "/usr/local/go/src/runtime/asm_amd64.s", 1700, base + 0xe0, true)};
@@ -94,7 +108,8 @@ FrameSnapshot apply_snapshot() {
     auto at = [](std::uint64_t a) { return std::optional(Address{a}); };
     s.slots = {
         {"bp+0x10", at(0x1b00cd1caf90), "l", "*main.Ledger", "0x58c0e0", "data: main.ledger", "dwarf"},
-        {"bp+0x08", at(0x1b00cd1caf88), "", "return", "0x4a2417", "main.worker ledger.go:88, a call stands before it", "frame layout"},
+        {"bp+0x08", at(0x1b00cd1caf88), "", "return", "0x4a2417", "main.worker ledger.go:88, a call stands before it",
+         "frame layout"},
         {"bp+0x00", at(0x1b00cd1caf80), "", "saved bp", "0x1b00cd1cafd0", "next frame, higher: sound", "frame layout"},
         {"bp-0x20", at(0x1b00cd1caf60), "amount", "int64", "1250", "", "dwarf"},
         {"bp-0x28", at(0x1b00cd1caf58), "tx", "*main.Tx", "0x1b00cd0e4120", "heap: main.Tx, 48 B, live", "dwarf"},
@@ -119,7 +134,8 @@ Report sample_hang() {
     auto r = settle("analyze");
     Crash crash;
     crash.kind = CrashKind::requested;
-    crash.signal = Signal{.number = 3, .name = "SIGQUIT", .code = 0, .code_name = "SI_USER", .sender_pid = 812, .sender_uid = 0};
+    crash.signal =
+        Signal{.number = 3, .name = "SIGQUIT", .code = 0, .code_name = "SI_USER", .sender_pid = 812, .sender_uid = 0};
     crash.thread = 4711;
     crash.cause = "The process was cored from outside: SIGQUIT, sent by pid 812";
     r.crash = crash;
@@ -149,12 +165,16 @@ Report sample_hang() {
     t.tid = 4720;
     t.name = "settle";
     t.registers = {{"rip", 0x7f2c40112233, "libc.so.6 text", ""}, {"rsp", 0x7f2c3ff0ee00, "stack of thread 4720", ""}};
-    t.frames = {c_frame(0x7f2c40112233, "", "/lib/x86_64-linux-gnu/libc.so.6", 0x112233, 0x7f2c3ff0ee00, Trust::context)};
+    t.frames = {
+        c_frame(0x7f2c40112233, "", "/lib/x86_64-linux-gnu/libc.so.6", 0x112233, 0x7f2c3ff0ee00, Trust::context)};
     t.stack_end = "cfi: no rule at 0x7f2c40112233";
     r.threads = std::vector{t};
-    r.locks = std::vector<Lock>{{.address = {0x58c0e8}, .type = "sync.Mutex", .where = "main.ledger.mu",
+    r.locks = std::vector<Lock>{{.address = {0x58c0e8},
+                                 .type = "sync.Mutex",
+                                 .where = "main.ledger.mu",
                                  .state = {.raw = 0x19, .locked = true, .waiters = 3, .words = "locked, 3 waiters"},
-                                 .waiters = {{{.goroutine = 19, .thread = {}}, "lock"}, {{.goroutine = 20, .thread = {}}, "lock"},
+                                 .waiters = {{{.goroutine = 19, .thread = {}}, "lock"},
+                                             {{.goroutine = 20, .thread = {}}, "lock"},
                                              {{.goroutine = 22, .thread = {}}, "lock"}},
                                  .holders = {}}};
     r.wait_graph = WaitGraph{};
@@ -169,14 +189,22 @@ Report sample_hang() {
     f.subject = {Address{0x58c0e8}, "lock", "sync.Mutex", "main.ledger.mu"};
     f.evidence = {
         {"the lock's state is locked, with 3 waiters", Address{0x58c0e8}, "0x19", "core", "sync.Mutex layout"},
-        {"23 goroutines, 31 pending defers, 118 frames from their return address on, 2 timers, 1 finalizer and 4 queued channel "
-         "values were searched: none leads to Unlock of this lock", {}, "", "", "open-coded defers, disassembly"},
+        {"23 goroutines, 31 pending defers, 118 frames from their return address on, 2 timers, 1 finalizer and 4 "
+         "queued channel "
+         "values were searched: none leads to Unlock of this lock",
+         {},
+         "",
+         "",
+         "open-coded defers, disassembly"},
         {"C code of thread 4720 was not searched: it has no symbols", {}, "", "", ""}};
     f.goroutines = {19, 20, 22};
     f.snapshots = {apply_snapshot()};
     f.innocent = {"a lock handed to code that is reached only through that C thread would look the same"};
-    f.verify = {{"gdb", "gdb settle core.4711 -ex 'x/2wx 0x58c0e8'      # first word 0x19: bit 0 locked, >>3 = 3 waiters"}};
-    f.remedy = "find the early return or recovered panic between Lock and Unlock in Apply; write `defer mu.Unlock()` right after Lock";
+    f.verify = {
+        {"gdb", "gdb settle core.4711 -ex 'x/2wx 0x58c0e8'      # first word 0x19: bit 0 locked, >>3 = 3 waiters"}};
+    f.remedy =
+        "find the early return or recovered panic between Lock and Unlock in Apply; write `defer mu.Unlock()` right "
+        "after Lock";
     f.related = {"go.goroutine.leaked"};
     Finding requested;
     requested.kind = "crash.requested";
@@ -185,7 +213,8 @@ Report sample_hang() {
     requested.title = "The process was cored from outside: SIGQUIT, sent by pid 812";
     r.findings = {f, requested};
     r.detectors = usual_detectors(Outcome::found);
-    r.gaps = {{"symbols and unwind data of /lib/x86_64-linux-gnu/libc.so.6", "no file with build-id c047672cae7964324658491e7dee26748ae5d2f8 was found",
+    r.gaps = {{"symbols and unwind data of /lib/x86_64-linux-gnu/libc.so.6",
+               "no file with build-id c047672cae7964324658491e7dee26748ae5d2f8 was found",
                "C stacks of threads; who holds pthread locks", false}};
     return r;
 }
@@ -196,17 +225,19 @@ Report sample_crash() {
     r.input.core.path = "core.8812";
     r.runtime.go->debug_info = "dwarf";
     r.runtime.go->layout = "dwarf";
-    std::vector<Frame> frames{go_frame(0x4a3a17, "main.(*Order).Total", "/home/ana/settle/order.go", 23, 0x1b00cd3c1e60),
-                              go_frame(0x4a3b02, "main.settle", "/home/ana/settle/settle.go", 77, 0x1b00cd3c1ea0),
-                              go_frame(0x4a3b02, "main.settle.func2", "/home/ana/settle/settle.go", 64, 0x1b00cd3c1ea0),
-                              go_frame(0x4a3c55, "main.run", "/home/ana/settle/settle.go", 31, 0x1b00cd3c1f30),
-                              go_frame(0x470001, "runtime.goexit", "/usr/local/go/src/runtime/asm_amd64.s", 1700, 0x1b00cd3c1fe0, true)};
+    std::vector<Frame> frames{
+        go_frame(0x4a3a17, "main.(*Order).Total", "/home/ana/settle/order.go", 23, 0x1b00cd3c1e60),
+        go_frame(0x4a3b02, "main.settle", "/home/ana/settle/settle.go", 77, 0x1b00cd3c1ea0),
+        go_frame(0x4a3b02, "main.settle.func2", "/home/ana/settle/settle.go", 64, 0x1b00cd3c1ea0),
+        go_frame(0x4a3c55, "main.run", "/home/ana/settle/settle.go", 31, 0x1b00cd3c1f30),
+        go_frame(0x470001, "runtime.goexit", "/usr/local/go/src/runtime/asm_amd64.s", 1700, 0x1b00cd3c1fe0, true)};
     frames[0].trust = Trust::context;
     frames[0].after_call = false;
     frames[1].inlined = true;
     Crash crash;
     crash.kind = CrashKind::go_panic;
-    crash.signal = Signal{.number = 11, .name = "SIGSEGV", .code = 1, .code_name = "SEGV_MAPERR", .sender_pid = {}, .sender_uid = {}};
+    crash.signal = Signal{
+        .number = 11, .name = "SIGSEGV", .code = 1, .code_name = "SEGV_MAPERR", .sender_pid = {}, .sender_uid = {}};
     crash.fault_address = Address{0x10};
     crash.instruction = "mov rcx, [rax+0x10]";
     crash.thread = 8812;
@@ -231,7 +262,8 @@ Report sample_crash() {
     s.goroutine = 41;
     auto at = [](std::uint64_t a) { return std::optional(Address{a}); };
     s.slots = {{"rax", {}, "o", "*main.Order", "0x0", "nil", "dwarf"},
-               {"bp+0x08", at(0x1b00cd3c1ea8), "", "return", "0x4a3b02", "main.settle settle.go:77, a call stands before it", "frame layout"},
+               {"bp+0x08", at(0x1b00cd3c1ea8), "", "return", "0x4a3b02",
+                "main.settle settle.go:77, a call stands before it", "frame layout"},
                {"bp-0x08", at(0x1b00cd3c1e98), "sum", "int64", "0", "", "dwarf"},
                {"bp-0x30", at(0x1b00cd3c1e70), "", "word", "0x1b00cd0e4120", "heap: main.Tx, 48 B, live", "scan"}};
     s.code = {{{0x4a3a10}, "mov [rsp+0x8], rax", "", false},
@@ -253,9 +285,11 @@ Report sample_crash() {
     g.created_line = 40;
     g.frames_computed = true;
     g.frames = frames;
-    g.defers = {{"main.settle.func1", "open-coded", 1, Address{0x1b00cd3c1f10}}, {"main.(*DB).Rollback", "record", 3, {}}};
-    g.panics = {{"runtime error: invalid memory address or nil pointer dereference", "runtime.errorString", false, false},
-                {"lines: EOF", "*errors.errorString", true, false}};
+    g.defers = {{"main.settle.func1", "open-coded", 1, Address{0x1b00cd3c1f10}},
+                {"main.(*DB).Rollback", "record", 3, {}}};
+    g.panics = {
+        {"runtime error: invalid memory address or nil pointer dereference", "runtime.errorString", false, false},
+        {"lines: EOF", "*errors.errorString", true, false}};
     r.goroutines = std::vector{g};
     Finding f;
     f.kind = "crash.panic";
@@ -265,7 +299,8 @@ Report sample_crash() {
     f.where = "main.(*Order).Total order.go:23, called from main.settle settle.go:77, goroutine 41";
     f.why = "rax = 0 was loaded from bp-0x48 (variable o), which settle got from the map orders at settle.go:75";
     f.subject = {Address{0x10}, "fault", "", ""};
-    f.evidence = {{"the instruction at the fault reads [rax+0x10], and rax is 0", Address{0x4a3a17}, "mov rcx, [rax+0x10]", "file", "disassembly"}};
+    f.evidence = {{"the instruction at the fault reads [rax+0x10], and rax is 0", Address{0x4a3a17},
+                   "mov rcx, [rax+0x10]", "file", "disassembly"}};
     f.goroutines = {41};
     f.threads = {8812};
     f.verify = {{"dlv", "dlv core settle core.8812, then: goroutine 41, frame 0, regs"}};
@@ -280,18 +315,24 @@ Report sample_cycle() {
     auto r = settle("analyze");
     auto who = [](std::int64_t g) { return Actor{.goroutine = g, .thread = {}}; };
     auto thread = [](std::int32_t t) { return Actor{.goroutine = {}, .thread = t}; };
-    r.wait_graph = WaitGraph{{{who(18), who(21), "sync.Mutex main.accounts[2].mu", "pending defer, bank.go:30", Address{0xc000118040}},
-                              {who(21), thread(4731), "pthread_mutex_t bank_lock", "owner in the lock", Address{0x7f2c41000010}},
-                              {thread(4731), who(18), "sync.Mutex main.accounts[1].mu", "pending defer, bank.go:30", Address{0xc000118020}},
-                              {who(30), who(18), "sync.Mutex main.accounts[1].mu", "pending defer, bank.go:30", Address{0xc000118020}}},
-                             {{0, 1, 2}}};
-    r.locks = std::vector<Lock>{
-        {.address = {0xc000118040}, .type = "sync.Mutex", .where = "main.accounts[2].mu",
-         .state = {.raw = 0x9, .locked = true, .waiters = 1, .words = "locked, 1 waiter"},
-         .waiters = {{who(18), "lock"}}, .holders = {{who(21), "pending defer, bank.go:30", Strength::likely}}},
-        {.address = {0x7f2c41000010}, .type = "pthread_mutex_t", .where = "bank_lock",
-         .state = {.raw = 2, .locked = true, .waiters = {}, .words = "locked, contended"},
-         .waiters = {{who(21), "lock"}}, .holders = {{thread(4731), "owner in the lock", Strength::proved}}}};
+    r.wait_graph = WaitGraph{
+        {{who(18), who(21), "sync.Mutex main.accounts[2].mu", "pending defer, bank.go:30", Address{0xc000118040}},
+         {who(21), thread(4731), "pthread_mutex_t bank_lock", "owner in the lock", Address{0x7f2c41000010}},
+         {thread(4731), who(18), "sync.Mutex main.accounts[1].mu", "pending defer, bank.go:30", Address{0xc000118020}},
+         {who(30), who(18), "sync.Mutex main.accounts[1].mu", "pending defer, bank.go:30", Address{0xc000118020}}},
+        {{0, 1, 2}}};
+    r.locks = std::vector<Lock>{{.address = {0xc000118040},
+                                 .type = "sync.Mutex",
+                                 .where = "main.accounts[2].mu",
+                                 .state = {.raw = 0x9, .locked = true, .waiters = 1, .words = "locked, 1 waiter"},
+                                 .waiters = {{who(18), "lock"}},
+                                 .holders = {{who(21), "pending defer, bank.go:30", Strength::likely}}},
+                                {.address = {0x7f2c41000010},
+                                 .type = "pthread_mutex_t",
+                                 .where = "bank_lock",
+                                 .state = {.raw = 2, .locked = true, .waiters = {}, .words = "locked, contended"},
+                                 .waiters = {{who(21), "lock"}},
+                                 .holders = {{thread(4731), "owner in the lock", Strength::proved}}}};
     Goroutine a = waiter(18, "main.debit", 30), b = waiter(21, "main.credit", 30);
     a.blocked_on = {{Address{0xc000118040}, "sync.Mutex main.accounts[2].mu"}};
     b.status = "syscall";
@@ -303,8 +344,10 @@ Report sample_cycle() {
     t.tid = 4731;
     t.name = "audit";
     t.registers = {{"rip", 0x7f2c40112233, "libc.so.6 text", ""}};
-    t.frames = {c_frame(0x7f2c40112233, "__lll_lock_wait", "/lib/x86_64-linux-gnu/libc.so.6", 0x112233, 0x7f2c3ff0ee00, Trust::context),
-                c_frame(0x55d0c0001234, "audit_loop(std::vector<Entry, std::allocator<Entry> >&)", "/srv/settle/libaudit.so", 0x1234, 0x7f2c3ff0ee40),
+    t.frames = {c_frame(0x7f2c40112233, "__lll_lock_wait", "/lib/x86_64-linux-gnu/libc.so.6", 0x112233, 0x7f2c3ff0ee00,
+                        Trust::context),
+                c_frame(0x55d0c0001234, "audit_loop(std::vector<Entry, std::allocator<Entry> >&)",
+                        "/srv/settle/libaudit.so", 0x1234, 0x7f2c3ff0ee40),
                 c_frame(0x55d0c0009999, "", "/srv/settle/libaudit.so", 0x9999, 0x7f2c3ff0ef40, Trust::scan)};
     t.stack_end = "cfi: no rule at 0x55d0c0009999";
     r.threads = std::vector{t};
@@ -358,9 +401,11 @@ Report sample_core_alone() {
     g.status = "waiting";
     g.wait_reason = "select (no cases)";
     r.goroutines = std::vector{g};
-    r.gaps = {{"executable /srv/settle/settle", "no file with build-id 5e1f0c5b7c3a4f0d9f1b2c3d4e5f60718293a4b5 was found: give it as EXE, or --sysroot",
+    r.gaps = {{"executable /srv/settle/settle",
+               "no file with build-id 5e1f0c5b7c3a4f0d9f1b2c3d4e5f60718293a4b5 was found: give it as EXE, or --sysroot",
                "function names, frames and every finding that reads code", true},
-              {"18.2 MB at the end of the core", "the file is cut off at byte 28311552", "whatever lay in 12 mappings from 0x7f2c40000000 on", true}};
+              {"18.2 MB at the end of the core", "the file is cut off at byte 28311552",
+               "whatever lay in 12 mappings from 0x7f2c40000000 on", true}};
     r.detectors = {{"go.mutex", Outcome::partial, 0, 12, "no executable"}};
     return r;
 }
@@ -407,7 +452,9 @@ Report sample_hostile() {
 
 Report sample_memory() {
     auto r = settle("read");
-    r.heap = Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000}, {"[]uint8", 40'112, 41'000'000, 20'000'000}, {"", 12, 960, 0}},
+    r.heap = Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000},
+                   {"[]uint8", 40'112, 41'000'000, 20'000'000},
+                   {"", 12, 960, 0}},
                   {{"main.cache", 1, 120'000'000, 120'000'000}},
                   {{"arena_bytes", 201'326'592}, {"live_bytes", 115'000'000}, {"objects", 1'240'124}}};
     r.maps = std::vector<Mapping>{
@@ -415,8 +462,11 @@ Report sample_memory() {
         {{{0x58c000}, {0x592000}}, "rw-", 0x6000, 0, "core", "/srv/settle/settle", 0x18c000, "settle data"},
         {{{0xc000000000}, {0xc004000000}}, "rw-", 0x4000000, 0x100000, "mixed", "", 0, "Go heap arena"},
         {{{0x7f2c3ff00000}, {0x7f2c40700000}}, "rw-", 0, 0, "absent", "", 0, "stack of thread 4720"}};
-    r.location = Location{{0xc000118058}, "go-heap", "heap: main.Account, 64 B, live, offset 0x18 (field mu)",
-                          {{"span", "0xc000118000, class 64 B, slot 1 of 128, allocated"}, {"type", "main.Account"}, {"origin", "core"}}};
+    r.location = Location{
+        {0xc000118058},
+        "go-heap",
+        "heap: main.Account, 64 B, live, offset 0x18 (field mu)",
+        {{"span", "0xc000118000, class 64 B, slot 1 of 128, allocated"}, {"type", "main.Account"}, {"origin", "core"}}};
     r.words = std::vector<Word>{{{0x58c0e0}, 0x1b00cd0e4000, "main.ledger", "heap: map header", "core"},
                                 {{0x58c0e8}, 0x19, "main.ledger+0x8", "", "core"},
                                 {{0x58c0f0}, std::nullopt, "", "", "not in the core: absent"}};
@@ -439,8 +489,11 @@ Report sample_many(std::size_t goroutines, std::size_t frames) {
         g.blocked_on = {{Address{0xc000100000 + i * 96}, "chan int, 0 of 0 queued"}};
         g.frames_computed = true;
         for (std::size_t f = 0; f < frames; ++f)
-            g.frames.push_back(go_frame(0x4a0000 + f * 0x100 + i % 5, f == 0 ? "runtime.gopark" : "github.com/example/settle/internal/queue.(*Worker).Run",
-                                        "/home/ana/settle/internal/queue/worker.go", 40 + static_cast<std::uint32_t>(f), 0xc000100000 + i * 0x800 + f * 0x40, f == 0));
+            g.frames.push_back(
+                go_frame(0x4a0000 + f * 0x100 + i % 5,
+                         f == 0 ? "runtime.gopark" : "github.com/example/settle/internal/queue.(*Worker).Run",
+                         "/home/ana/settle/internal/queue/worker.go", 40 + static_cast<std::uint32_t>(f),
+                         0xc000100000 + i * 0x800 + f * 0x40, f == 0));
         r.goroutines->push_back(std::move(g));
     }
     return r;

@@ -19,7 +19,8 @@ void tighten(rapidjson::Value& schema, rapidjson::Document& document) {
     if (!schema.IsObject()) return;
     for (auto& member : schema.GetObject()) tighten(member.value, document);
     auto properties = schema.FindMember("properties");
-    if (properties == schema.MemberEnd() || !properties->value.IsObject() || schema.HasMember("additionalProperties")) return;
+    if (properties == schema.MemberEnd() || !properties->value.IsObject() || schema.HasMember("additionalProperties"))
+        return;
     schema.AddMember("additionalProperties", false, document.GetAllocator());
 }
 
@@ -57,14 +58,16 @@ std::string schema_complaint(const std::string& json) {
     rapidjson::Document document;
     document.Parse(json.c_str(), json.size());
     if (document.HasParseError())
-        return std::string(rapidjson::GetParseError_En(document.GetParseError())) + " at " + std::to_string(document.GetErrorOffset());
+        return std::string(rapidjson::GetParseError_En(document.GetParseError())) + " at " +
+               std::to_string(document.GetErrorOffset());
     drop_hex_siblings(document);
     rapidjson::SchemaValidator validator(compiled);
     if (document.Accept(validator)) return {};
     rapidjson::StringBuffer where, which;
     validator.GetInvalidDocumentPointer().StringifyUriFragment(where);
     validator.GetInvalidSchemaPointer().StringifyUriFragment(which);
-    return std::string(where.GetString()) + " breaks '" + validator.GetInvalidSchemaKeyword() + "' of " + which.GetString();
+    return std::string(where.GetString()) + " breaks '" + validator.GetInvalidSchemaKeyword() + "' of " +
+           which.GetString();
 }
 
 }  // namespace incident::test

@@ -1,5 +1,5 @@
-// Holds JSON against docs/incident-report-1.schema.json. The published schema lets objects gain members; our own output must
-// have none that the schema does not name, so the check is made stricter than the file.
+// Holds JSON against docs/incident-report-1.schema.json. The published schema lets objects gain members; our own output
+// must have none that the schema does not name, so the check is made stricter than the file.
 #pragma once
 
 #include <string>

@@ -46,7 +46,8 @@ char32_t take_code_point(std::string_view& text) {
 /// East Asian wide and emoji blocks take two columns, combining marks none (Unicode 15, coarse blocks).
 unsigned columns_of(char32_t c) {
     if (c < 0x300) return 1;
-    if (c <= 0x36f || (c >= 0x200b && c <= 0x200f) || (c >= 0xfe00 && c <= 0xfe0f) || (c >= 0x20d0 && c <= 0x20ff)) return 0;
+    if (c <= 0x36f || (c >= 0x200b && c <= 0x200f) || (c >= 0xfe00 && c <= 0xfe0f) || (c >= 0x20d0 && c <= 0x20ff))
+        return 0;
     if (c < 0x1100) return 1;
     constexpr std::array<std::pair<char32_t, char32_t>, 9> wide{{{0x1100, 0x115f},
                                                                  {0x2e80, 0x303e},
@@ -65,9 +66,9 @@ unsigned columns_of(char32_t c) {
 /// Our own glyphs have an ASCII spelling; anything else of the target's becomes \u{…}.
 std::string to_ascii(std::string_view text) {
     constexpr std::array<std::pair<char32_t, std::string_view>, 22> spelling{
-        {{U'━', "="}, {U'─', "-"}, {U'│', "|"}, {U'┌', "+"}, {U'├', "+"}, {U'└', "+"}, {U'╰', "+"}, {U'╭', "+"},
-         {U'·', "-"}, {U'▶', ">"}, {U'→', "->"}, {U'←', "<-"}, {U'…', "..."}, {U'×', "x"}, {U'µ', "u"}, {U'–', "-"},
-         {U'—', "-"}, {U'≥', ">="}, {U'≤', "<="}, {U'“', "\""}, {U'”', "\""}, {U'’', "'"}}};
+        {{U'━', "="}, {U'─', "-"},  {U'│', "|"},  {U'┌', "+"},  {U'├', "+"},   {U'└', "+"}, {U'╰', "+"}, {U'╭', "+"},
+         {U'·', "-"}, {U'▶', ">"},  {U'→', "->"}, {U'←', "<-"}, {U'…', "..."}, {U'×', "x"}, {U'µ', "u"}, {U'–', "-"},
+         {U'—', "-"}, {U'≥', ">="}, {U'≤', "<="}, {U'“', "\""}, {U'”', "\""},  {U'’', "'"}}};
     std::string out;
     out.reserve(text.size());
     while (!text.empty()) {
@@ -77,8 +78,10 @@ std::string to_ascii(std::string_view text) {
             continue;
         }
         auto known = std::ranges::find(spelling, c, &std::pair<char32_t, std::string_view>::first);
-        if (known != spelling.end()) out += known->second;
-        else fmt::format_to(std::back_inserter(out), "\\u{{{:x}}}", static_cast<std::uint32_t>(c));
+        if (known != spelling.end())
+            out += known->second;
+        else
+            fmt::format_to(std::back_inserter(out), "\\u{{{:x}}}", static_cast<std::uint32_t>(c));
     }
     return out;
 }
@@ -111,8 +114,10 @@ unsigned display_width(std::string_view text) {
 void Line::append(Ink ink, std::string text, unsigned width) {
     if (text.empty()) return;
     width_ += width;
-    if (!spans_.empty() && spans_.back().ink == ink) spans_.back().text += text;
-    else spans_.push_back({ink, std::move(text)});
+    if (!spans_.empty() && spans_.back().ink == ink)
+        spans_.back().text += text;
+    else
+        spans_.push_back({ink, std::move(text)});
 }
 
 Line& Line::add(Ink ink, std::string_view raw) {
@@ -206,7 +211,9 @@ void Line::elide(unsigned limit) {
     width_ = width;
 }
 
-Canvas::Canvas(const RenderOptions& options, const Sink& sink) : options_(options), sink_(sink) { buffer_.reserve(flush_at + 4096); }
+Canvas::Canvas(const RenderOptions& options, const Sink& sink) : options_(options), sink_(sink) {
+    buffer_.reserve(flush_at + 4096);
+}
 
 Canvas::~Canvas() { flush(); }
 
@@ -288,9 +295,12 @@ void Canvas::wrap(const Line& line, unsigned hanging, const Line* gutter) {
     };
     for (const auto& word : words_of(line)) {
         bool fits = out.width() + word.spaces + word.width <= width();
-        bool hopeless = word.width > width() - hanging && out.width() + word.spaces + 16 <= width();  // cut where it stands
-        if (!fits && !hopeless && !fresh && out.width() != 0) next_line();
-        else if (!fresh) out.space(word.spaces);
+        bool hopeless =
+            word.width > width() - hanging && out.width() + word.spaces + 16 <= width();  // cut where it stands
+        if (!fits && !hopeless && !fresh && out.width() != 0)
+            next_line();
+        else if (!fresh)
+            out.space(word.spaces);
         fresh = false;
         for (const auto& piece : word.pieces) {
             for (std::string_view rest = piece.text; !rest.empty();) {
@@ -337,7 +347,9 @@ void Table::shrink() {
     while (total() > canvas_.width()) {
         std::size_t widest = widths_.size();
         for (std::size_t c = 0; c + 1 < widths_.size(); ++c)
-            if (limits_[c] > narrowest && widths_[c] > narrowest && (widest == widths_.size() || widths_[c] > widths_[widest])) widest = c;
+            if (limits_[c] > narrowest && widths_[c] > narrowest &&
+                (widest == widths_.size() || widths_[c] > widths_[widest]))
+                widest = c;
         if (widest == widths_.size()) return;
         --widths_[widest];
         limits_[widest] = widths_[widest];

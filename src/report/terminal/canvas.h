@@ -1,6 +1,6 @@
-// Canvas: styled, width-aware lines for the terminal report. Every string that enters a Line is escaped here (strings from
-// a core are hostile) and, when the locale is not UTF-8, spelled in ASCII; so no view can forget either. Colours carry
-// nothing alone: what they say is also said by words or by position.
+// Canvas: styled, width-aware lines for the terminal report. Every string that enters a Line is escaped here (strings
+// from a core are hostile) and, when the locale is not UTF-8, spelled in ASCII; so no view can forget either. Colours
+// carry nothing alone: what they say is also said by words or by position.
 #pragma once
 
 #include <cstdint>
@@ -89,7 +89,8 @@ public:
     Line line(Ink ink, std::string_view raw) const { return line().add(ink, raw); }
 
     void print(const Line& line);
-    /// Breaks at spaces to keep within the width; further lines start at column `hanging`, under the gutter if one is given.
+    /// Breaks at spaces to keep within the width; further lines start at column `hanging`, under the gutter if one is
+    /// given.
     void wrap(const Line& line, unsigned hanging, const Line* gutter = nullptr);
     /// One empty line; two in a row become one, none at the top.
     void blank();
@@ -129,8 +130,8 @@ private:
     Canvas& canvas_;
     unsigned indent_;
     std::vector<unsigned> limits_;
-    std::vector<unsigned> widths_;   ///< only ever grow, so that a long table flushed in pieces stays aligned
-    std::size_t right_ = 0;          ///< bit per column
+    std::vector<unsigned> widths_;  ///< only ever grow, so that a long table flushed in pieces stays aligned
+    std::size_t right_ = 0;         ///< bit per column
     bool one_line_ = false;
     std::vector<std::vector<Line>> rows_;
 };

@@ -23,7 +23,8 @@ void print_gaps(Context& context) {
         canvas.wrap(line, 6);
         if (!gap.weakens.empty()) canvas.wrap(canvas.line().space(4).add(Ink::quiet, "weakens ").add(gap.weakens), 6);
     }
-    if (shown < gaps.size()) canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more (--all)", gaps.size() - shown)));
+    if (shown < gaps.size())
+        canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more (--all)", gaps.size() - shown)));
 }
 
 void print_detectors(Context& context) {
@@ -43,7 +44,8 @@ void print_detectors(Context& context) {
         bool says = context.options().all ? d.outcome != Outcome::found : d.outcome == Outcome::partial;
         if (!says) continue;
         Line detail = canvas.line(Ink::strong, d.id).space().add(to_string(d.outcome));
-        if (d.checked + d.unchecked != 0) detail.add(fmt::format(", {} of {} checked", grouped(d.checked), grouped(d.checked + d.unchecked)));
+        if (d.checked + d.unchecked != 0)
+            detail.add(fmt::format(", {} of {} checked", grouped(d.checked), grouped(d.checked + d.unchecked)));
         if (!d.reason.empty()) detail.add(": ").add(d.reason);
         canvas.row("", detail, 11);
     }

@@ -1,5 +1,5 @@
-// The crash itself: the faulting context (not the thread's last registers, which are the runtime's own raise), the stack
-// with its annotated frames, the raw words around sp, and what was being unwound.
+// The crash itself: the faulting context (not the thread's last registers, which are the runtime's own raise), the
+// stack with its annotated frames, the raw words around sp, and what was being unwound.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,8 +16,10 @@ Line signal_line(const Context& context, const Crash& crash) {
     if (!crash.signal) return out;
     const auto& signal = *crash.signal;
     out.add(Ink::error, signal.name.empty() ? fmt::format("signal {}", signal.number) : signal.name);
-    if (!signal.code_name.empty()) out.space().add(signal.code_name);
-    else if (signal.code) out.space().add(fmt::format("code {}", *signal.code));
+    if (!signal.code_name.empty())
+        out.space().add(signal.code_name);
+    else if (signal.code)
+        out.space().add(fmt::format("code {}", *signal.code));
     if (crash.fault_address) out.add(" at ").add(*crash.fault_address);
     if (signal.sender_pid) out.add(fmt::format(" from pid {}", *signal.sender_pid));
     if (signal.sender_uid) out.add(fmt::format(", uid {}", *signal.sender_uid));
@@ -46,7 +48,8 @@ void print_message(Context& context, std::string_view message) {
 void print_crash(Context& context, const Crash& crash, const Finding* finding) {
     auto& canvas = context.canvas;
     auto in_evidence = [&](std::string_view text) {
-        return finding != nullptr && !text.empty() && std::ranges::any_of(finding->evidence, [&](const Evidence& e) { return e.value.contains(text); });
+        return finding != nullptr && !text.empty() &&
+               std::ranges::any_of(finding->evidence, [&](const Evidence& e) { return e.value.contains(text); });
     };
     if (crash.message && !in_evidence(*crash.message)) print_message(context, *crash.message);
     auto signal = signal_line(context, crash);
@@ -54,7 +57,8 @@ void print_crash(Context& context, const Crash& crash, const Finding* finding) {
     if (crash.instruction && !in_evidence(*crash.instruction)) {
         Line line = canvas.line(Ink::strong, *crash.instruction);
         // Not the innermost frame's pc: that may be the runtime's, above the fault.
-        auto pc = std::ranges::find_if(crash.registers, [](const Register& r) { return r.name == "rip" || r.name == "pc"; });
+        auto pc =
+            std::ranges::find_if(crash.registers, [](const Register& r) { return r.name == "rip" || r.name == "pc"; });
         if (pc != crash.registers.end()) line.add(Ink::quiet, " at ").add(Address{pc->value});
         canvas.row("executing", line);
     }
@@ -70,10 +74,15 @@ void print_crash(Context& context, const Crash& crash, const Finding* finding) {
         canvas.blank();
         const auto* goroutine = crash.goroutine ? context.goroutine(*crash.goroutine) : nullptr;
         const auto* thread = goroutine == nullptr && crash.thread ? context.thread(*crash.thread) : nullptr;
-        if (goroutine != nullptr) canvas.wrap(title_of(context, *goroutine), 2);
-        else if (thread != nullptr) canvas.wrap(title_of(context, *thread), 2);
-        else if (crash.goroutine || crash.thread) canvas.print(canvas.line(Ink::strong, "").add(actor(context, {crash.goroutine, crash.thread})));
-        auto end = goroutine != nullptr ? std::string_view(goroutine->stack_end) : thread != nullptr ? std::string_view(thread->stack_end) : "";
+        if (goroutine != nullptr)
+            canvas.wrap(title_of(context, *goroutine), 2);
+        else if (thread != nullptr)
+            canvas.wrap(title_of(context, *thread), 2);
+        else if (crash.goroutine || crash.thread)
+            canvas.print(canvas.line(Ink::strong, "").add(actor(context, {crash.goroutine, crash.thread})));
+        auto end = goroutine != nullptr ? std::string_view(goroutine->stack_end)
+                   : thread != nullptr  ? std::string_view(thread->stack_end)
+                                        : "";
         print_stack(context, {crash.frames, snapshots, end});
         if (goroutine != nullptr) print_panics_and_defers(context, *goroutine, false);
     }

@@ -13,7 +13,11 @@ namespace {
 void print_rule(Context& context, const Finding& finding, std::size_t number, std::size_t of) {
     auto& canvas = context.canvas;
     auto ink = ink_of(finding.severity);
-    Line tail = canvas.line(ink, to_string(finding.severity)).dot().add(to_string(finding.strength)).space().add(Ink::quiet, "━━");
+    Line tail = canvas.line(ink, to_string(finding.severity))
+                    .dot()
+                    .add(to_string(finding.strength))
+                    .space()
+                    .add(Ink::quiet, "━━");
     Line line = canvas.line(Ink::quiet, "━━ ").add(fmt::format("{} of {}", number, of)).add(Ink::quiet, " ━━ ");
     line.add(ink, finding.kind).space();
     unsigned end = canvas.width() > tail.width() + 1 ? canvas.width() - tail.width() - 1 : 0;
@@ -39,7 +43,8 @@ std::vector<Line> evidence_lines(Context& context, const Finding& finding) {
         Line line = context.canvas.line(e.what);
         Line source = context.canvas.line();
         if (!e.value.empty()) source.add(Ink::address, e.value);
-        if (e.address && !e.value.contains(hex(e.address->value))) source.add(Ink::quiet, source.empty() ? "at " : " at ").add(*e.address);
+        if (e.address && !e.value.contains(hex(e.address->value)))
+            source.add(Ink::quiet, source.empty() ? "at " : " at ").add(*e.address);
         if (!e.origin.empty() && e.origin != "core") source.add(Ink::quiet, fmt::format(" (from {})", e.origin));
         if (!e.by.empty()) source.dot().add(Ink::quiet, "by " + e.by);
         if (!source.empty()) line.add(Ink::quiet, " · ").add(source.width() < 50 ? source.keep() : source);
@@ -100,7 +105,8 @@ void print_parties(Context& context, const Finding& finding) {
         if (p.waited != 0) line.space(2).add(fmt::format("at least {}", human_duration(p.waited)));
         lines.push_back(std::move(line));
     }
-    if (shown < parties.size()) lines.push_back(canvas.line(Ink::quiet, fmt::format("… in {} more places (--all)", parties.size() - shown)));
+    if (shown < parties.size())
+        lines.push_back(canvas.line(Ink::quiet, fmt::format("… in {} more places (--all)", parties.size() - shown)));
     for (auto tid : finding.threads) {
         Line line = canvas.line(fmt::format("thread {}", tid));
         const auto* t = context.thread(tid);
@@ -140,7 +146,8 @@ void print_finding(Context& context, const Finding& finding, std::size_t number,
         if (!finding.why.empty()) canvas.row("why", canvas.line(finding.why));
     }
     bool crash = finding.kind.starts_with("crash.") && context.report.crash.has_value();
-    if (!crash || finding.subject.address != context.report.crash->fault_address) print_subject(context, finding.subject);
+    if (!crash || finding.subject.address != context.report.crash->fault_address)
+        print_subject(context, finding.subject);
     if (!crash) print_concerned(context, finding);  // a crash shows its goroutine with the stack
     print_facts(context, "evidence", evidence_lines(context, finding));
     if (!finding.explanation.empty()) print_facts(context, "means", {canvas.line(finding.explanation)});
@@ -148,8 +155,10 @@ void print_finding(Context& context, const Finding& finding, std::size_t number,
     for (const auto& text : finding.innocent) innocent.push_back(canvas.line(text));
     print_facts(context, "innocent", innocent);
     print_own_cycle(context, finding);
-    if (crash) print_crash(context, *context.report.crash, &finding);
-    else print_snapshots(context, finding.snapshots);
+    if (crash)
+        print_crash(context, *context.report.crash, &finding);
+    else
+        print_snapshots(context, finding.snapshots);
     print_advice(context, finding);
 }
 
@@ -159,7 +168,8 @@ void print_minor(Context& context) {
     Table table(canvas, 2, {0, 0});
     std::size_t rows = 0;
     for (const auto& f : context.report.findings) {
-        if (f.severity >= context.options().min_severity || f.kind == "crash.requested") continue;  // its cause is the WHAT or the crash section
+        if (f.severity >= context.options().min_severity || f.kind == "crash.requested")
+            continue;  // its cause is the WHAT or the crash section
         table.row({canvas.line(Ink::quiet, f.kind), canvas.line(f.title)});
         ++rows;
     }
@@ -179,8 +189,9 @@ void print_own_cycle(Context& context, const Finding& finding) {
         bool own = std::ranges::all_of(cycle, [&](std::size_t i) {
             if (i >= graph.edges.size()) return false;
             const auto& from = graph.edges[i].from;
-            return from.goroutine ? std::ranges::find(finding.goroutines, *from.goroutine) != finding.goroutines.end()
-                                  : from.thread && std::ranges::find(finding.threads, *from.thread) != finding.threads.end();
+            return from.goroutine
+                       ? std::ranges::find(finding.goroutines, *from.goroutine) != finding.goroutines.end()
+                       : from.thread && std::ranges::find(finding.threads, *from.thread) != finding.threads.end();
         });
         if (own) print_cycle(context, graph, cycle);
     }
@@ -188,8 +199,10 @@ void print_own_cycle(Context& context, const Finding& finding) {
 
 void print_concerned(Context& context, const Finding& finding) {
     // A lock's waiters are the parties already.
-    if (const auto* lock = lock_of(context, finding)) print_lock_rows(context, *lock);
-    else print_parties(context, finding);
+    if (const auto* lock = lock_of(context, finding))
+        print_lock_rows(context, *lock);
+    else
+        print_parties(context, finding);
 }
 
 void print_finding_titles(Context& context) {
@@ -199,7 +212,8 @@ void print_finding_titles(Context& context) {
     canvas.heading("findings", "the command analyze shows them in full");
     Table table(canvas, 2, {0, 0, 0});
     for (const auto& f : context.report.findings)
-        table.row({canvas.line(ink_of(f.severity), f.kind), canvas.line(fmt::format("{}, {}", to_string(f.severity), to_string(f.strength))),
+        table.row({canvas.line(ink_of(f.severity), f.kind),
+                   canvas.line(fmt::format("{}, {}", to_string(f.severity), to_string(f.strength))),
                    canvas.line(f.title)});
     table.flush();
 }

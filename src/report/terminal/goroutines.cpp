@@ -17,9 +17,11 @@ std::string_view state_of(const Goroutine& g) { return g.wait_reason.empty() ? g
 
 /// Function and source as two cells.
 std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
-    // One of the runtime's own goroutines: every one of them stands in gopark, what it is for says the function it began with.
+    // One of the runtime's own goroutines: every one of them stands in gopark, what it is for says the function it
+    // began with.
     const auto* frame = telling_frame(g.frames);
-    if (frame != nullptr && !(frame->runtime_internal && !g.start.empty())) return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
+    if (frame != nullptr && !(frame->function.starts_with("runtime.") && !g.start.empty()))
+        return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
     Line out = context.canvas.line();
     if (!g.start.empty()) out.add(Ink::function, g.start);
     return {std::move(out), context.canvas.line()};
@@ -35,9 +37,11 @@ Line counts_by_status(const Context& context, std::span<const Goroutine> gorouti
     std::vector<std::pair<std::string_view, std::size_t>> order(counts.begin(), counts.end());
     std::ranges::stable_sort(order, std::greater(), [](const auto& c) { return c.second; });
     Line out = context.canvas.line();
-    if (order.size() == 1) return out.add(fmt::format("all {}", order.front().first.empty() ? "of unknown status" : order.front().first))
-                                   .add(Ink::quiet, system != 0 ? fmt::format("  ({} of them the runtime's own)", grouped(system)) : "");
-    for (const auto& [status, count] : order) out.dot().add(fmt::format("{} {}", grouped(count), status.empty() ? "of unknown status" : status));
+    if (order.size() == 1)
+        return out.add(fmt::format("all {}", order.front().first.empty() ? "of unknown status" : order.front().first))
+            .add(Ink::quiet, system != 0 ? fmt::format("  ({} of them the runtime's own)", grouped(system)) : "");
+    for (const auto& [status, count] : order)
+        out.dot().add(fmt::format("{} {}", grouped(count), status.empty() ? "of unknown status" : status));
     if (system != 0) out.add(Ink::quiet, fmt::format("  ({} of them the runtime's own)", grouped(system)));
     return out;
 }
@@ -109,7 +113,8 @@ void print_goroutine_list(Context& context) {
         for (const auto& g : goroutines) {
             if (!canvas.alive()) return;
             canvas.wrap(title_of(context, g), 2);
-            for (const auto& b : g.blocked_on) canvas.wrap(canvas.line(Ink::label, "  on ").add(b.what).space().add(b.address), 5);
+            for (const auto& b : g.blocked_on)
+                canvas.wrap(canvas.line(Ink::label, "  on ").add(b.what).space().add(b.address), 5);
             print_stack(context, {g.frames, {}, g.stack_end});
             canvas.blank();
         }
@@ -129,13 +134,15 @@ void print_goroutine_list(Context& context) {
         if (!g.blocked_on.empty()) {
             on.add(g.blocked_on.front().address);
             what.add(g.blocked_on.front().what);
-            if (g.blocked_on.size() > 1) what.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
+            if (g.blocked_on.size() > 1)
+                what.add(Ink::quiet, fmt::format(" and {} more cases", g.blocked_on.size() - 1));
         } else if (g.thread) {
             on.add(Ink::quiet, fmt::format("thread {}", *g.thread));
         }
         bool waits = g.status == "waiting" && !g.wait_reason.empty();
         table.row({canvas.line(Ink::strong, fmt::format("{}", g.id)), canvas.line(waits ? g.wait_reason : g.status),
-                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in), std::move(source), std::move(on), std::move(what)});
+                   waited_line(context, g.waited ? g.waited->at_least_ns : 0), std::move(in), std::move(source),
+                   std::move(on), std::move(what)});
         if (++rows % 4096 == 0) table.flush();
     }
     table.flush();
@@ -148,13 +155,18 @@ void print_goroutine_groups(Context& context) {
     auto groups = group_by(goroutines, stack_key);
     canvas.blank();
     Line head = canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine"));
-    canvas.wrap(head.add(fmt::format(" in {}  ", count_of(groups.size(), "group"))).add(counts_by_status(context, goroutines)), 2);
+    canvas.wrap(
+        head.add(fmt::format(" in {}  ", count_of(groups.size(), "group"))).add(counts_by_status(context, goroutines)),
+        2);
     for (const auto& group : groups) {
         if (!canvas.alive()) return;
         canvas.blank();
-        Line title = canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))).space(2).add(status_of(context, *group.first));
+        Line title = canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size())))
+                         .space(2)
+                         .add(status_of(context, *group.first));
         if (group.longest_wait != 0) title.dot().add(fmt::format("at least {}", human_duration(group.longest_wait)));
-        if (!group.first->created_by.empty()) title.dot().add("created by ").add(Ink::function, group.first->created_by);
+        if (!group.first->created_by.empty())
+            title.dot().add("created by ").add(Ink::function, group.first->created_by);
         canvas.wrap(title.dot().add(list_of(context, "goroutine", "goroutines", group.ids, 8)), 4);
         print_stack(context, {group.first->frames, {}, group.first->stack_end});
     }
@@ -165,7 +177,10 @@ void print_goroutine_summary(Context& context) {
     if (!context.report.goroutines || context.report.goroutines->empty()) return;
     const auto& goroutines = *context.report.goroutines;
     canvas.blank();
-    canvas.wrap(canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine")).add("  ").add(counts_by_status(context, goroutines)), 2);
+    canvas.wrap(canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine"))
+                    .add("  ")
+                    .add(counts_by_status(context, goroutines)),
+                2);
     auto groups = group_by(goroutines, place_key);
     std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
     constexpr std::size_t most = 10;
@@ -175,13 +190,16 @@ void print_goroutine_summary(Context& context) {
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& group = groups[i];
         auto [function, source] = place_of(context, *group.first);
-        Line who = group.ids.size() == 1 ? canvas.line(Ink::quiet, fmt::format("goroutine {}", group.ids[0])) : canvas.line();
-        table.row({canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))), canvas.line(state_of(*group.first)),
-                   waited_line(context, group.longest_wait), std::move(function), std::move(source), std::move(who)});
+        Line who =
+            group.ids.size() == 1 ? canvas.line(Ink::quiet, fmt::format("goroutine {}", group.ids[0])) : canvas.line();
+        table.row({canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))),
+                   canvas.line(state_of(*group.first)), waited_line(context, group.longest_wait), std::move(function),
+                   std::move(source), std::move(who)});
     }
     table.flush();
     if (shown < groups.size())
-        canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more places (--all, or the command goroutines)", groups.size() - shown)));
+        canvas.print(canvas.line().space(2).add(
+            Ink::quiet, fmt::format("… {} more places (--all, or the command goroutines)", groups.size() - shown)));
 }
 
 void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool title) {
@@ -191,8 +209,10 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
     for (const auto& panic : goroutine.panics) {
         if (first) canvas.blank();
         Line line = canvas.line(who);
-        if (panic.goexit) line.add("runtime.Goexit");
-        else line.add(Ink::strong, panic.value.empty() ? "value unknown" : panic.value);
+        if (panic.goexit)
+            line.add("runtime.Goexit");
+        else
+            line.add(Ink::strong, panic.value.empty() ? "value unknown" : panic.value);
         if (!panic.type.empty()) line.add(Ink::quiet, fmt::format(" ({})", panic.type));
         if (panic.recovered) line.space(2).add(Ink::good, "recovered");
         canvas.row(first ? "panics" : "", line);
@@ -218,7 +238,10 @@ void print_goroutine(Context& context, const Goroutine& goroutine) {
     canvas.wrap(title_of(context, goroutine), 2);
     auto detail = [&](std::string_view label, const Line& text) { canvas.row(fmt::format("  {}", label), text, 12); };
     for (const auto& b : goroutine.blocked_on) detail("on", canvas.line(b.what).space().add(b.address));
-    if (goroutine.waited && !goroutine.waited->basis.empty()) detail("waited", canvas.line(human_duration(goroutine.waited->at_least_ns)).add(" at least: ").add(goroutine.waited->basis));
+    if (goroutine.waited && !goroutine.waited->basis.empty())
+        detail(
+            "waited",
+            canvas.line(human_duration(goroutine.waited->at_least_ns)).add(" at least: ").add(goroutine.waited->basis));
     if (!goroutine.start.empty()) detail("started in", canvas.line(Ink::function, goroutine.start));
     if (!goroutine.labels.empty()) {
         Line labels = canvas.line();

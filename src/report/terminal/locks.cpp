@@ -52,7 +52,8 @@ void print_lock_rows(Context& context, const Lock& lock) {
         if (auto ns = waited(context, w.who); ns != 0) since.add(fmt::format("at least {}", human_duration(ns)));
         Line mode = w.mode == "lock" || w.mode == "wait" ? canvas.line() : canvas.line(w.mode);
         Line label = i == 0 ? canvas.line(Ink::label, "waiting").to_column(8) : canvas.line().space(8);
-        table.row({std::move(label), actor(context, w.who), std::move(mode), frame == nullptr ? canvas.line() : function_of(context, *frame),
+        table.row({std::move(label), actor(context, w.who), std::move(mode),
+                   frame == nullptr ? canvas.line() : function_of(context, *frame),
                    frame == nullptr ? canvas.line() : source_of(context, frame->file, frame->line), std::move(since)});
     }
     table.flush();
@@ -97,7 +98,8 @@ void print_cycle(Context& context, const WaitGraph& graph, const std::vector<std
         const auto& edge = graph.edges[cycle[i]];
         bool last = i + 1 == cycle.size();
         Line who = i == 0 ? canvas.line().space(2).add(Ink::quiet, "┌▶ ") : gutter;
-        Line name = canvas.line(Ink::strong, edge.from.goroutine ? fmt::format("goroutine {}", *edge.from.goroutine) : "");
+        Line name =
+            canvas.line(Ink::strong, edge.from.goroutine ? fmt::format("goroutine {}", *edge.from.goroutine) : "");
         if (edge.from.thread) name.add(Ink::strong, fmt::format("thread {}", *edge.from.thread));
         canvas.wrap(who.add(name).space(2).add(place_of(context, edge.from)), 7, &gutter);
         Line wait = canvas.line().add(gutter).space(2).add(Ink::label, "waits for").space(2).add(edge.what);
@@ -128,7 +130,8 @@ void print_wait_graph(Context& context) {
     }
     table.flush();
     if (shown < graph.edges.size())
-        canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more (--all)", grouped(graph.edges.size() - shown))));
+        canvas.print(canvas.line().space(2).add(Ink::quiet,
+                                                fmt::format("… {} more (--all)", grouped(graph.edges.size() - shown))));
 }
 
 }  // namespace incident::report::terminal

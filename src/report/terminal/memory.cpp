@@ -25,12 +25,14 @@ void print_maps(Context& context) {
     canvas.wrap(head, 2);
     canvas.blank();
     Table table(canvas, 0, {0, 0, 0, 0, 0, 0});
-    table.right(2).row({canvas.line(Ink::quiet, "begin"), canvas.line(Ink::quiet, "end"), canvas.line(Ink::quiet, "size"), canvas.line(Ink::quiet, "mode"),
-               canvas.line(Ink::quiet, "bytes from"), canvas.line(Ink::quiet, "what")});
+    table.right(2).row({canvas.line(Ink::quiet, "begin"), canvas.line(Ink::quiet, "end"),
+                        canvas.line(Ink::quiet, "size"), canvas.line(Ink::quiet, "mode"),
+                        canvas.line(Ink::quiet, "bytes from"), canvas.line(Ink::quiet, "what")});
     for (const auto& m : maps) {
         if (!canvas.alive()) return;
         Line from = canvas.line(m.origin == "absent" || m.lost != 0 ? Ink::warning : Ink::plain, m.origin);
-        if (m.in_core != 0 && m.in_core < m.range.size()) from.add(Ink::quiet, fmt::format(" {} in core", human_size(m.in_core)));
+        if (m.in_core != 0 && m.in_core < m.range.size())
+            from.add(Ink::quiet, fmt::format(" {} in core", human_size(m.in_core)));
         if (m.lost != 0) from.add(Ink::warning, fmt::format(" {} cut off", human_size(m.lost)));
         Line what = canvas.line(m.what);
         if (!m.path.empty() && (m.what.empty() || context.options().all)) {
@@ -38,8 +40,9 @@ void print_maps(Context& context) {
             what.add(Ink::source, m.path);
             if (m.file_offset != 0) what.add(Ink::quiet, fmt::format("+{:#x}", m.file_offset));
         }
-        table.row({canvas.line().add(m.range.begin), canvas.line().add(m.range.end), canvas.line(human_size(m.range.size())),
-                   canvas.line(m.permissions), std::move(from), std::move(what)});
+        table.row({canvas.line().add(m.range.begin), canvas.line().add(m.range.end),
+                   canvas.line(human_size(m.range.size())), canvas.line(m.permissions), std::move(from),
+                   std::move(what)});
     }
     table.flush();
 }
@@ -49,7 +52,10 @@ void print_location(Context& context) {
     if (!context.report.location) return;
     const auto& location = *context.report.location;
     canvas.blank();
-    Line line = canvas.line().add(location.address).space(2).add(Ink::strong, location.text.empty() ? location.kind : location.text);
+    Line line = canvas.line()
+                    .add(location.address)
+                    .space(2)
+                    .add(Ink::strong, location.text.empty() ? location.kind : location.text);
     canvas.wrap(line, 2);
     Table table(canvas, 2, {24, 0});
     for (const auto& [name, value] : location.details) table.row({canvas.line(Ink::label, name), canvas.line(value)});
@@ -59,9 +65,20 @@ void print_location(Context& context) {
 void print_words(Context& context) {
     auto& canvas = context.canvas;
     if (!context.report.words) return;
+    const auto& words = *context.report.words;
     canvas.blank();
-    Table table(canvas, 0, {0, 30, 0, 0});
-    for (const auto& w : *context.report.words) {
+    // Short names of places ("main.ledger+0x8") stand beside the address; long ones ("goroutine 21's stack, in
+    // main.audit …") would push everything off the screen and head the words that follow instead.
+    constexpr unsigned most_beside = 28;
+    bool beside =
+        std::ranges::all_of(words, [&](const Word& w) { return canvas.line(w.symbol).width() <= most_beside; });
+    Table table(canvas, beside ? 0 : 2, {0, 0, 0, 0});
+    for (const auto& w : words) {
+        if (!canvas.alive()) return;
+        if (!beside && !w.symbol.empty()) {
+            table.flush();
+            canvas.wrap(canvas.line(Ink::strong, w.symbol), 2);
+        }
         Line meaning = canvas.line(w.points_to);
         if (w.value && !w.origin.empty() && w.origin != "core") {
             if (!meaning.empty()) meaning.space(2);
@@ -69,7 +86,8 @@ void print_words(Context& context) {
         }
         Line value = w.value ? canvas.line(Ink::address, fmt::format("{:#018x}", *w.value))
                              : canvas.line(Ink::warning, w.origin.empty() ? "unreadable" : w.origin);
-        table.row({canvas.line().add(w.address), canvas.line(w.symbol), std::move(value), std::move(meaning)});
+        table.row({canvas.line().add(w.address), canvas.line(beside ? std::string_view(w.symbol) : ""),
+                   std::move(value), std::move(meaning)});
     }
     table.flush();
 }
@@ -85,16 +103,19 @@ void print_heap(Context& context) {
         constexpr std::size_t most = 30;
         std::size_t shown = context.options().all ? types.size() : std::min(types.size(), most);
         Table table(canvas, 2, {0, 0, 0, 0});
-        table.right(0).right(1).right(2).row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, live ? "reachable" : ""),
-                   canvas.line(Ink::quiet, "type")});
+        table.right(0).right(1).right(2).row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"),
+                                              canvas.line(Ink::quiet, live ? "reachable" : ""),
+                                              canvas.line(Ink::quiet, "type")});
         for (std::size_t i = 0; i < shown; ++i) {
             const auto& t = types[i];
-            table.row({canvas.line(Ink::strong, human_size(t.bytes)), canvas.line(grouped(t.count)), canvas.line(live ? human_size(t.live) : ""),
+            table.row({canvas.line(Ink::strong, human_size(t.bytes)), canvas.line(grouped(t.count)),
+                       canvas.line(live ? human_size(t.live) : ""),
                        t.name.empty() ? canvas.line(Ink::quiet, "type unknown") : canvas.line(Ink::type, t.name)});
         }
         table.flush();
         if (shown < types.size())
-            canvas.print(canvas.line().space(2).add(Ink::quiet, fmt::format("… {} more types (--all)", grouped(types.size() - shown))));
+            canvas.print(canvas.line().space(2).add(
+                Ink::quiet, fmt::format("… {} more types (--all)", grouped(types.size() - shown))));
     };
     if (!heap.totals.empty()) {
         canvas.blank();

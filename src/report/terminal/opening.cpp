@@ -23,8 +23,9 @@ void add_core(Line& line, const CoreInput& core) {
     add_part(line, Ink::plain, text);
     if (!core.arch.empty() && core.arch != "x86-64") add_part(line, Ink::plain, core.arch);
     if (core.truncated)
-        add_part(line, Ink::warning, fmt::format("cut off at {}, {} missing", human_size(core.truncated->at),
-                                                 human_size(core.truncated->missing_bytes)));
+        add_part(line, Ink::warning,
+                 fmt::format("cut off at {}, {} missing", human_size(core.truncated->at),
+                             human_size(core.truncated->missing_bytes)));
     if (core.program.empty() && !core.pid) return;
     std::string process = core.program;
     if (core.pid) process += fmt::format("{}pid {}", process.empty() ? "" : ", ", *core.pid);
@@ -61,15 +62,19 @@ void print_rows(Context& context, Ink ink, std::string_view what, std::string_vi
 }
 
 std::string quiet_why(const Report& report) {
-    auto with = [&](Outcome o) { return static_cast<std::size_t>(std::ranges::count(report.detectors, o, &DetectorOutcome::outcome)); };
+    auto with = [&](Outcome o) {
+        return static_cast<std::size_t>(std::ranges::count(report.detectors, o, &DetectorOutcome::outcome));
+    };
     std::size_t clean = with(Outcome::clean) + with(Outcome::found), partial = with(Outcome::partial);
     std::string text;
     if (clean != 0) text = fmt::format("{} looked at everything and found nothing", count_of(clean, "detector"));
     if (partial != 0 && clean != 0) text += fmt::format(", {} could not check everything", partial);
-    if (partial != 0 && clean == 0) text = fmt::format("{} looked, none could check everything", count_of(partial, "detector"));
+    if (partial != 0 && clean == 0)
+        text = fmt::format("{} looked, none could check everything", count_of(partial, "detector"));
     auto damage = static_cast<std::size_t>(std::ranges::count_if(report.gaps, &Gap::damage));
     if (damage != 0)
-        text += fmt::format("{}{} in the input: silence is not health here", text.empty() ? "" : "; ", count_of(damage, "gap"));
+        text += fmt::format("{}{} in the input: silence is not health here", text.empty() ? "" : "; ",
+                            count_of(damage, "gap"));
     return text;
 }
 
@@ -77,10 +82,14 @@ std::string quiet_why(const Report& report) {
 
 void print_header(Context& context) {
     const auto& report = context.report;
-    Line line = context.canvas.line(Ink::quiet, report.tool.version.empty() ? report.tool.name : report.tool.name + " " + report.tool.version);
+    Line line = context.canvas.line(
+        Ink::quiet, report.tool.version.empty() ? report.tool.name : report.tool.name + " " + report.tool.version);
     add_core(line, report.input.core);
-    if (report.runtime.go) add_go(line, *report.runtime.go);
-    else if (report.runtime.libc) add_part(line, Ink::plain, report.runtime.libc->name + (report.runtime.libc->version ? " " + *report.runtime.libc->version : ""));
+    if (report.runtime.go)
+        add_go(line, *report.runtime.go);
+    else if (report.runtime.libc)
+        add_part(line, Ink::plain,
+                 report.runtime.libc->name + (report.runtime.libc->version ? " " + *report.runtime.libc->version : ""));
     add_executable(line, report.input.executable);
     context.canvas.wrap(line, 2);
 }
@@ -88,7 +97,8 @@ void print_header(Context& context) {
 void print_answer(Context& context) {
     const auto& report = context.report;
     context.canvas.blank();
-    auto first = std::ranges::find_if(report.findings, [&](const Finding& f) { return f.severity >= context.options().min_severity; });
+    auto first = std::ranges::find_if(report.findings,
+                                      [&](const Finding& f) { return f.severity >= context.options().min_severity; });
     if (first != report.findings.end())
         return print_rows(context, ink_of(first->severity), first->title, first->where, first->why);
     // Nothing to accuse: say how the process ended, and what was looked at.
@@ -96,7 +106,10 @@ void print_answer(Context& context) {
     bool known = ended != report.findings.end();
     std::string what = known ? ended->title : report.crash ? report.crash->cause : std::string();
     if (report.command == "analyze") what += what.empty() ? "No defect was found" : "; no defect was found";
-    print_rows(context, Ink::strong, what, known ? ended->where : "", report.command == "analyze" ? quiet_why(report) : known ? ended->why : "");
+    print_rows(context, Ink::strong, what, known ? ended->where : "",
+               report.command == "analyze" ? quiet_why(report)
+               : known                     ? ended->why
+                                           : "");
 }
 
 }  // namespace incident::report::terminal

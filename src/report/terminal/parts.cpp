@@ -13,18 +13,21 @@ namespace {
 
 /// Go's standard library by the first element of the import path: a module outside it has a dot there, or is main.
 bool is_standard_library(std::string_view function) {
-    constexpr std::array names{
-        "archive", "bufio", "bytes", "cmp", "compress", "container", "context", "crypto", "database", "debug", "embed",
-        "encoding", "errors", "expvar", "flag", "fmt", "go", "hash", "html", "image", "internal", "io", "iter", "log", "maps",
-        "math", "mime", "net", "os", "path", "plugin", "reflect", "regexp", "runtime", "slices", "sort", "strconv", "strings",
-        "sync", "syscall", "testing", "text", "time", "unicode", "unique", "unsafe", "vendor", "weak"};
+    constexpr std::array names{"archive", "bufio",    "bytes",   "cmp",     "compress", "container", "context",
+                               "crypto",  "database", "debug",   "embed",   "encoding", "errors",    "expvar",
+                               "flag",    "fmt",      "go",      "hash",    "html",     "image",     "internal",
+                               "io",      "iter",     "log",     "maps",    "math",     "mime",      "net",
+                               "os",      "path",     "plugin",  "reflect", "regexp",   "runtime",   "slices",
+                               "sort",    "strconv",  "strings", "sync",    "syscall",  "testing",   "text",
+                               "time",    "unicode",  "unique",  "unsafe",  "vendor",   "weak"};
     auto package = function.substr(0, function.find_first_of("/."));
     return std::ranges::find(names, package) != names.end();
 }
 
 /// The C library and its kin: where C threads wait, never what they do.
 bool is_system_module(std::string_view module) {
-    constexpr std::array names{"libc.so", "libc-", "libpthread", "ld-linux", "ld-", "linux-vdso", "[vdso]", "libstdc++", "libgcc_s", "libm."};
+    constexpr std::array names{"libc.so",    "libc-",  "libpthread", "ld-linux", "ld-",
+                               "linux-vdso", "[vdso]", "libstdc++",  "libgcc_s", "libm."};
     auto name = base_name(module);
     return std::ranges::any_of(names, [&](std::string_view n) { return name.starts_with(n); });
 }
@@ -82,14 +85,16 @@ Line source_of(const Context& context, std::string_view file, std::uint32_t line
 Line function_of(const Context& context, const Frame& frame) {
     Line out = context.canvas.line();
     if (!frame.function.empty()) return out.add(Ink::function, frame.function);
-    if (!frame.module.empty()) return out.add(Ink::function, fmt::format("{}+{:#x}", base_name(frame.module), frame.module_offset));
+    if (!frame.module.empty())
+        return out.add(Ink::function, fmt::format("{}+{:#x}", base_name(frame.module), frame.module_offset));
     return out.add(frame.pc).add(Ink::quiet, " in no known module");
 }
 
 Line place_of(const Context& context, const Frame& frame) {
     Line out = function_of(context, frame);
     auto source = source_of(context, frame.file, frame.line);
-    if (!source.empty()) out.space(2).add(source);
+    if (!source.empty())
+        out.space(2).add(source);
     else if (!frame.function.empty() && frame.kind != FrameKind::go && !frame.module.empty())
         out.space(2).add(Ink::source, base_name(frame.module));
     return out;
@@ -124,7 +129,8 @@ Line title_of(const Context& context, const Goroutine& goroutine) {
         Line creator = context.canvas.line("created by ").add(goroutine.created_by);
         auto source = source_of(context, goroutine.created_file, goroutine.created_line);
         if (!source.empty()) creator.space().add(source);
-        if (goroutine.created_by_goroutine) creator.add(fmt::format(" in goroutine {}", *goroutine.created_by_goroutine));
+        if (goroutine.created_by_goroutine)
+            creator.add(fmt::format(" in goroutine {}", *goroutine.created_by_goroutine));
         out.dot().add(creator.width() < 60 ? creator.keep() : creator);
     }
     return out;
@@ -144,7 +150,8 @@ Line actor(const Context& context, const Actor& who) {
     return out.add("nobody known");
 }
 
-Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids, std::size_t limit) {
+Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids,
+             std::size_t limit) {
     Line out = context.canvas.line(ids.size() == 1 ? one : many);
     std::size_t shown = std::min(ids.size(), context.options().all ? ids.size() : limit);
     for (std::size_t i = 0; i < shown; ++i) out.add(fmt::format("{}{}", i == 0 ? " " : ", ", ids[i]));

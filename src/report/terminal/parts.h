@@ -37,8 +37,8 @@ Line function_of(const Context& context, const Frame& frame);
 /// function  file:line
 Line place_of(const Context& context, const Frame& frame);
 
-/// The frame that tells a person where this stack is: the first one that is neither the runtime's nor a standard library's
-/// (Go's or C's); else the first of the library; null when there are no frames.
+/// The frame that tells a person where this stack is: the first one that is neither the runtime's nor a standard
+/// library's (Go's or C's); else the first of the library; null when there are no frames.
 const Frame* telling_frame(std::span<const Frame> frames);
 
 /// "waiting (sync.Mutex.Lock)"
@@ -49,6 +49,7 @@ Line title_of(const Context& context, const Thread& thread);
 /// "goroutine 19" or "thread 4720"
 Line actor(const Context& context, const Actor& who);
 /// "goroutines 3, 4, 9 and 12 more"
-Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids, std::size_t limit);
+Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids,
+             std::size_t limit);
 
 }  // namespace incident::report::terminal

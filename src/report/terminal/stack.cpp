@@ -1,6 +1,6 @@
-// Stacks and annotated frames: the part that engineers draw by hand today. A stack is one column of frames, innermost first;
-// a frame that we have a snapshot of opens into a block behind a gutter, in the order of a person's drawing: where, how it
-// was found, registers, slots from high to low addresses, the instructions around the pc.
+// Stacks and annotated frames: the part that engineers draw by hand today. A stack is one column of frames, innermost
+// first; a frame that we have a snapshot of opens into a block behind a gutter, in the order of a person's drawing:
+// where, how it was found, registers, slots from high to low addresses, the instructions around the pc.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,7 +34,8 @@ std::string_view usual_source(std::span<const Slot> slots) {
     return most == counts.end() ? std::string_view() : most->first;
 }
 
-void print_code(Context& context, std::span<const CodeLine> code, const Line& gutter) {
+/// `here`: the pc is where it happened, not where a call will return to.
+void print_code(Context& context, std::span<const CodeLine> code, bool here, const Line& gutter) {
     if (code.empty()) return;
     auto& canvas = context.canvas;
     Table table(canvas, gutter.width(), {2, 0, 10, 44, 0});
@@ -42,10 +43,10 @@ void print_code(Context& context, std::span<const CodeLine> code, const Line& gu
         auto space = line.text.find(' ');
         auto mnemonic = std::string_view(line.text).substr(0, space);
         auto operands = space == std::string::npos ? std::string_view() : std::string_view(line.text).substr(space + 1);
-        auto ink = line.current ? Ink::strong : Ink::plain;
-        Line marker = canvas.line(Ink::error, line.current ? "▶" : "");
+        auto ink = line.current && here ? Ink::strong : Ink::plain;
+        Line marker = canvas.line(here ? Ink::error : Ink::quiet, line.current ? "▶" : "");
         table.row({marker, canvas.line().add(line.pc), canvas.line(ink, mnemonic), canvas.line(ink, operands),
-                   canvas.line(line.current ? Ink::strong : Ink::quiet, line.comment)});
+                   canvas.line(line.current && here ? Ink::strong : Ink::quiet, line.comment)});
     }
     table.flush(&gutter);
 }
@@ -54,9 +55,11 @@ void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t
     auto& canvas = context.canvas;
     const auto& frame = snapshot.frame;
     Line gutter = canvas.line().space(indent).add(Ink::quiet, "│").space();
-    Line head = canvas.line().space(indent).add(Ink::quiet, joined ? "├ " : "┌ ").add(Ink::strong, fmt::format("#{} ", index));
+    Line head =
+        canvas.line().space(indent).add(Ink::quiet, joined ? "├ " : "┌ ").add(Ink::strong, fmt::format("#{} ", index));
     head.add(place_of(context, frame));
-    std::string by = fmt::format("by {}", frame.trust == Trust::frame_pointer ? "frame pointer" : to_string(frame.trust));
+    std::string by =
+        fmt::format("by {}", frame.trust == Trust::frame_pointer ? "frame pointer" : to_string(frame.trust));
     auto usual = usual_source(snapshot.slots);
     if (!usual.empty() && usual != to_string(frame.trust)) by += fmt::format(", slots by {}", usual);
     if (frame.inlined) by += ", inlined";
@@ -76,8 +79,9 @@ void print_snapshot(Context& context, const FrameSnapshot& snapshot, std::size_t
     add("cfa", frame.cfa);
     canvas.wrap(registers, gutter.width(), &gutter);
     print_slots(context, snapshot.slots, gutter);
-    print_code(context, snapshot.code, gutter);
-    for (const auto& note : snapshot.notes) canvas.wrap(canvas.line().add(gutter).add(Ink::quiet, note), gutter.width() + 2, &gutter);
+    for (const auto& note : snapshot.notes)
+        canvas.wrap(canvas.line().add(gutter).add(Ink::quiet, note), gutter.width() + 2, &gutter);
+    print_code(context, snapshot.code, !frame.after_call, gutter);
 }
 
 void print_frame_line(Context& context, const Frame& frame, std::size_t index, unsigned indent) {
@@ -93,19 +97,22 @@ void print_frame_line(Context& context, const Frame& frame, std::size_t index, u
     canvas.wrap(line, indent + 8);
 }
 
-/// A stretch of frames that prints as one line: shown, hidden (the runtime's), repeated (recursion) or left out (too many).
+/// A stretch of frames that prints as one line: shown, hidden (the runtime's), repeated (recursion) or left out (too
+/// many).
 struct Item {
     enum class Kind : std::uint8_t { frame, hidden, repeated, left_out } kind;
     std::size_t first = 0, count = 1;
 };
 
-/// Which snapshot shows which frame. A snapshot's index may count frames that this view leaves out (those above a signal), so
-/// the frame itself decides.
+/// Which snapshot shows which frame. A snapshot's index may count frames that this view leaves out (those above a
+/// signal), so the frame itself decides.
 using Shown = std::map<std::size_t, const FrameSnapshot*>;
 
 Shown match(const StackView& view) {
     Shown shown;
-    auto same = [](const Frame& a, const Frame& b) { return a.pc == b.pc && a.function == b.function && a.inlined == b.inlined && (!a.sp || !b.sp || a.sp == b.sp); };
+    auto same = [](const Frame& a, const Frame& b) {
+        return a.pc == b.pc && a.function == b.function && a.inlined == b.inlined && (!a.sp || !b.sp || a.sp == b.sp);
+    };
     for (const auto& snapshot : view.snapshots) {
         std::size_t i = snapshot.index;
         if (i >= view.frames.size() || !same(view.frames[i], snapshot.frame)) {
@@ -131,12 +138,16 @@ std::vector<Item> plan(const Context& context, const StackView& view, const Show
     for (std::size_t i = 0; i < view.frames.size(); ++i) {
         const auto& frame = view.frames[i];
         if (!all && frame.runtime_internal && !has_snapshot(i)) {
-            if (!items.empty() && items.back().kind == Item::Kind::hidden) ++items.back().count;
-            else items.push_back({Item::Kind::hidden, i});
-        } else if (!context.options().all && i >= 2 && same_place(frame, view.frames[i - 1]) && same_place(frame, view.frames[i - 2]) &&
-                   !has_snapshot(i)) {
-            if (items.back().kind == Item::Kind::repeated) ++items.back().count;
-            else items.push_back({Item::Kind::repeated, i});
+            if (!items.empty() && items.back().kind == Item::Kind::hidden)
+                ++items.back().count;
+            else
+                items.push_back({Item::Kind::hidden, i});
+        } else if (!context.options().all && i >= 2 && same_place(frame, view.frames[i - 1]) &&
+                   same_place(frame, view.frames[i - 2]) && !has_snapshot(i)) {
+            if (items.back().kind == Item::Kind::repeated)
+                ++items.back().count;
+            else
+                items.push_back({Item::Kind::repeated, i});
         } else {
             items.push_back({Item::Kind::frame, i});
         }
@@ -156,16 +167,20 @@ void print_slots(Context& context, std::span<const Slot> slots, const Line& gutt
     auto usual = usual_source(slots);
     Table table(canvas, gutter.width(), {14, 26, 32, 42, 0});
     for (const auto& slot : slots) {
-        bool furniture = slot.by == "frame layout";
+        bool furniture =
+            slot.by == "frame layout" || slot.name == "return" || slot.name == "saved bp";  // every frame has these
         Line meaning = canvas.line(slot.points_to);
         if (!furniture && !slot.by.empty() && slot.by != usual) {
             if (!meaning.empty()) meaning.space(2);
             meaning.add(slot.by == "scan" ? Ink::warning : Ink::quiet, "by " + slot.by);
         }
-        Line value = slot.value.empty() ? canvas.line(Ink::quiet, "unreadable")
-                                        : canvas.line(slot.value.starts_with("0x") ? Ink::address : Ink::plain, slot.value);
-        table.row({canvas.line(Ink::label, slot.place), canvas.line(Ink::strong, slot.name),
-                   canvas.line(furniture ? Ink::quiet : Ink::type, slot.type == "word" ? std::string_view() : slot.type), std::move(value), std::move(meaning)});
+        Line value = slot.value.empty()
+                         ? canvas.line(Ink::quiet, "unreadable")
+                         : canvas.line(slot.value.starts_with("0x") ? Ink::address : Ink::plain, slot.value);
+        table.row(
+            {canvas.line(Ink::label, slot.place), canvas.line(furniture ? Ink::quiet : Ink::strong, slot.name),
+             canvas.line(furniture ? Ink::quiet : Ink::type, slot.type == "word" ? std::string_view() : slot.type),
+             std::move(value), std::move(meaning)});
     }
     table.flush(&gutter);
 }
@@ -181,27 +196,35 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
     // The runtime's frames at both ends of a goroutine are always the same story: one word at the end is enough.
     auto items = plan(context, view, shown);
     std::size_t above = 0, below = 0;
-    if (items.size() > 1 && items.front().kind == Item::Kind::hidden) above = items.front().count, items.erase(items.begin());
+    if (items.size() > 1 && items.front().kind == Item::Kind::hidden)
+        above = items.front().count, items.erase(items.begin());
     if (items.size() > 1 && items.back().kind == Item::Kind::hidden) below = items.back().count, items.pop_back();
     bool joined = false;  // to the block of the frame above
     for (const auto& item : items) {
         if (!canvas.alive()) return;
         joined = joined && item.kind == Item::Kind::frame;
         switch (item.kind) {
-            case Item::Kind::hidden: quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame"))); continue;
+            case Item::Kind::hidden:
+                quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame")));
+                continue;
             case Item::Kind::repeated: quiet(fmt::format("… {} more of the same", grouped(item.count))); continue;
             case Item::Kind::left_out: quiet(fmt::format("… {} (--all)", count_of(item.count, "frame"))); continue;
             case Item::Kind::frame: break;
         }
         auto snapshot = shown.find(item.first);
-        if (snapshot != shown.end()) print_snapshot(context, *snapshot->second, item.first, indent, joined);
-        else print_frame_line(context, view.frames[item.first], item.first, indent);
+        if (snapshot != shown.end())
+            print_snapshot(context, *snapshot->second, item.first, indent, joined);
+        else
+            print_frame_line(context, view.frames[item.first], item.first, indent);
         joined = snapshot != shown.end();
     }
-    if (above != 0 && below != 0) quiet(fmt::format("… {} above, {} below (--all)", count_of(above, "runtime frame"), below));
-    else if (above + below != 0) quiet(fmt::format("… {} {} (--all)", count_of(above + below, "runtime frame"), above != 0 ? "above" : "below"));
+    if (above != 0 && below != 0)
+        quiet(fmt::format("… {} above, {} below (--all)", count_of(above, "runtime frame"), below));
+    else if (above + below != 0)
+        quiet(fmt::format("… {} {} (--all)", count_of(above + below, "runtime frame"), above != 0 ? "above" : "below"));
     if (!is_usual_end(view.end)) {
-        canvas.wrap(canvas.line().space(indent + 2).add(Ink::warning, "the walk ended here: ").add(view.end), indent + 4);
+        canvas.wrap(canvas.line().space(indent + 2).add(Ink::warning, "the walk ended here: ").add(view.end),
+                    indent + 4);
     }
 }
 
@@ -209,12 +232,15 @@ void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots)
     auto& canvas = context.canvas;
     for (std::size_t i = 0; i < snapshots.size();) {
         std::size_t end = i + 1;
-        auto same = [&](const FrameSnapshot& s) { return s.goroutine == snapshots[i].goroutine && s.thread == snapshots[i].thread; };
+        auto same = [&](const FrameSnapshot& s) {
+            return s.goroutine == snapshots[i].goroutine && s.thread == snapshots[i].thread;
+        };
         while (end < snapshots.size() && same(snapshots[end])) ++end;
         StackView view{{}, snapshots.subspan(i, end - i), {}};
         canvas.blank();
         const auto* goroutine = snapshots[i].goroutine ? context.goroutine(*snapshots[i].goroutine) : nullptr;
-        const auto* thread = goroutine == nullptr && snapshots[i].thread ? context.thread(*snapshots[i].thread) : nullptr;
+        const auto* thread =
+            goroutine == nullptr && snapshots[i].thread ? context.thread(*snapshots[i].thread) : nullptr;
         if (goroutine != nullptr) {
             canvas.wrap(title_of(context, *goroutine), 2);
             view.frames = goroutine->frames;
@@ -222,7 +248,8 @@ void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots)
             canvas.wrap(title_of(context, *thread), 2);
             view.frames = thread->frames;
         } else if (snapshots[i].goroutine || snapshots[i].thread) {
-            canvas.print(canvas.line(Ink::strong, "").add(actor(context, {snapshots[i].goroutine, snapshots[i].thread})));
+            canvas.print(
+                canvas.line(Ink::strong, "").add(actor(context, {snapshots[i].goroutine, snapshots[i].thread})));
         }
         print_stack(context, view);
         i = end;

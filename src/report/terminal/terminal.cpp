@@ -17,7 +17,8 @@ void print_one_goroutine(Context& context) {
 }
 
 void print_one_thread(Context& context) {
-    if (!context.report.threads || context.report.threads->empty()) return context.canvas.print(context.canvas.line("no such thread"));
+    if (!context.report.threads || context.report.threads->empty())
+        return context.canvas.print(context.canvas.line("no such thread"));
     for (const auto& t : *context.report.threads) print_thread(context, t);
 }
 
@@ -41,7 +42,8 @@ void print_crash_section(Context& context) {
 
 void print_view(Context& context) {
     const auto& command = context.report.command;
-    if (command == "goroutines") return context.options().group ? print_goroutine_groups(context) : print_goroutine_list(context);
+    if (command == "goroutines")
+        return context.options().group ? print_goroutine_groups(context) : print_goroutine_list(context);
     if (command == "goroutine") return print_one_goroutine(context);
     if (command == "threads") return print_threads(context);
     if (command == "thread") return print_one_thread(context);

@@ -1,6 +1,6 @@
-// The human report: three lines that answer what, where and why, then the findings with their evidence, annotated frames,
-// and what is not known. Read canvas.h and
-// parts.h first: escaping, width and colour live there, and no view repeats them.
+// The human report: three lines that answer what, where and why, then the findings with their evidence, annotated
+// frames, and what is not known. Read canvas.h and parts.h first: escaping, width and colour live there, and no view
+// repeats them.
 #pragma once
 
 #include "report/renderers.h"

@@ -13,9 +13,15 @@ namespace {
 
 /// As a debugger lists them, not as the kernel stores them; unknown names keep their order behind these.
 std::size_t rank_of(std::string_view name) {
-    constexpr std::array order{"rip", "pc", "rsp", "sp", "rbp", "x29", "x30", "rax", "rbx", "rcx", "rdx", "rsi", "rdi",
-                               "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
+    constexpr std::array order{"rip", "pc",  "rsp", "sp", "rbp", "x29", "x30", "rax", "rbx", "rcx", "rdx",
+                               "rsi", "rdi", "r8",  "r9", "r10", "r11", "r12", "r13", "r14", "r15"};
     return static_cast<std::size_t>(std::ranges::find(order, name) - order.begin());
+}
+
+/// Segment registers say nothing on a 64-bit machine.
+bool is_furniture(const Register& r) {
+    constexpr std::array names{"cs", "ss", "ds", "es", "fs", "gs"};
+    return std::ranges::find(names, r.name) != names.end() || (r.name.ends_with("_base") && r.value == 0);
 }
 
 }  // namespace
@@ -28,6 +34,7 @@ void print_registers(Context& context, std::span<const Register> given) {
     std::vector<const Register*> silent;
     for (const auto& r : registers) {
         if (r.points_to.empty() && r.note.empty()) {
+            if (is_furniture(r) && !context.options().all) continue;
             silent.push_back(&r);
             continue;
         }
@@ -83,12 +90,16 @@ void print_threads(Context& context) {
     std::vector<std::pair<const Thread*, std::vector<std::int64_t>>> groups;
     auto same = [&](const Thread& a, const Thread& b) {
         return !a.goroutine && !b.goroutine && !a.frames.empty() && a.note == b.note &&
-               std::ranges::equal(a.frames, b.frames, [](const Frame& x, const Frame& y) { return x.pc == y.pc && x.function == y.function; });
+               std::ranges::equal(a.frames, b.frames, [](const Frame& x, const Frame& y) {
+                   return x.pc == y.pc && x.function == y.function;
+               });
     };
     for (const auto& t : threads) {
         auto group = std::ranges::find_if(groups, [&](const auto& g) { return same(*g.first, t); });
-        if (group != groups.end() && !context.options().all) group->second.push_back(t.tid);
-        else groups.push_back({&t, {t.tid}});
+        if (group != groups.end() && !context.options().all)
+            group->second.push_back(t.tid);
+        else
+            groups.push_back({&t, {t.tid}});
     }
     for (const auto& [thread, tids] : groups) {
         if (!canvas.alive()) return;

@@ -1,5 +1,5 @@
-// The views of the terminal report, one function per section or command. report/terminal/terminal.cpp says which command
-// prints which.
+// The views of the terminal report, one function per section or command. report/terminal/terminal.cpp says which
+// command prints which.
 #pragma once
 
 #include <optional>
@@ -25,7 +25,8 @@ void print_own_cycle(Context& context, const Finding& finding);  ///< of lock.cy
 
 // crash.cpp
 /// The faulting context, the stack with its annotated frames, the words around sp, panics and defers.
-/// `finding`: the one under which this is printed; its snapshots stand in for missing ones, its evidence is not repeated.
+/// `finding`: the one under which this is printed; its snapshots stand in for missing ones, its evidence is not
+/// repeated.
 void print_crash(Context& context, const Crash& crash, const Finding* finding = nullptr);
 
 // stack.cpp
@@ -44,8 +45,8 @@ void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots)
 
 // goroutines.cpp
 void print_goroutine_list(Context& context);
-void print_goroutine_groups(Context& context);  ///< equal stacks together, whole stacks
-void print_goroutine_summary(Context& context); ///< a few lines for `analyze`
+void print_goroutine_groups(Context& context);   ///< equal stacks together, whole stacks
+void print_goroutine_summary(Context& context);  ///< a few lines for `analyze`
 void print_goroutine(Context& context, const Goroutine& goroutine);
 void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool title);
 
