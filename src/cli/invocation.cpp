@@ -9,6 +9,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <memory>
 #include <sstream>
 
@@ -157,6 +158,11 @@ std::string complete(Invocation& inv, const Raw& raw) {
     if (!operands) return operands.error();
     analyze.core_path = operands->core;
     analyze.images.executable = operands->exe;
+    const std::uint64_t largest = row.extra == Extra::thread_id      ? INT32_MAX
+                                  : row.extra == Extra::goroutine_id ? INT64_MAX
+                                                                     : UINT64_MAX;
+    if (operands->number && *operands->number > largest)
+        return fmt::format("{}: {} is no id of this kind", row.name, *operands->number);
     if (operands->number) {
         switch (row.extra) {
             case Extra::goroutine_id: analyze.goroutine = static_cast<std::int64_t>(*operands->number); break;

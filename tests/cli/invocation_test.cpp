@@ -119,6 +119,7 @@ TEST_F(CommandLine, UsageErrorsExitTwoAndSayWhatToDo) {
              {{"analyze", core_, exe_, exe_}, "one too many"},
              {{"goroutine", core_}, "needs a goroutine ID"},
              {{"goroutine", core_, "nineteen"}, "'nineteen' is none"},
+             {{"thread", core_, "4294967297"}, "no id of this kind"},
              {{"locate", core_}, "needs an address"},
              {{"read", core_, "0x10", "0"}, "1 to 1000000"},
              {{"analyze", core_, "--format", "yaml"}, "there is no format 'yaml'"},
