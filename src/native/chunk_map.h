@@ -34,6 +34,7 @@ public:
         put(first, state);
         while (next_page_ * units_per_page < last && next_page_ < page_chunk_.size()) page_chunk_[next_page_++] = first;
     }
+    void prefetch(Address chunk) const { __builtin_prefetch(&codes_[unit_of(chunk) / 16], 1); }
     void set(Address chunk, ChunkState state) { put(unit_of(chunk), state); }
     /// What begins exactly at `chunk`; nullopt: nothing does.
     std::optional<ChunkState> at(Address chunk) const noexcept {

@@ -35,11 +35,13 @@ public:
     void read() {
         find_caches();
         find_mangling();
-        for (std::size_t i = 0; i < state_.caches.size(); ++i) read_cache(state_.caches[i], *layout_);
+        add_caches();
         for (std::uint32_t i = 0; i < state_.arenas.size(); ++i) {
-            if (state_.layouts[i].has_fastbins()) read_fastbins(i);
-            read_bins(i);
+            if (state_.layouts[i].has_fastbins()) add_fastbins(i);
+            add_bins(i);
         }
+        follow_all();
+        check_counts();
         if (key_votes_ > 0 && key_ != 0) state_.tcache_key = key_;
     }
 
@@ -185,97 +187,166 @@ private:
         if (plain + mangled > 0) state_.safe_linking = mangled_;
     }
 
-    void report(Corruption::Kind kind, Address at, Address chunk, std::uint32_t arena, bool transient, std::string what) {
-        std::uint64_t value = 0;
-        cursor_.load(at, value);
-        state_.add({kind, at, value, chunk, {}, {}, arena, transient, std::move(what)});
+    /// One list while it is followed.
+    struct Chain {
+        ChunkState to;                    ///< what its chunks are
+        Address link;                     ///< the word that leads to `entry`
+        Address entry;                    ///< tcache: the user's bytes; else the chunk
+        std::uint64_t size = 0;           ///< bytes of its chunks; 0: various
+        std::uint32_t arena = no_arena;
+        unsigned bin = 0;
+        std::size_t cache = 0;            ///< tcache: index into caches
+        Address head;                     ///< of a doubly linked list, where it ends
+        bool transient = false;
+        std::uint32_t length = 0;
+        bool complete = false;
+        Region* region = nullptr;         ///< of `entry`
+        Address chunk() const { return to == ChunkState::free_tcache ? entry - 16 : entry; }
+    };
+
+    std::string name_of(const Chain& chain) const {
+        if (chain.to == ChunkState::free_tcache)
+            return fmt::format("list {} of the thread cache at {:#x}", chain.bin, state_.caches[chain.cache].address.value);
+        return fmt::format("{} {} of the arena at {:#x}", chain.to == ChunkState::free_fastbin ? "fastbin" : "bin", chain.bin,
+                           state_.arenas[chain.arena].address.value);
     }
 
-    /// Takes `chunk` into the list of `to`. False: it cannot belong there and the list must not be followed further.
-    /// `link` is the word that led here.
-    bool take(Address chunk, ChunkState to, Address link, std::optional<std::uint64_t> size, bool transient, const std::string& list) {
-        Region* region = state_.region_of(chunk);
+    void report(Corruption::Kind kind, Address at, Address chunk, const Chain& chain, bool transient, std::string_view what) {
+        std::uint64_t value = 0;
+        cursor_.load(at, value);
+        std::uint32_t arena = chain.region != nullptr ? chain.region->arena : chain.arena;
+        state_.add({kind, at, value, chunk, {}, {}, arena, transient, fmt::format("{} {}", name_of(chain), what)});
+    }
+
+    /// Takes the chain's chunk into its list. False: it cannot belong there, and the list must not be followed further.
+    bool take(Chain& chain) {
+        Address chunk = chain.chunk();
+        if (!chunk.is_aligned(16)) {
+            report(Corruption::Kind::list_link, chain.link, {}, chain, false, fmt::format("leads to {:#x}, which is not aligned", chain.entry.value));
+            return false;
+        }
+        Region* region = chain.region;
         auto now = region == nullptr ? std::nullopt : region->map.at(chunk);
         if (!now || *now == ChunkState::fence || *now == ChunkState::top) {
-            const char* why = region == nullptr           ? "outside every heap"
-                              : now == ChunkState::top    ? "to the top chunk"
-                              : now == ChunkState::fence  ? "to the end of a heap"
-                                                          : "to a place where no chunk begins";
-            report(Corruption::Kind::list_link, link, chunk, region == nullptr ? no_arena : region->arena, transient,
-                   fmt::format("{} leads {}", list, why));
+            report(Corruption::Kind::list_link, chain.link, chunk, chain, chain.transient,
+                   region == nullptr           ? "leads outside every heap"
+                   : now == ChunkState::top    ? "leads to the top chunk"
+                   : now == ChunkState::fence  ? "leads to the end of a heap"
+                                               : "leads to a place where no chunk begins");
             return false;
         }
         std::uint64_t actual = chunk_size(chunk).value_or(0);
         if (*now == ChunkState::unknown && (actual < min_chunk || actual > region->map.range().end.value - chunk.value)) return false;
-        if (size && actual != *size) {
-            report(Corruption::Kind::list_size, chunk + 8, chunk, region->arena, false,
-                   fmt::format("a chunk of {} bytes is in {}, which is for {} bytes", actual, list, *size));
+        if (chain.size != 0 && actual != chain.size) {
+            report(Corruption::Kind::list_size, chunk + 8, chunk, chain, false,
+                   fmt::format("is for chunks of {} bytes and holds one of {}", chain.size, actual));
             return false;
         }
-        bool cached = to == ChunkState::free_tcache || to == ChunkState::free_fastbin;
+        bool cached = chain.to == ChunkState::free_tcache || chain.to == ChunkState::free_fastbin;
         if (*now != ChunkState::in_use && *now != ChunkState::free_unlisted && *now != ChunkState::unknown) {
-            report(Corruption::Kind::listed_twice, link, chunk, region->arena, false,
-                   fmt::format("{} leads to a chunk that is already listed as {}", list, to_string(*now)));
+            report(Corruption::Kind::listed_twice, chain.link, chunk, chain, false,
+                   fmt::format("leads to a chunk that is already listed as {}", to_string(*now)));
             return false;
         }
         if (cached && *now == ChunkState::free_unlisted)
-            report(Corruption::Kind::listed_twice, link, chunk, region->arena, transient,
-                   fmt::format("a chunk in {} is marked free for joining as well", list));
+            report(Corruption::Kind::listed_twice, chain.link, chunk, chain, chain.transient, "holds a chunk that is marked free for joining as well");
         if (!cached && *now == ChunkState::in_use)
-            report(Corruption::Kind::listed_in_use, link, chunk, region->arena, transient,
-                   fmt::format("a chunk in {} is marked as in use by the one behind it", list));
+            report(Corruption::Kind::listed_in_use, chain.link, chunk, chain, chain.transient, "holds a chunk that the one behind it marks as in use");
         if (*now != ChunkState::unknown) {
             auto& from = region->counts[static_cast<std::size_t>(*now)];
             --from.chunks;
             from.bytes -= actual;
-            auto& into = region->counts[static_cast<std::size_t>(to)];
+            auto& into = region->counts[static_cast<std::size_t>(chain.to)];
             ++into.chunks;
             into.bytes += actual;
         }
-        region->map.set(chunk, to);
+        region->map.set(chunk, chain.to);
         return true;
     }
 
-    bool locked(Address chunk) {
-        const Region* region = state_.region_of(chunk);
-        return region != nullptr && state_.arenas[region->arena].locked;
+    /// One entry further. False: the list is at its end, or broken.
+    bool step(Chain& chain) {
+        if (!chain.head.is_null()) {
+            std::uint64_t back = 0, next = 0;
+            if (!chain.entry.is_aligned(16) || !cursor_.load(chain.entry + 24, back)) {
+                report(Corruption::Kind::list_link, chain.link, {}, chain, chain.transient,
+                       fmt::format("leads to {:#x}, where nothing can be", chain.entry.value));
+                return false;
+            }
+            if (Address{back} + 16 != chain.link)
+                report(Corruption::Kind::list_link, chain.entry + 24, chain.entry, chain, chain.transient, "holds a chunk that does not lead back");
+            if (!take(chain) || !cursor_.load(chain.entry + 16, next) || Address{next} == chain.head) return false;
+            chain.link = chain.entry + 16;
+            chain.entry = Address{next};
+            return true;
+        }
+        Address chunk = chain.chunk();
+        if (!take(chain)) return false;
+        ++chain.length;
+        if (chain.to == ChunkState::free_tcache) {
+            state_.caches[chain.cache].bytes += chunk_size(chunk).value_or(0);
+            std::uint64_t key;
+            if (cursor_.load(chunk + 24, key)) vote(key);
+        }
+        auto next = follow(chunk + 16);
+        if (!next) return false;
+        chain.complete = next->is_null();
+        chain.link = chunk + 16;
+        chain.entry = *next;
+        return !chain.complete;
     }
 
-    void read_cache(ThreadCache& cache, const CacheLayout& layout) {
-        for (unsigned bin = 0; bin < layout.bins; ++bin) {
-            Address link = cache.address + layout.heads() + bin * 8;
-            std::uint64_t head = 0;
-            if (!cursor_.load(link, head) || head == 0) continue;
-            std::string list = fmt::format("list {} of the thread cache at {:#x}", bin, cache.address.value);
-            auto size = bin < small_cache_bins ? std::optional(cache_bin_size(bin)) : std::nullopt;
-            std::uint32_t length = 0, count = cache_count(cache.address, layout, bin);
-            bool complete = false;
-            for (Address entry{head};;) {
-                if (!entry.is_aligned(16) || !take(entry - 16, ChunkState::free_tcache, link, size, false, list)) {
-                    if (!entry.is_aligned(16))
-                        report(Corruption::Kind::list_link, link, {}, no_arena, false,
-                               fmt::format("{} leads to {:#x}, which is not aligned", list, entry.value));
-                    break;
-                }
-                ++length;
-                cache.bytes += chunk_size(entry - 16).value_or(0);
-                std::uint64_t key;
-                if (cursor_.load(entry + 8, key)) vote(key);
-                auto next = follow(entry);
-                if (!next) break;
-                if (next->is_null()) {
-                    complete = true;
-                    break;
-                }
-                link = entry;
-                entry = *next;
+    /// Follows all lists, several at a time: each step of one waits for memory that nobody could know before.
+    void follow_all() {
+        constexpr std::size_t at_once = 16;
+        std::vector<Chain*> active;
+        std::size_t started = 0;
+        while (started < chains_.size() || !active.empty()) {
+            while (active.size() < at_once && started < chains_.size()) {
+                active.push_back(&chains_[started++]);
+                fetch(*active.back());
             }
-            cache.chunks += length;
+            for (std::size_t i = 0; i < active.size();) {
+                if (step(*active[i])) {
+                    fetch(*active[i++]);
+                } else {
+                    active[i] = active.back();
+                    active.pop_back();
+                }
+            }
+        }
+    }
+
+    void fetch(Chain& chain) {
+        Address chunk = chain.chunk();
+        if (chain.region == nullptr || !chain.region->map.range().contains(chunk)) chain.region = state_.region_of(chunk);
+        if (chain.region == nullptr || !chunk.is_aligned(16)) return;
+        if (const std::byte* header = cursor_.data_at(chunk, 32)) __builtin_prefetch(header);
+        chain.region->map.prefetch(chunk);
+    }
+
+    void add_caches() {
+        for (std::size_t i = 0; i < state_.caches.size(); ++i)
+            for (unsigned bin = 0; bin < layout_->bins; ++bin) {
+                Address link = state_.caches[i].address + layout_->heads() + bin * 8;
+                std::uint64_t head = 0;
+                if (!cursor_.load(link, head) || head == 0) continue;
+                std::uint64_t size = bin < small_cache_bins ? cache_bin_size(bin) : 0;
+                chains_.push_back({.to = ChunkState::free_tcache, .link = link, .entry = {head}, .size = size, .bin = bin, .cache = i});
+            }
+    }
+
+    void check_counts() {
+        for (Chain& chain : chains_) {
+            if (chain.to != ChunkState::free_tcache) continue;
+            ThreadCache& cache = state_.caches[chain.cache];
+            cache.chunks += chain.length;
+            std::uint32_t count = cache_count(cache.address, *layout_, chain.bin);
             // One less or more is what a thread stopped between two instructions of tcache_put leaves.
-            if (complete && !layout.counts_places && length != count)
-                report(Corruption::Kind::count, cache.address + bin * layout.count_bytes, {}, no_arena,
-                       length + 1 == count || count + 1 == length,
-                       fmt::format("{} has {} entries, its counter says {}", list, length, count));
+            if (chain.complete && !layout_->counts_places && chain.length != count)
+                report(Corruption::Kind::count, cache.address + chain.bin * layout_->count_bytes, {}, chain,
+                       chain.length + 1 == count || count + 1 == chain.length,
+                       fmt::format("has {} entries, its counter says {}", chain.length, count));
         }
     }
 
@@ -286,64 +357,35 @@ private:
         else --key_votes_;
     }
 
-    void read_fastbins(std::uint32_t arena) {
+    void add_fastbins(std::uint32_t arena) {
         Address bins = state_.arenas[arena].address + state_.layouts[arena].fastbins();
         for (unsigned bin = 0; bin < fastbin_count; ++bin) {
             Address link = bins + bin * 8;
             std::uint64_t head = 0;
             if (!cursor_.load(link, head) || head == 0) continue;
-            std::string list = fmt::format("fastbin {} of the arena at {:#x}", bin, state_.arenas[arena].address.value);
-            for (Address chunk{head};;) {
-                if (!chunk.is_aligned(16)) {
-                    report(Corruption::Kind::list_link, link, {}, arena, false,
-                           fmt::format("{} leads to {:#x}, which is not aligned", list, chunk.value));
-                    break;
-                }
-                if (!take(chunk, ChunkState::free_fastbin, link, cache_bin_size(bin), state_.arenas[arena].locked, list)) break;
-                auto next = follow(chunk + 16);
-                if (!next || next->is_null()) break;
-                link = chunk + 16;
-                chunk = *next;
-            }
+            chains_.push_back({.to = ChunkState::free_fastbin, .link = link, .entry = {head}, .size = cache_bin_size(bin), .arena = arena,
+                               .bin = bin, .transient = state_.arenas[arena].locked});
         }
     }
 
-    void read_bins(std::uint32_t arena) {
+    void add_bins(std::uint32_t arena) {
         Address bins = state_.arenas[arena].address + state_.layouts[arena].bins;
         std::uint64_t first = 0;
         if (!cursor_.load(bins, first) || first == 0) return;  // never initialised
-        bool transient = state_.arenas[arena].locked;
-        for (unsigned bin = 1; bin <= bin_count; ++bin) {  // malloc counts bins from 1, the unsorted one
-            Address head = bins + (bin - 1) * 16 - 16;     // bin_at(): as if it were a chunk
+        for (unsigned bin = 1; bin <= bin_count; ++bin) {      // malloc counts bins from 1, the unsorted one
+            Address head = bins + (bin - 1) * 16 - 16;         // bin_at(): as if it were a chunk
             std::uint64_t forward = 0;
             if (!cursor_.load(head + 16, forward) || Address{forward} == head) continue;
             ChunkState to = bin == 1 ? ChunkState::free_unsorted : bin < 64 ? ChunkState::free_small : ChunkState::free_large;
-            auto size = to == ChunkState::free_small ? std::optional<std::uint64_t>(bin * 16) : std::nullopt;
-            Address from = head, chunk{forward};
-            std::string list;  // words only when needed: most lists are sound
-            while (chunk != head) {
-                std::uint64_t back = 0;
-                if (list.empty()) list = fmt::format("bin {} of the arena at {:#x}", bin, state_.arenas[arena].address.value);
-                if (!chunk.is_aligned(16) || !cursor_.load(chunk + 24, back)) {
-                    report(Corruption::Kind::list_link, from + 16, {}, arena, transient,
-                           fmt::format("{} leads to {:#x}, where nothing can be", list, chunk.value));
-                    break;
-                }
-                if (Address{back} != from)
-                    report(Corruption::Kind::list_link, chunk + 24, chunk, arena, transient,
-                           fmt::format("{}: the next chunk does not lead back", list));
-                if (!take(chunk, to, from + 16, size, transient, list)) break;
-                std::uint64_t next = 0;
-                if (!cursor_.load(chunk + 16, next)) break;
-                from = chunk;
-                chunk = Address{next};
-            }
+            chains_.push_back({.to = to, .link = head + 16, .entry = {forward}, .size = to == ChunkState::free_small ? bin * 16u : 0,
+                               .arena = arena, .bin = bin, .head = head, .transient = state_.arenas[arena].locked});
         }
     }
 
     Heaps::State& state_;
     const CoreFile& core_;
     MemoryCursor cursor_;
+    std::vector<Chain> chains_;
     const CacheLayout* layout_ = nullptr;
     bool mangled_ = false;
     std::uint64_t key_ = 0;

@@ -15,7 +15,8 @@ namespace incident::native {
 namespace {
 
 constexpr std::size_t convincing_chain = 256;  ///< chunks; what follows damage is believed at once
-constexpr std::size_t plausible_chain = 16;    ///< believed when nothing better comes within `search_window`
+constexpr std::size_t plausible_chain = 16;    ///< believed, but for repeated words, which must wait for something better
+                                               ///< within `search_window`
 constexpr std::uint64_t search_window = 1 << 20;
 constexpr std::size_t max_probe = 1 << 27;     ///< chunks looked at to find where a heap begins
 constexpr std::size_t max_heaps_per_arena = 1 << 16;
@@ -182,6 +183,12 @@ private:
         return resume;
     }
 
+    /// User data that repeats one word looks like a chain from any of its places: between two headers stands a third.
+    bool repeats(Address at, std::uint64_t field) {
+        std::uint64_t inside = 0;
+        return cursor_.load(at + 24, inside) && inside == field;
+    }
+
     /// The next place from `at` on where a chain of sound chunks begins, or top; null: none.
     Address find_chain(Address at) {
         Address best{}, limit = end_;
@@ -194,7 +201,7 @@ private:
             if (!sound_size(field, stop.value - at.value, main_)) continue;
             bool reached = false;
             std::size_t length = chain_length(cursor_, at, stop, main_, convincing_chain, &reached);
-            if (reached || length >= convincing_chain) return at;
+            if (reached || length >= convincing_chain || (length >= plausible_chain && !repeats(at, field))) return at;
             if (length >= plausible_chain && length > best_length) {
                 if (best_length == 0) limit = std::min(end_, at + search_window);
                 best_length = length;
