@@ -15,7 +15,8 @@ namespace {
 
 Passes passes_of(const AnalyzeOptions& options) {
     switch (options.command) {
-        case Command::analyze: return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
+        case Command::analyze:
+            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
         case Command::crash: return {.crash = true};
         case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
         case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
@@ -100,7 +101,9 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
             break;
         case Command::maps: report.maps = maps_section(locator); break;
         case Command::locate: report.location = locator.location(options.address.value_or(Address{})); break;
-        case Command::read: report.words = read_words(locator, options.address.value_or(Address{}), options.words); break;
+        case Command::read:
+            report.words = read_words(locator, options.address.value_or(Address{}), options.words);
+            break;
         case Command::locks:
             if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
             break;

@@ -15,28 +15,40 @@
 
 namespace incident {
 
-enum class Command : std::uint8_t { analyze, crash, goroutines, goroutine, threads, thread, locks, heap, maps, locate, read };
+enum class Command : std::uint8_t {
+    analyze,
+    crash,
+    goroutines,
+    goroutine,
+    threads,
+    thread,
+    locks,
+    heap,
+    maps,
+    locate,
+    read
+};
 
 struct AnalyzeOptions {
     Command command = Command::analyze;
-    std::string core_path;                     ///< "-": stdin
+    std::string core_path;  ///< "-": stdin
     ImageOptions images;
     OpenOptions open;
-    unsigned jobs = 0;                         ///< 0: as many as there are processors
-    std::vector<std::string> only, skip;       ///< finding kinds or prefixes: "go.mutex"
+    unsigned jobs = 0;                    ///< 0: as many as there are processors
+    std::vector<std::string> only, skip;  ///< finding kinds or prefixes: "go.mutex"
     report::Severity min_severity = report::Severity::warning;
-    bool trace = false;                        ///< every rejected frame and field, with its reason, to `log`
-    bool stacks = false;                       ///< goroutines: with frames
-    std::optional<std::int64_t> goroutine;     ///< goroutine ID
-    std::optional<std::int32_t> thread;        ///< thread TID
-    std::optional<Address> address;            ///< locate, read
-    std::size_t words = 16;                    ///< read
+    bool trace = false;                     ///< every rejected frame and field, with its reason, to `log`
+    bool stacks = false;                    ///< goroutines: with frames
+    std::optional<std::int64_t> goroutine;  ///< goroutine ID
+    std::optional<std::int32_t> thread;     ///< thread TID
+    std::optional<Address> address;         ///< locate, read
+    std::size_t words = 16;                 ///< read
     std::function<void(std::string_view phase, std::uint64_t done, std::uint64_t total)> progress;
     std::function<void(std::string_view line)> log;
 };
 
-/// Fails only when there can be no report at all: the core cannot be opened, or is no core of a machine we read. Everything
-/// else that goes wrong becomes a Gap in the Report.
+/// Fails only when there can be no report at all: the core cannot be opened, or is no core of a machine we read.
+/// Everything else that goes wrong becomes a Gap in the Report.
 Result<report::Report> analyze(const AnalyzeOptions& options);
 
 }  // namespace incident

@@ -33,7 +33,8 @@ void add_panics(report::Goroutine& row, const go::Panics& panics) {
         row.panics.push_back({active.value, active.type_name, active.recovered, active.goexit});
 }
 
-/// Everything of one goroutine but its snapshots. Each worker has its own resolver: capstone and its caches are not shared.
+/// Everything of one goroutine but its snapshots. Each worker has its own resolver: capstone and its caches are not
+/// shared.
 class RowMaker {
 public:
     explicit RowMaker(const Process& process)
@@ -78,7 +79,8 @@ private:
         row.frames_computed = true;
         row.stack_end = stack->end;
         if (process_.waits)
-            for (auto& wait : process_.waits->of(process_.memory, runtime, g, *stack)) row.blocked_on.push_back({wait.address, std::move(wait.what)});
+            for (auto& wait : process_.waits->of(process_.memory, runtime, g, *stack))
+                row.blocked_on.push_back({wait.address, std::move(wait.what)});
         add_defers(row, go::read_defers(process_.memory, runtime, g, *stack, callees_), *stack);
         return row;
     }
@@ -100,28 +102,31 @@ void add_snapshots(report::Goroutine& row, const Process& process, const Locator
     }
 }
 
-/// "sync.Mutex main.ledger.mu": package variables have names, where symbols are left. Symbols need libdw, so this is not part
-/// of the parallel loop; 10^5 waiters share few objects.
+/// "sync.Mutex main.ledger.mu": package variables have names, where symbols are left. Symbols need libdw, so this is
+/// not part of the parallel loop; 10^5 waiters share few objects.
 void name_blocking_objects(std::vector<report::Goroutine>& rows, const Locator& locator) {
     std::unordered_map<Address, std::string> names;
     for (auto& row : rows)
         for (auto& blocked : row.blocked_on) {
             auto [at, is_new] = names.try_emplace(blocked.address);
-            if (is_new && locator.place(blocked.address).kind == PlaceKind::image) at->second = locator.symbol(blocked.address);
+            if (is_new && locator.place(blocked.address).kind == PlaceKind::image)
+                at->second = locator.symbol(blocked.address);
             if (!at->second.empty()) blocked.what += " " + at->second;
         }
 }
 
 }  // namespace
 
-std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator, const GoroutineDetail& detail,
-                                                  std::optional<std::int64_t> only) {
+std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator,
+                                                  const GoroutineDetail& detail, std::optional<std::int64_t> only) {
     auto& all = process.goroutines->all;
     auto stack_of = [&](std::size_t i) { return process.stacks.empty() ? nullptr : &process.stacks[i]; };
     std::vector<report::Goroutine> rows;
     if (only) {
-        if (auto index = process.find_goroutine(*only)) rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
-        if (detail.snapshots && !rows.empty() && !process.stacks.empty()) add_snapshots(rows.front(), process, locator, *process.find_goroutine(*only));
+        if (auto index = process.find_goroutine(*only))
+            rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
+        if (detail.snapshots && !rows.empty() && !process.stacks.empty())
+            add_snapshots(rows.front(), process, locator, *process.find_goroutine(*only));
         name_blocking_objects(rows, locator);
         return rows;
     }
@@ -132,8 +137,10 @@ std::vector<report::Goroutine> goroutines_section(const Process& process, const 
         std::optional<GoroutineWalker> walker;
         if (walk_here) walker.emplace(process);
         for (std::size_t i = begin; i < end; ++i) {
-            if (!walk_here) rows[i] = maker.make(all[i], stack_of(i));
-            else if (!GoroutineWalker::needs_native_steps(all[i])) rows[i] = maker.make(all[i], walker->walk(all[i]));
+            if (!walk_here)
+                rows[i] = maker.make(all[i], stack_of(i));
+            else if (!GoroutineWalker::needs_native_steps(all[i]))
+                rows[i] = maker.make(all[i], walker->walk(all[i]));
         }
     });
     if (walk_here) {

@@ -32,22 +32,28 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
         row.where = where_of(locator, lock.state.address);
         if (lock.readable) {
             row.state.raw = lock.state.raw;
-            if (lock.state.type != go::WaitObject::wait_group) row.state.locked = lock.state.locked || lock.state.readers > 0;
+            if (lock.state.type != go::WaitObject::wait_group)
+                row.state.locked = lock.state.locked || lock.state.readers > 0;
             row.state.waiters = lock.state.type == go::WaitObject::wait_group ? lock.state.group_waiters
-                                : lock.state.type == go::WaitObject::mutex     ? lock.state.mutex_waiters
+                                : lock.state.type == go::WaitObject::mutex    ? lock.state.mutex_waiters
                                                                               : lock.waiters.size();
             row.state.words = lock.state.words();
         } else {
             row.state.words = "its words could not be read";
         }
-        for (auto& waiter : lock.waiters) row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt}, std::string(to_string(waiter.mode))});
+        for (auto& waiter : lock.waiters)
+            row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt}, std::string(to_string(waiter.mode))});
         for (auto& holder : lock.holders) {
             const bool sure = holder.basis == HoldBasis::pending_defer || holder.surely;
-            row.holders.push_back({{all[holder.goroutine].goid, std::nullopt}, basis_of(holder), sure ? report::Strength::likely : report::Strength::possible});
+            row.holders.push_back({{all[holder.goroutine].goid, std::nullopt},
+                                   basis_of(holder),
+                                   sure ? report::Strength::likely : report::Strength::possible});
         }
         for (auto& possible : lock.possible)
             if (lock.holders.empty() && possible.goroutine)
-                row.holders.push_back({{all[*possible.goroutine].goid, std::nullopt}, "may release it: " + possible.what, report::Strength::possible});
+                row.holders.push_back({{all[*possible.goroutine].goid, std::nullopt},
+                                       "may release it: " + possible.what,
+                                       report::Strength::possible});
         std::ranges::sort(row.waiters, {}, &report::LockWaiter::who);
         rows.push_back(std::move(row));
     }
@@ -60,8 +66,14 @@ report::WaitGraph wait_graph_section(const Process& process, const Locator& loca
     graph.edges.reserve(process.locks->edges.size());
     for (const BlockEdge& edge : process.locks->edges) {
         std::string what = edge.what;
-        if (std::string where = where_of(locator, edge.object); !where.empty() && locator.place(edge.object).kind == PlaceKind::image) what += " " + where;
-        graph.edges.push_back({{all[edge.from].goid, std::nullopt}, {all[edge.to].goid, std::nullopt}, std::move(what), edge.basis, edge.object});
+        if (std::string where = where_of(locator, edge.object);
+            !where.empty() && locator.place(edge.object).kind == PlaceKind::image)
+            what += " " + where;
+        graph.edges.push_back({{all[edge.from].goid, std::nullopt},
+                               {all[edge.to].goid, std::nullopt},
+                               std::move(what),
+                               edge.basis,
+                               edge.object});
     }
     graph.cycles = process.locks->cycles;
     return graph;

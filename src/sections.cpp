@@ -50,7 +50,8 @@ void add_snapshots(report::Crash& crash, const Process& process, const Locator& 
         if (frame.inlined) continue;  // its slots are those of the function it was inlined into
         auto snapshot = snapshots.frame(context.stack, i, registers);
         // The annotated stack may begin elsewhere than the listed one: number frames as the list does.
-        auto listed = std::ranges::find_if(crash.frames, [&](auto& f) { return f.pc == frame.pc && f.sp == frame.sp && f.inlined == frame.inlined; });
+        auto listed = std::ranges::find_if(
+            crash.frames, [&](auto& f) { return f.pc == frame.pc && f.sp == frame.sp && f.inlined == frame.inlined; });
         if (listed != crash.frames.end()) snapshot.index = static_cast<std::size_t>(listed - crash.frames.begin());
         snapshot.goroutine = context.goid;
         snapshot.thread = context.tid;
@@ -127,7 +128,8 @@ report::Crash crash_section(const Process& process, const Locator& locator) {
                 if (access && access->bad_register && access->operand)
                     for (auto& row : crash.registers)
                         if (row.name == process.core.machine().registers[*access->bad_register].name)
-                            row.note = "base of the faulting access " + operand_text(*access->operand, process.core.machine());
+                            row.note =
+                                "base of the faulting access " + operand_text(*access->operand, process.core.machine());
             }
         }
     }
@@ -135,7 +137,8 @@ report::Crash crash_section(const Process& process, const Locator& locator) {
     return crash;
 }
 
-std::vector<report::Thread> threads_section(const Process& process, const Locator& locator, std::optional<std::int32_t> only) {
+std::vector<report::Thread> threads_section(const Process& process, const Locator& locator,
+                                            std::optional<std::int32_t> only) {
     std::vector<report::Thread> threads;
     for (auto& native : process.threads) {
         if (only && native.state->tid != *only) continue;

@@ -11,14 +11,15 @@ namespace incident {
 report::Input input_section(const Process& process);
 report::Runtime runtime_section(const Process& process);
 report::Crash crash_section(const Process& process, const Locator& locator);
-std::vector<report::Thread> threads_section(const Process& process, const Locator& locator, std::optional<std::int32_t> only);
+std::vector<report::Thread> threads_section(const Process& process, const Locator& locator,
+                                            std::optional<std::int32_t> only);
 
 struct GoroutineDetail {
     bool frames = true;      ///< stacks were walked
     bool details = true;     ///< what they block on, defers, panics, labels
     bool snapshots = false;  ///< annotate each user frame
 };
-std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator, const GoroutineDetail& detail,
-                                                  std::optional<std::int64_t> only);
+std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator,
+                                                  const GoroutineDetail& detail, std::optional<std::int64_t> only);
 
 }  // namespace incident

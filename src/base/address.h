@@ -18,7 +18,10 @@ struct Address {
     constexpr Address operator-(std::uint64_t bytes) const { return {value - bytes}; }
     /// Signed distance in bytes.
     constexpr std::int64_t operator-(Address other) const { return static_cast<std::int64_t>(value - other.value); }
-    constexpr Address& operator+=(std::uint64_t bytes) { value += bytes; return *this; }
+    constexpr Address& operator+=(std::uint64_t bytes) {
+        value += bytes;
+        return *this;
+    }
 
     constexpr bool is_null() const { return value == 0; }
     constexpr bool is_aligned(std::uint64_t alignment) const { return value % alignment == 0; }

@@ -10,8 +10,8 @@ namespace incident {
 
 enum class WalkEnd : std::uint8_t { done, cycle, limit, stopped };
 
-/// Calls `visit(address)` for each link from `head` until null. `visit` returns the next link, or std::nullopt to stop (a
-/// failed read, or enough seen).
+/// Calls `visit(address)` for each link from `head` until null. `visit` returns the next link, or std::nullopt to stop
+/// (a failed read, or enough seen).
 template <class Visit>
 WalkEnd walk_chain(Address head, std::size_t limit, Visit&& visit) {
     Address tortoise{};

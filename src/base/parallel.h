@@ -10,8 +10,8 @@ namespace incident {
 /// How many workers to use when the user did not say (`--jobs 0`): the processors this process may run on.
 unsigned default_jobs();
 
-/// Calls `body(begin, end, worker)` for chunks of at most `grain` indices that cover [0, count) exactly once; `worker` is
-/// in [0, jobs). Runs in the calling thread when jobs <= 1 or the work fits one chunk. `body` must not throw.
+/// Calls `body(begin, end, worker)` for chunks of at most `grain` indices that cover [0, count) exactly once; `worker`
+/// is in [0, jobs). Runs in the calling thread when jobs <= 1 or the work fits one chunk. `body` must not throw.
 void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
                      const std::function<void(std::size_t begin, std::size_t end, unsigned worker)>& body);
 

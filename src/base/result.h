@@ -1,5 +1,5 @@
-// Result<T>: a value or an Error. Corruption is data: everything that reads the target returns one of these, and we throw
-// nothing. The kinds are closed; what a caller can *do* differs by kind, the words are for people.
+// Result<T>: a value or an Error. Corruption is data: everything that reads the target returns one of these, and we
+// throw nothing. The kinds are closed; what a caller can *do* differs by kind, the words are for people.
 #pragma once
 
 #include <expected>
@@ -34,8 +34,8 @@ constexpr std::string_view to_string(ErrorKind kind) {
 
 struct Error {
     ErrorKind kind;
-    std::string what;    ///< one clause for a person, no trailing full stop; may be empty on hot paths
-    Address address{};   ///< where in the target; null when it is not about an address
+    std::string what;   ///< one clause for a person, no trailing full stop; may be empty on hot paths
+    Address address{};  ///< where in the target; null when it is not about an address
 };
 
 template <class T>
@@ -55,12 +55,12 @@ std::string describe(const Error& error);
 
 /// `auto g = TRY(memory.load<T>(a));` yields the value, or returns the Error from the enclosing function. GNU statement
 /// expression, as in SerenityOS: fallible code reads straight down.
-#define TRY(expression)                                                          \
-    __extension__({                                                              \
-        auto&& try_result = (expression);                                        \
-        if (!try_result.has_value()) [[unlikely]]                                \
+#define TRY(expression)                                                               \
+    __extension__({                                                                   \
+        auto&& try_result = (expression);                                             \
+        if (!try_result.has_value()) [[unlikely]]                                     \
             return std::unexpected<::incident::Error>(std::move(try_result).error()); \
-        ::incident::detail::take(std::move(try_result));                         \
+        ::incident::detail::take(std::move(try_result));                              \
     })
 
 namespace incident::detail {

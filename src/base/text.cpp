@@ -9,7 +9,9 @@ namespace {
 /// Length of the well-formed UTF-8 sequence at the front of `s` (Unicode table 3-7), 0 when ill-formed.
 std::size_t utf8_length(std::string_view s) {
     auto at = [&](std::size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
-    auto continuation = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) { return at(i) >= low && at(i) <= high; };
+    auto continuation = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
+        return at(i) >= low && at(i) <= high;
+    };
     unsigned lead = at(0);
     if (s.empty()) return 0;
     if (lead < 0x80) return 1;
@@ -45,12 +47,16 @@ std::string escape_for_terminal(std::string_view raw) {
     while (!raw.empty()) {
         std::size_t length = utf8_length(raw);
         auto piece = raw.substr(0, length == 0 ? 1 : length);
-        if (piece == "\n") out += "\\n";
-        else if (piece == "\t") out += "\\t";
-        else if (piece == "\r") out += "\\r";
+        if (piece == "\n")
+            out += "\\n";
+        else if (piece == "\t")
+            out += "\\t";
+        else if (piece == "\r")
+            out += "\\r";
         else if (length == 0 || is_hostile(piece))
             for (char c : piece) out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-        else out += piece;
+        else
+            out += piece;
         raw.remove_prefix(piece.size());
     }
     return out;
@@ -70,8 +76,10 @@ std::string to_valid_utf8(std::string_view raw) {
     out.reserve(raw.size());
     while (!raw.empty()) {
         std::size_t length = utf8_length(raw);
-        if (length == 0) out += "\xef\xbf\xbd";
-        else out += raw.substr(0, length);
+        if (length == 0)
+            out += "\xef\xbf\xbd";
+        else
+            out += raw.substr(0, length);
         raw.remove_prefix(length == 0 ? 1 : length);
     }
     return out;

@@ -1,8 +1,8 @@
-// Memory: the dead process's address space, read-only and without copies. It is spliced once from the core's PT_LOADs and
-// then from file pages of matched images, and frozen: after that it is immutable and any thread may read it.
+// Memory: the dead process's address space, read-only and without copies. It is spliced once from the core's PT_LOADs
+// and then from file pages of matched images, and frozen: after that it is immutable and any thread may read it.
 //
-// Surprising: a PT_LOAD whose memsz exceeds its filesz is NOT zero there. The kernel leaves file-backed read-only pages and
-// filtered mappings out of the core; what is not in the file is absent, never zero. Holes of a sparse core file, in
+// Surprising: a PT_LOAD whose memsz exceeds its filesz is NOT zero there. The kernel leaves file-backed read-only pages
+// and filtered mappings out of the core; what is not in the file is absent, never zero. Holes of a sparse core file, in
 // contrast, are real zero pages that the kernel skipped while writing.
 #pragma once
 
@@ -31,7 +31,7 @@ struct Segment {
     AddressRange range;
     const std::byte* data = nullptr;  ///< range.size() bytes, alive as long as the CoreFile and the Images
     Origin origin = Origin::core;
-    std::uint8_t permissions = 0;     ///< PF_R | PF_W | PF_X
+    std::uint8_t permissions = 0;  ///< PF_R | PF_W | PF_X
 };
 
 /// A part of the address space that the target had and we do not hold.
@@ -42,9 +42,9 @@ struct MissingRange {
 
 class Memory {
 public:
-    /// Later segments win where they overlap earlier ones of the same call order; splice() keeps core bytes and only fills
-    /// what is missing, truncated or unclaimed; of several splices the first wins. So splice only pages that the target could
-    /// not have written: a file's .data is not what the process had there.
+    /// Later segments win where they overlap earlier ones of the same call order; splice() keeps core bytes and only
+    /// fills what is missing, truncated or unclaimed; of several splices the first wins. So splice only pages that the
+    /// target could not have written: a file's .data is not what the process had there.
     void add(Segment segment);
     void splice(Segment segment);
     void add_missing(MissingRange missing);
@@ -98,10 +98,10 @@ public:
     Error explain(Address a) const;
 
 private:
-    std::vector<Segment> segments_;       // sorted, disjoint once frozen
-    std::vector<Segment> spliced_;        // before freeze
-    std::vector<MissingRange> missing_;   // sorted, disjoint once frozen
-    std::vector<std::uint64_t> begins_;   // of segments_, dense for find()
+    std::vector<Segment> segments_;      // sorted, disjoint once frozen
+    std::vector<Segment> spliced_;       // before freeze
+    std::vector<MissingRange> missing_;  // sorted, disjoint once frozen
+    std::vector<std::uint64_t> begins_;  // of segments_, dense for find()
 };
 
 /// Remembers the last segment hit: one per thread or per loop. Values are the same as Memory's.

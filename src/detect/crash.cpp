@@ -1,8 +1,9 @@
 // crash.*: what the process died of.
 //
-// Claim: the process ended by this fault, panic, fatal error, abort or request. Proof rule: the kernel's signal frame or the
-// runtime's own record (g.sig*, the panic chain, the frame of throw) says so; nothing is inferred, so the strength is
-// `proved`. Innocent look-alike: a core that somebody asked for (kill -QUIT, -ABRT, gcore) is no fault: crash.requested, info.
+// Claim: the process ended by this fault, panic, fatal error, abort or request. Proof rule: the kernel's signal frame
+// or the runtime's own record (g.sig*, the panic chain, the frame of throw) says so; nothing is inferred, so the
+// strength is `proved`. Innocent look-alike: a core that somebody asked for (kill -QUIT, -ABRT, gcore) is no fault:
+// crash.requested, info.
 #include "detect/crash.h"
 
 #include <fmt/format.h>
@@ -24,7 +25,8 @@ using report::Frame;
 std::string line_of(const Frame& frame) {
     if (frame.file.empty() || frame.line == 0) return {};
     auto slash = frame.file.rfind('/');
-    return fmt::format("{}:{}", slash == std::string_view::npos ? frame.file : frame.file.substr(slash + 1), frame.line);
+    return fmt::format("{}:{}", slash == std::string_view::npos ? frame.file : frame.file.substr(slash + 1),
+                       frame.line);
 }
 
 std::string place_of(const Frame& frame) {
@@ -39,8 +41,9 @@ std::string place_of(const Frame& frame) {
 std::size_t first_user_frame(const std::vector<Frame>& frames) {
     auto own = std::ranges::find_if(frames, [](const Frame& f) {
         if (f.kind == report::FrameKind::go)
-            return !f.runtime_internal && f.function != "panic" && f.function != "runtime.throw" && f.function != "runtime.fatal" &&
-                   !f.function.starts_with("runtime.") && !f.function.starts_with("sync.") && !f.function.starts_with("internal/");
+            return !f.runtime_internal && f.function != "panic" && f.function != "runtime.throw" &&
+                   f.function != "runtime.fatal" && !f.function.starts_with("runtime.") &&
+                   !f.function.starts_with("sync.") && !f.function.starts_with("internal/");
         return f.kind == report::FrameKind::native && !f.module.ends_with(".so.6") && !f.module.empty();
     });
     return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());
@@ -61,8 +64,10 @@ std::string where_of(const Process& process, const CrashContext& crash) {
                 break;
             }
     }
-    if (crash.goid) where += fmt::format("{}goroutine {}", where.empty() ? "" : ", ", *crash.goid);
-    else if (crash.tid) where += fmt::format("{}thread {}", where.empty() ? "" : ", ", *crash.tid);
+    if (crash.goid)
+        where += fmt::format("{}goroutine {}", where.empty() ? "" : ", ", *crash.goid);
+    else if (crash.tid)
+        where += fmt::format("{}thread {}", where.empty() ? "" : ", ", *crash.tid);
     if (where.empty() && process.core.threads().empty()) where = "unknown: the core holds no thread";
     return where;
 }
@@ -85,7 +90,8 @@ struct FaultStory {
 FaultStory tell_fault(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access) {
     FaultStory story;
     auto& machine = process.core.machine();
-    auto address = crash.fault_address ? hex(crash.fault_address->value) : std::string("an address the kernel does not tell");
+    auto address =
+        crash.fault_address ? hex(crash.fault_address->value) : std::string("an address the kernel does not tell");
     std::string verb = access && access->operand ? (access->write ? "write" : "read") : "access";
     switch (crash.fault) {
         case FaultClass::nil_dereference:
@@ -99,32 +105,44 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             break;
         case FaultClass::non_canonical:
             story.title = access && access->effective
-                              ? fmt::format("{} through {:#x}, which can be no address on this machine", verb, access->effective->value)
+                              ? fmt::format("{} through {:#x}, which can be no address on this machine", verb,
+                                            access->effective->value)
                               : "access through a value that can be no address on this machine";
             break;
-        case FaultClass::stack_overflow: story.title = fmt::format("stack overflow: {} at {} just below the stack", verb, address); break;
-        case FaultClass::guard_page: story.title = fmt::format("{} at {} in a page without any permission", verb, address); break;
+        case FaultClass::stack_overflow:
+            story.title = fmt::format("stack overflow: {} at {} just below the stack", verb, address);
+            break;
+        case FaultClass::guard_page:
+            story.title = fmt::format("{} at {} in a page without any permission", verb, address);
+            break;
         case FaultClass::unmapped: story.title = fmt::format("{} at {}, where nothing is mapped", verb, address); break;
         case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
         case FaultClass::not_executable: story.title = fmt::format("jump to {}, which is not code", address); break;
-        case FaultClass::bus_error: story.title = fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address); break;
+        case FaultClass::bus_error:
+            story.title =
+                fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address);
+            break;
         default:
             if (crash.signal && signal_code_name(crash.signal->number, crash.signal->code) == "FPE_INTDIV") {
                 story.title = "integer division by zero, or a quotient too large for its register";
                 break;
             }
-            story.title = "died of " + (crash.signal ? signal_words(*crash.signal) : std::string("a signal")); break;
+            story.title = "died of " + (crash.signal ? signal_words(*crash.signal) : std::string("a signal"));
+            break;
     }
     if (!access) return story;
     if (access->bad_register && crash.registers) {
         auto reg = *access->bad_register;
         auto value = access->deduced ? access->deduced : crash.registers->get(reg);
-        story.why = fmt::format("`{}` {}s {}; {} was {}", access->instruction.text(), verb, operand_text(*access->operand, machine),
-                                machine.registers[reg].name, value ? hex(*value) : "unknown");
+        story.why = fmt::format("`{}` {}s {}; {} was {}", access->instruction.text(), verb,
+                                operand_text(*access->operand, machine), machine.registers[reg].name,
+                                value ? hex(*value) : "unknown");
         if (access->deduced) story.why += " (the faulting address says so)";
         if (access->load) {
-            story.why += fmt::format(", loaded from {} by the instruction at {:#x}", operand_text(access->load->from, machine), access->load->pc.value);
-            if (access->load->confirmed) story.why += fmt::format(" (the slot {:#x} still holds it)", access->load->slot->value);
+            story.why += fmt::format(", loaded from {} by the instruction at {:#x}",
+                                     operand_text(access->load->from, machine), access->load->pc.value);
+            if (access->load->confirmed)
+                story.why += fmt::format(" (the slot {:#x} still holds it)", access->load->slot->value);
         } else if (!access->source.empty()) {
             story.why += ", " + access->source;
         }
@@ -132,18 +150,23 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     return story;
 }
 
-void add_fault_evidence(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access, Finding& finding) {
+void add_fault_evidence(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access,
+                        Finding& finding) {
     if (crash.signal) {
         bool from_g = crash.kind == CrashKind::go_panic || (crash.goid && crash.registers_from.starts_with("kernel's"));
         finding.evidence.push_back({"signal", std::nullopt, signal_words(*crash.signal), "core",
                                     from_g ? "g.sig, g.sigcode0, g.sigcode1 of the goroutine" : crash.registers_from});
     }
     if (!access) return;
-    finding.evidence.push_back({"faulting instruction", access->instruction.pc, access->instruction.text(), std::string(to_string(Origin::core)), "disassembly"});
-    if (auto* segment = process.memory.find(access->instruction.pc)) finding.evidence.back().origin = to_string(segment->origin);
+    finding.evidence.push_back({"faulting instruction", access->instruction.pc, access->instruction.text(),
+                                std::string(to_string(Origin::core)), "disassembly"});
+    if (auto* segment = process.memory.find(access->instruction.pc))
+        finding.evidence.back().origin = to_string(segment->origin);
     if (access->load && access->load->slot && access->load->confirmed)
-        finding.evidence.push_back({fmt::format("slot that {} was loaded from", process.core.machine().registers[*access->bad_register].name),
-                                    *access->load->slot, hex(process.memory.load<std::uint64_t>(*access->load->slot).value_or(0)), "core", "disassembly"});
+        finding.evidence.push_back(
+            {fmt::format("slot that {} was loaded from", process.core.machine().registers[*access->bad_register].name),
+             *access->load->slot, hex(process.memory.load<std::uint64_t>(*access->load->slot).value_or(0)), "core",
+             "disassembly"});
 }
 
 std::string requested_title(const Process& process, const CrashContext& crash) {
@@ -153,7 +176,8 @@ std::string requested_title(const Process& process, const CrashContext& crash) {
     auto name = signal_name(info.number);
     auto own = process.core.process_info();
     if (info.sender_pid && own && *info.sender_pid == own->pid) return fmt::format("the program sent itself {}", name);
-    if (info.sender_pid && *info.sender_pid == 0) return fmt::format("core requested from outside by {} (sender outside this PID namespace)", name);
+    if (info.sender_pid && *info.sender_pid == 0)
+        return fmt::format("core requested from outside by {} (sender outside this PID namespace)", name);
     if (info.sender_pid) return fmt::format("core requested from outside: {} sent by pid {}", name, *info.sender_pid);
     return fmt::format("core requested from outside: {}", name);
 }
@@ -164,9 +188,11 @@ void add_check(const Process& process, const CrashContext& crash, Finding& findi
     auto core = process.core.path();
     bool go_death = crash.kind == CrashKind::go_panic || crash.kind == CrashKind::go_fatal;
     if (go_death && crash.goid && process.go && process.go->description().debug_info == "dwarf")
-        finding.verify.push_back({"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, *crash.goid)});
+        finding.verify.push_back(
+            {"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, *crash.goid)});
     if (crash.registers && crash.registers->pc())
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/i {:#x}'", exe, core, crash.registers->pc()->value)});
+        finding.verify.push_back(
+            {"gdb", fmt::format("gdb {} {} -ex 'x/i {:#x}'", exe, core, crash.registers->pc()->value)});
     else if (!go_death)
         finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'thread apply all bt'", exe, core)});
 }
@@ -182,7 +208,8 @@ Detection detect_crash(const Process& process) {
     finding.severity = report::Severity::error;
     std::optional<FaultAccess> access;
     if (crash.registers && crash.signal && crash.signal->code > 0)
-        if (auto pc = crash.registers->pc()) access = analyse_access(process, *crash.registers, crash.fault_address, function_range(process, *pc));
+        if (auto pc = crash.registers->pc())
+            access = analyse_access(process, *crash.registers, crash.fault_address, function_range(process, *pc));
 
     bool overflow = crash.message && *crash.message == "stack overflow";
     switch (crash.kind) {
@@ -196,24 +223,28 @@ Detection detect_crash(const Process& process) {
         case CrashKind::go_panic: {
             finding.kind = "crash.panic";
             auto story = crash.signal ? tell_fault(process, crash, access) : FaultStory{};
-            finding.title = crash.signal && crash.fault != FaultClass::none && crash.fault != FaultClass::other
-                                ? story.title
-                                : fmt::format("uncaught panic: {}", crash.message.value_or("(its value could not be read)"));
-            finding.why = !story.why.empty()        ? story.why
-                          : crash.message            ? "panic: " + *crash.message
-                                                     : "the runtime ended the process in runtime.fatalpanic";
+            finding.title =
+                crash.signal && crash.fault != FaultClass::none && crash.fault != FaultClass::other
+                    ? story.title
+                    : fmt::format("uncaught panic: {}", crash.message.value_or("(its value could not be read)"));
+            finding.why = !story.why.empty() ? story.why
+                          : crash.message    ? "panic: " + *crash.message
+                                             : "the runtime ended the process in runtime.fatalpanic";
             break;
         }
         case CrashKind::go_fatal:
             finding.kind = overflow ? "crash.stack-overflow" : "crash.fatal";
-            finding.title = overflow ? "goroutine stack overflow: the stack grew past its limit"
-                                     : fmt::format("fatal error: {}", crash.message.value_or("(its text could not be read)"));
+            finding.title =
+                overflow ? "goroutine stack overflow: the stack grew past its limit"
+                         : fmt::format("fatal error: {}", crash.message.value_or("(its text could not be read)"));
             finding.why = fmt::format("the runtime ended the process in {}", crash.runtime_function);
             break;
         case CrashKind::abort:
             finding.kind = "crash.abort";
-            finding.title = crash.message ? fmt::format("aborted: {}", *crash.message) : "aborted (SIGABRT raised by the program's own C code)";
-            finding.why = crash.message ? "libc kept the message it printed before abort()" : "no message was found in libc";
+            finding.title = crash.message ? fmt::format("aborted: {}", *crash.message)
+                                          : "aborted (SIGABRT raised by the program's own C code)";
+            finding.why =
+                crash.message ? "libc kept the message it printed before abort()" : "no message was found in libc";
             break;
         case CrashKind::requested:
             finding.kind = "crash.requested";
@@ -225,7 +256,9 @@ Detection detect_crash(const Process& process) {
     if (crash.kind != CrashKind::requested || (crash.signal && crash.goid)) finding.where = where_of(process, crash);
     if (crash.message)
         finding.evidence.push_back({"message", std::nullopt, *crash.message, "core",
-                                    crash.kind == CrashKind::go_panic ? "panic chain" : crash.kind == CrashKind::abort ? "__abort_msg" : "frame of " + crash.runtime_function});
+                                    crash.kind == CrashKind::go_panic ? "panic chain"
+                                    : crash.kind == CrashKind::abort  ? "__abort_msg"
+                                                                      : "frame of " + crash.runtime_function});
     add_fault_evidence(process, crash, access, finding);
     add_check(process, crash, finding);
     finding.subject.what = "process";

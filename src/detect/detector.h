@@ -1,5 +1,5 @@
-// Detector: a row in a table and a pure function over the frozen Process. It prints nothing, throws nothing, keeps no state.
-// To add one: a file in detect/ that opens with its claim, its proof rule and its innocent look-alikes; a row in
+// Detector: a row in a table and a pure function over the frozen Process. It prints nothing, throws nothing, keeps no
+// state. To add one: a file in detect/ that opens with its claim, its proof rule and its innocent look-alikes; a row in
 // detectors.cpp; two corpus cases, the sick one and its healthy twin.
 #pragma once
 
@@ -16,13 +16,13 @@ namespace incident::detect {
 
 /// What a detector reads. Unmet needs are reported by the runner, not by the detector.
 enum class Need : std::uint8_t {
-    crash = 1,        ///< Process::crash
-    go = 2,           ///< a Go runtime; without one the detector is not applicable
+    crash = 1,  ///< Process::crash
+    go = 2,     ///< a Go runtime; without one the detector is not applicable
     goroutines = 4,
     stacks = 8,
     spans = 16,
     threads = 32,
-    locks = 64,       ///< Process::locks
+    locks = 64,  ///< Process::locks
 };
 constexpr unsigned operator|(Need a, Need b) { return static_cast<unsigned>(a) | static_cast<unsigned>(b); }
 constexpr unsigned operator|(unsigned a, Need b) { return a | static_cast<unsigned>(b); }
@@ -31,21 +31,21 @@ struct Detection {
     std::vector<report::Finding> findings;
     std::uint64_t checked = 0;
     std::uint64_t unchecked = 0;
-    std::string reason;                           ///< what was not checked, and why; makes the outcome `partial`
+    std::string reason;  ///< what was not checked, and why; makes the outcome `partial`
 };
 
 struct Detector {
-    std::string_view id;                          ///< "crash", "go.mutex"
+    std::string_view id;  ///< "crash", "go.mutex"
     std::string_view title;
-    std::span<const std::string_view> kinds;      ///< finding kinds that it may return
-    unsigned needs;                               ///< Needs, or-ed
+    std::span<const std::string_view> kinds;  ///< finding kinds that it may return
+    unsigned needs;                           ///< Needs, or-ed
     Detection (*run)(const Process&);
 };
 
 std::span<const Detector> detectors();
 
 struct DetectorRun {
-    std::vector<report::Finding> findings;        ///< most severe first
+    std::vector<report::Finding> findings;  ///< most severe first
     std::vector<report::DetectorOutcome> outcomes;
 };
 

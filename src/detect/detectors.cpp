@@ -14,10 +14,13 @@ constexpr unsigned no_needs = 0;
 constexpr Detector table[] = {
     {"crash", "what the process died of", crash_kinds, no_needs | Need::crash, detect_crash},
     {"go.mutex.bad-unlock", "unlock of an unlocked lock", bad_unlock_kinds, Need::crash | Need::go, detect_bad_unlock},
-    {"lock.cycle", "goroutines that wait for each other in a circle", cycle_kinds, no_needs | Need::locks, detect_lock_cycles},
-    {"go.mutex", "locks that nobody can release, and goroutines that wait for themselves", mutex_kinds, no_needs | Need::locks, detect_mutexes},
+    {"lock.cycle", "goroutines that wait for each other in a circle", cycle_kinds, no_needs | Need::locks,
+     detect_lock_cycles},
+    {"go.mutex", "locks that nobody can release, and goroutines that wait for themselves", mutex_kinds,
+     no_needs | Need::locks, detect_mutexes},
     {"go.rwmutex", "read locks that nobody gives back", rwmutex_kinds, no_needs | Need::locks, detect_rwmutexes},
-    {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks, detect_waitgroups},
+    {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks,
+     detect_waitgroups},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {
@@ -35,18 +38,23 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
     auto outcome = [&](report::Outcome kind, std::string reason) {
         return report::DetectorOutcome{std::string(detector.id), kind, 0, 0, std::move(reason)};
     };
-    bool wants_go = needs(Need::go) || needs(Need::goroutines) || needs(Need::stacks) || needs(Need::spans) || needs(Need::locks);
+    bool wants_go =
+        needs(Need::go) || needs(Need::goroutines) || needs(Need::stacks) || needs(Need::spans) || needs(Need::locks);
     if (wants_go && !process.go) {
         if (process.go_expected) return outcome(report::Outcome::skipped, process.go_absent);
         return outcome(report::Outcome::not_applicable, "no Go in this process");
     }
     if (needs(Need::crash) && !process.crash) return outcome(report::Outcome::skipped, "the crash was not looked at");
-    if (needs(Need::goroutines) && !process.goroutines) return outcome(report::Outcome::skipped, "the goroutines could not be read");
+    if (needs(Need::goroutines) && !process.goroutines)
+        return outcome(report::Outcome::skipped, "the goroutines could not be read");
     if (needs(Need::stacks) && process.stacks.empty() && process.goroutines && !process.goroutines->all.empty())
         return outcome(report::Outcome::skipped, "no goroutine's stack was walked");
-    if (needs(Need::spans) && !process.spans) return outcome(report::Outcome::skipped, "the Go heap's spans could not be read");
-    if (needs(Need::locks) && !process.locks) return outcome(report::Outcome::skipped, "the locks could not be looked at");
-    if (needs(Need::threads) && process.threads.empty()) return outcome(report::Outcome::skipped, "no thread was unwound");
+    if (needs(Need::spans) && !process.spans)
+        return outcome(report::Outcome::skipped, "the Go heap's spans could not be read");
+    if (needs(Need::locks) && !process.locks)
+        return outcome(report::Outcome::skipped, "the locks could not be looked at");
+    if (needs(Need::threads) && process.threads.empty())
+        return outcome(report::Outcome::skipped, "no thread was unwound");
     return std::nullopt;
 }
 
@@ -55,9 +63,13 @@ void give_way(std::vector<report::Finding>& findings) {
     auto lock = std::ranges::find(findings, std::string_view("go.mutex.bad-unlock"), &report::Finding::kind);
     if (lock == findings.end()) {
         // "all goroutines are asleep": which lock, cycle or group it was says more.
-        auto stuck = [](const report::Finding& f) { return f.severity == report::Severity::error && !f.kind.starts_with("crash."); };
+        auto stuck = [](const report::Finding& f) {
+            return f.severity == report::Severity::error && !f.kind.starts_with("crash.");
+        };
         lock = std::ranges::find_if(findings, stuck);
-        auto asleep = [](const report::Finding& f) { return f.kind == "crash.fatal" && f.title.find("all goroutines are asleep") != std::string::npos; };
+        auto asleep = [](const report::Finding& f) {
+            return f.kind == "crash.fatal" && f.title.find("all goroutines are asleep") != std::string::npos;
+        };
         if (lock == findings.end() || std::ranges::none_of(findings, asleep)) return;
     }
     std::string kind = lock->kind;
@@ -70,12 +82,14 @@ void give_way(std::vector<report::Finding>& findings) {
 
 std::span<const Detector> detectors() { return table; }
 
-DetectorRun run_detectors(const Process& process, std::span<const std::string> only, std::span<const std::string> skip) {
+DetectorRun run_detectors(const Process& process, std::span<const std::string> only,
+                          std::span<const std::string> skip) {
     DetectorRun run;
     for (const Detector& detector : detectors()) {
         auto wanted = [&](std::string_view kind) { return selected(kind, only, skip); };
         if (std::ranges::none_of(detector.kinds, wanted)) {
-            run.outcomes.push_back({std::string(detector.id), report::Outcome::skipped, 0, 0, "skipped by --only or --skip"});
+            run.outcomes.push_back(
+                {std::string(detector.id), report::Outcome::skipped, 0, 0, "skipped by --only or --skip"});
             continue;
         }
         if (auto outcome = unmet(process, detector)) {
@@ -87,7 +101,8 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
         auto outcome = !detection.findings.empty() ? report::Outcome::found
                        : detection.reason.empty()  ? report::Outcome::clean
                                                    : report::Outcome::partial;
-        run.outcomes.push_back({std::string(detector.id), outcome, detection.checked, detection.unchecked, detection.reason});
+        run.outcomes.push_back(
+            {std::string(detector.id), outcome, detection.checked, detection.unchecked, detection.reason});
         std::ranges::move(detection.findings, std::back_inserter(run.findings));
     }
     give_way(run.findings);

@@ -2,10 +2,11 @@
 // go.mutex.self-deadlock: a goroutine waits for a lock that it holds itself.
 //
 // Proof: of the first, that no pending defer, no frame from its return address on, no timer and no finalizer leads to a
-// release of this address. Of the second, the pending deferred release in an older frame of the waiter, or a release of the
-// same address on every path out of an older frame that the one acquisition it waits for does not account for.
-// Innocent look-alikes: a slow holder has the same bytes; a lock may be handed to another goroutine; a waiter that has been
-// woken (state unlocked, or starving) is on its way. Whatever may release it and is not known to makes the finding an info.
+// release of this address. Of the second, the pending deferred release in an older frame of the waiter, or a release of
+// the same address on every path out of an older frame that the one acquisition it waits for does not account for.
+// Innocent look-alikes: a slow holder has the same bytes; a lock may be handed to another goroutine; a waiter that has
+// been woken (state unlocked, or starving) is on its way. Whatever may release it and is not known to makes the finding
+// an info.
 #include <fmt/format.h>
 
 #include "detect/locks.h"
@@ -14,7 +15,8 @@ namespace incident::detect {
 
 namespace {
 
-report::Finding tell_self(const Process& process, const LockTeller& teller, const GoLock& lock, std::uint32_t goroutine, const LockHolderRow* holder) {
+report::Finding tell_self(const Process& process, const LockTeller& teller, const GoLock& lock, std::uint32_t goroutine,
+                          const LockHolderRow* holder) {
     auto finding = teller.start(lock, "go.mutex.self-deadlock");
     const bool certain = holder != nullptr && holder->basis == HoldBasis::pending_defer;
     finding.severity = report::Severity::error;
@@ -22,25 +24,35 @@ report::Finding tell_self(const Process& process, const LockTeller& teller, cons
     const std::int64_t goid = teller.goid(goroutine);
     const auto* asking = teller.asking_frame(goroutine);
     const bool upgrade = holder != nullptr && holder->kind == go::HoldKind::shared;
-    std::string where = asking != nullptr ? fmt::format("{} ({}:{})", asking->function, asking->file.substr(asking->file.rfind('/') + 1), asking->line) : std::string("an unknown function");
-    finding.title = upgrade ? fmt::format("goroutine {} holds a read lock of {} and waits for it again", goid, teller.name(lock))
-                            : fmt::format("goroutine {} waits for a lock that it holds itself: {}", goid, teller.name(lock));
+    std::string where = asking != nullptr ? fmt::format("{} ({}:{})", asking->function,
+                                                        asking->file.substr(asking->file.rfind('/') + 1), asking->line)
+                                          : std::string("an unknown function");
+    finding.title =
+        upgrade ? fmt::format("goroutine {} holds a read lock of {} and waits for it again", goid, teller.name(lock))
+                : fmt::format("goroutine {} waits for a lock that it holds itself: {}", goid, teller.name(lock));
     finding.where = fmt::format("asked for in {}, goroutine {}", where, goid);
     if (holder != nullptr && certain) {
         finding.why = fmt::format("its own older frame still has the deferred {} before it", holder->deferred);
-        finding.evidence.push_back({fmt::format("pending defer of goroutine {}: {}", goid, holder->deferred), std::nullopt, "", "core", "open-coded defers"});
+        finding.evidence.push_back({fmt::format("pending defer of goroutine {}: {}", goid, holder->deferred),
+                                    std::nullopt, "", "core", "open-coded defers"});
     } else if (holder != nullptr) {
         finding.why = fmt::format("every way out of {} releases it once more than it is taken", holder->function);
-        finding.evidence.push_back({fmt::format("code before goroutine {} releases the lock, beyond what it now waits for", goid), holder->site, std::string(holder->function), "file", "disassembly"});
+        finding.evidence.push_back(
+            {fmt::format("code before goroutine {} releases the lock, beyond what it now waits for", goid),
+             holder->site, std::string(holder->function), "file", "disassembly"});
     } else {
         finding.why = "a deferred call takes the lock that the same function took before; nothing in it unlocks";
-        finding.evidence.push_back({"the function locks, and its deferred call locks again", std::nullopt, where, "file", "disassembly"});
+        finding.evidence.push_back(
+            {"the function locks, and its deferred call locks again", std::nullopt, where, "file", "disassembly"});
     }
     teller.add_snapshot(finding, goroutine);
     if (holder != nullptr && holder->physical) teller.add_snapshot(finding, goroutine, holder->physical);
     teller.add_verify(finding, lock);
-    finding.remedy = holder == nullptr ? "write `defer mu.Unlock()`" : upgrade ? "give the read lock back before asking for more, and check again after"
-                                                                              : "split the method into a front that locks and a core that does not; never call the front from the core";
+    finding.remedy =
+        holder == nullptr ? "write `defer mu.Unlock()`"
+        : upgrade
+            ? "give the read lock back before asking for more, and check again after"
+            : "split the method into a front that locks and a core that does not; never call the front from the core";
     (void)process;
     return finding;
 }
@@ -54,7 +66,10 @@ Detection detect_mutexes(const Process& process) {
     for (const GoLock& lock : picture.locks) {
         if (lock.state.type == go::WaitObject::wait_group) continue;
         ++detection.checked;
-        if (!lock.readable) { ++detection.unchecked; continue; }
+        if (!lock.readable) {
+            ++detection.unchecked;
+            continue;
+        }
         if (lock.waiters.empty() || in_cycle(picture, lock)) continue;
         if (const LockHolderRow* self = self_holder(lock)) {
             if (!teller) teller.emplace(process);
@@ -74,16 +89,24 @@ Detection detect_mutexes(const Process& process) {
         auto finding = teller->start(lock, "go.mutex.orphaned");
         teller->add_search(finding, lock);
         const bool writer = lock.state.type == go::WaitObject::rwmutex;
-        finding.title = lock.possible.empty() ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller->name(lock))
-                                              : fmt::format("No holder of a lock was found: {}", teller->name(lock));
-        finding.where = fmt::format("goroutines wait for it in {}; {} gone", teller->locked_in(lock), writer ? "the writer that took it is" : "whoever took it is");
-        finding.why = fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer leads to its Unlock", lock.state.raw, lock.state.words());
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i) teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        finding.title = lock.possible.empty()
+                            ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller->name(lock))
+                            : fmt::format("No holder of a lock was found: {}", teller->name(lock));
+        finding.where = fmt::format("goroutines wait for it in {}; {} gone", teller->locked_in(lock),
+                                    writer ? "the writer that took it is" : "whoever took it is");
+        finding.why = fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer leads to its Unlock",
+                                  lock.state.raw, lock.state.words());
+        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
+            teller->add_snapshot(finding, lock.waiters[i].goroutine);
         teller->add_verify(finding, lock);
-        finding.remedy = fmt::format("find the early return or recovered panic between Lock and Unlock in {}; put `defer mu.Unlock()` right after Lock", teller->locked_in(lock));
+        finding.remedy = fmt::format(
+            "find the early return or recovered panic between Lock and Unlock in {}; put `defer mu.Unlock()` right "
+            "after Lock",
+            teller->locked_in(lock));
         detection.findings.push_back(std::move(finding));
     }
-    if (detection.unchecked != 0) detection.reason = fmt::format("{} locks whose words could not be read", detection.unchecked);
+    if (detection.unchecked != 0)
+        detection.reason = fmt::format("{} locks whose words could not be read", detection.unchecked);
     return detection;
 }
 

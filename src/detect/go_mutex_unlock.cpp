@@ -1,7 +1,7 @@
 // go.mutex.bad-unlock: the runtime's own word: "sync: unlock of unlocked mutex" and its sisters.
 //
-// Proof: the fatal error and the frame that called Unlock. The lock's address is believed only when its word is what such an
-// Unlock leaves behind: -1. Innocent look-alikes: none.
+// Proof: the fatal error and the frame that called Unlock. The lock's address is believed only when its word is what
+// such an Unlock leaves behind: -1. Innocent look-alikes: none.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,12 +15,14 @@ namespace {
 
 struct Word {
     std::string_view message, type;
-    std::uint64_t offset;       ///< of the counter that the bad release left below zero
+    std::uint64_t offset;  ///< of the counter that the bad release left below zero
     bool minus_one;
 };
 
-/// Words of the stack that may be the lock's address, innermost first, and what the code before each return loads rip-relative.
-std::optional<Address> find_lock(const Process& process, const go::GoStack& stack, std::size_t caller, const Word& word) {
+/// Words of the stack that may be the lock's address, innermost first, and what the code before each return loads
+/// rip-relative.
+std::optional<Address> find_lock(const Process& process, const go::GoStack& stack, std::size_t caller,
+                                 const Word& word) {
     auto matches = [&](Address at) {
         auto value = process.memory.load<std::uint32_t>(at + word.offset);
         if (!value || !at.is_aligned(4)) return false;
@@ -33,18 +35,23 @@ std::optional<Address> find_lock(const Process& process, const go::GoStack& stac
         const auto& frame = stack.physical[f];
         if (frame.owner != go::StackOwner::goroutine || frame.sp.is_null() || frame.cfa.is_null()) continue;
         for (Address at = frame.sp.align_down(8); at < frame.cfa + 32 && at < frame.sp + 4096; at += 8)
-            if (auto value = process.memory.load_address(at); value && value->value > 4096 && matches(*value)) return *value;
+            if (auto value = process.memory.load_address(at); value && value->value > 4096 && matches(*value))
+                return *value;
         if (process.disassembler && frame.func() != nullptr)
-            for (auto& i : process.disassembler->decode_range(process.memory, {frame.func()->entry, std::min(frame.pc, frame.func()->end)}, 4096))
+            for (auto& i : process.disassembler->decode_range(
+                     process.memory, {frame.func()->entry, std::min(frame.pc, frame.func()->end)}, 4096))
                 for (auto& m : i.memory)
-                    if (m.absolute && (matches(*m.absolute) || (word.offset != 0 && matches(*m.absolute - word.offset)))) return matches(*m.absolute) ? *m.absolute : *m.absolute - word.offset;
+                    if (m.absolute &&
+                        (matches(*m.absolute) || (word.offset != 0 && matches(*m.absolute - word.offset))))
+                        return matches(*m.absolute) ? *m.absolute : *m.absolute - word.offset;
     }
     // Else an object around the lock: its fields, for a receiver that only the caller still has.
     for (Address at = begin.align_down(8); at < end; at += 8) {
         auto value = process.memory.load_address(at);
         if (!value || value->value <= 4096) continue;
         for (std::uint64_t field = 0; field < 256; field += 4)
-            if (matches(*value + field) && process.memory.load<std::uint32_t>(*value + field + 4).value_or(1) == 0) return *value + field;
+            if (matches(*value + field) && process.memory.load<std::uint32_t>(*value + field + 4).value_or(1) == 0)
+                return *value + field;
     }
     return std::nullopt;
 }
@@ -60,7 +67,8 @@ Detection detect_bad_unlock(const Process& process) {
     const Word known[] = {{"sync: unlock of unlocked mutex", "sync.Mutex", 0, true},
                           {"sync: RUnlock of unlocked RWMutex", "sync.RWMutex", reader, true},
                           {"sync: Unlock of unlocked RWMutex", "sync.RWMutex", reader, false}};
-    auto word = std::ranges::find_if(known, [&](const Word& w) { return crash.message->find(w.message) != std::string::npos; });
+    auto word =
+        std::ranges::find_if(known, [&](const Word& w) { return crash.message->find(w.message) != std::string::npos; });
     if (word == std::end(known)) return detection;
     report::Finding finding;
     finding.kind = "go.mutex.bad-unlock";
@@ -82,9 +90,14 @@ Detection detect_bad_unlock(const Process& process) {
             finding.subject.address = *at;
             if (locator.place(*at).kind == PlaceKind::image) finding.subject.symbol = locator.symbol(*at);
             auto value = process.memory.load<std::uint32_t>(*at + word->offset).value_or(0);
-            finding.evidence.push_back({word->offset == 0 ? "the mutex's state went below zero" : "readerCount after a release that nobody owed", *at + word->offset, fmt::format("{:#x}", value), "core", "words of the frames"});
+            finding.evidence.push_back({word->offset == 0 ? "the mutex's state went below zero"
+                                                          : "readerCount after a release that nobody owed",
+                                        *at + word->offset, fmt::format("{:#x}", value), "core",
+                                        "words of the frames"});
             auto executable = process.images->executable();
-            finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/6wx {:#x}'", executable != nullptr ? executable->found_at() : "EXE", process.core.path(), at->value)});
+            finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/6wx {:#x}'",
+                                                         executable != nullptr ? executable->found_at() : "EXE",
+                                                         process.core.path(), at->value)});
         }
         if (process.disassembler && !stack.frames[caller].inlined) {
             auto snapshot = Snapshots(locator, &*process.disassembler).frame(stack, caller);
@@ -97,10 +110,12 @@ Detection detect_bad_unlock(const Process& process) {
     finding.title = fmt::format("An unlocked lock was unlocked: {}", *crash.message);
     finding.where = where;
     finding.why = "the runtime stops a process that gives back what nobody holds";
-    finding.evidence.insert(finding.evidence.begin(), {"the runtime's fatal error", std::nullopt, *crash.message, "core", "frame of " + crash.runtime_function});
+    finding.evidence.insert(finding.evidence.begin(), {"the runtime's fatal error", std::nullopt, *crash.message,
+                                                       "core", "frame of " + crash.runtime_function});
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
     if (crash.tid) finding.threads.push_back(*crash.tid);
-    finding.remedy = "look for an Unlock both deferred and explicit, two Unlocks on one path, or a lock that was copied by value";
+    finding.remedy =
+        "look for an Unlock both deferred and explicit, two Unlocks on one path, or a lock that was copied by value";
     detection.findings.push_back(std::move(finding));
     return detection;
 }

@@ -1,7 +1,7 @@
 // go.rwmutex.reader-leaked: a writer waits for readers to leave, and no goroutine alive still has an RUnlock before it.
 //
-// Proof: readerWait says how many must leave; no pending defer, frame, timer or finalizer leads to RUnlock of this address.
-// Innocent look-alike: a slow reader inside its section, with the very same counters.
+// Proof: readerWait says how many must leave; no pending defer, frame, timer or finalizer leads to RUnlock of this
+// address. Innocent look-alike: a slow reader inside its section, with the very same counters.
 #include <fmt/format.h>
 
 #include "detect/locks.h"
@@ -14,7 +14,8 @@ Detection detect_rwmutexes(const Process& process) {
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::rwmutex) continue;
         ++detection.checked;
-        if (!lock.readable || lock.waiters.empty() || in_cycle(*process.locks, lock) || self_holder(lock) != nullptr) continue;
+        if (!lock.readable || lock.waiters.empty() || in_cycle(*process.locks, lock) || self_holder(lock) != nullptr)
+            continue;
         if (!lock.state.writer || lock.state.reader_wait <= 0) continue;
         bool read = false;
         for (auto& holder : lock.holders) read |= holder.kind == go::HoldKind::shared;
@@ -23,12 +24,19 @@ Detection detect_rwmutexes(const Process& process) {
         auto finding = teller->start(lock, "go.rwmutex.reader-leaked");
         teller->add_search(finding, lock);
         const auto n = lock.state.reader_wait;
-        finding.title = fmt::format("{} that nobody alive can give back: {}", n == 1 ? "1 read lock is held" : fmt::format("{} read locks are held", n), teller->name(lock));
+        finding.title =
+            fmt::format("{} that nobody alive can give back: {}",
+                        n == 1 ? "1 read lock is held" : fmt::format("{} read locks are held", n), teller->name(lock));
         finding.where = fmt::format("wanted in {}", teller->locked_in(lock));
-        finding.why = fmt::format("readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame leads to RUnlock", lock.state.raw, n, n == 1 ? "a reader" : "readers");
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i) teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        finding.why = fmt::format(
+            "readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame leads to RUnlock",
+            lock.state.raw, n, n == 1 ? "a reader" : "readers");
+        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
+            teller->add_snapshot(finding, lock.waiters[i].goroutine);
         teller->add_verify(finding, lock);
-        finding.remedy = "find the RLock without RUnlock on every way out, those of panics too; put `defer mu.RUnlock()` right after RLock";
+        finding.remedy =
+            "find the RLock without RUnlock on every way out, those of panics too; put `defer mu.RUnlock()` right "
+            "after RLock";
         detection.findings.push_back(std::move(finding));
     }
     return detection;

@@ -1,7 +1,9 @@
-// go.waitgroup.stuck: goroutines sleep in Wait, the counter is above zero, and no goroutine alive still has a Done before it.
+// go.waitgroup.stuck: goroutines sleep in Wait, the counter is above zero, and no goroutine alive still has a Done
+// before it.
 //
 // Proof: no pending defer, frame, timer or finalizer leads to Done or Add(-n) of this address.
-// Innocent look-alikes: workers that are alive and slow; a Done that another goroutine is told to make through a channel.
+// Innocent look-alikes: workers that are alive and slow; a Done that another goroutine is told to make through a
+// channel.
 #include <fmt/format.h>
 
 #include "detect/locks.h"
@@ -14,15 +16,21 @@ Detection detect_waitgroups(const Process& process) {
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::wait_group) continue;
         ++detection.checked;
-        if (!lock.readable || lock.waiters.empty() || lock.state.counter <= 0 || !lock.holders.empty() || in_cycle(*process.locks, lock)) continue;
+        if (!lock.readable || lock.waiters.empty() || lock.state.counter <= 0 || !lock.holders.empty() ||
+            in_cycle(*process.locks, lock))
+            continue;
         if (!teller) teller.emplace(process);
         auto finding = teller->start(lock, "go.waitgroup.stuck");
         finding.subject.what = "wait group";
         teller->add_search(finding, lock);
-        finding.title = fmt::format("A WaitGroup waits for {} that nobody alive will make: {}", lock.state.counter == 1 ? "a Done" : fmt::format("{} Dones", lock.state.counter), teller->name(lock));
+        finding.title = fmt::format("A WaitGroup waits for {} that nobody alive will make: {}",
+                                    lock.state.counter == 1 ? "a Done" : fmt::format("{} Dones", lock.state.counter),
+                                    teller->name(lock));
         finding.where = fmt::format("waited for in {}", teller->locked_in(lock));
-        finding.why = fmt::format("counter {}, and no defer, frame, timer or finalizer leads to Done", lock.state.counter);
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i) teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        finding.why =
+            fmt::format("counter {}, and no defer, frame, timer or finalizer leads to Done", lock.state.counter);
+        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
+            teller->add_snapshot(finding, lock.waiters[i].goroutine);
         teller->add_verify(finding, lock);
         finding.remedy = "call `defer wg.Done()` first in each worker, and Add before `go`";
         detection.findings.push_back(std::move(finding));

@@ -20,7 +20,9 @@ std::string plural(std::size_t n, std::string_view what) { return fmt::format("{
 }  // namespace
 
 std::string LockTeller::name(const GoLock& lock) const {
-    std::string symbol = locator_.place(lock.state.address).kind == PlaceKind::image ? locator_.symbol(lock.state.address) : std::string{};
+    std::string symbol = locator_.place(lock.state.address).kind == PlaceKind::image
+                             ? locator_.symbol(lock.state.address)
+                             : std::string{};
     if (!symbol.empty()) return symbol;
     return fmt::format("{} at {:#x}", to_string(lock.state.type), lock.state.address.value);
 }
@@ -33,7 +35,8 @@ const report::Frame* LockTeller::asking_frame(std::uint32_t goroutine) const {
 
 std::string LockTeller::locked_in(const GoLock& lock) const {
     std::string text;
-    for (std::size_t i = 0; i < lock.locked_in.size() && i < 3; ++i) text += (i == 0 ? "" : ", ") + std::string(lock.locked_in[i]);
+    for (std::size_t i = 0; i < lock.locked_in.size() && i < 3; ++i)
+        text += (i == 0 ? "" : ", ") + std::string(lock.locked_in[i]);
     if (lock.locked_in.size() > 3) text += " …";
     return text;
 }
@@ -42,24 +45,33 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
     report::Finding finding;
     finding.kind = std::move(kind);
     finding.subject = {lock.state.address, "lock", std::string(to_string(lock.state.type)),
-                       locator_.place(lock.state.address).kind == PlaceKind::image ? locator_.symbol(lock.state.address) : std::string{}};
-    if (finding.subject.symbol.empty()) finding.explanation = "the lock lies in " + locator_.describe(lock.state.address);
+                       locator_.place(lock.state.address).kind == PlaceKind::image ? locator_.symbol(lock.state.address)
+                                                                                   : std::string{}};
+    if (finding.subject.symbol.empty())
+        finding.explanation = "the lock lies in " + locator_.describe(lock.state.address);
     for (auto& waiter : lock.waiters) finding.goroutines.push_back(goid(waiter.goroutine));
     std::ranges::sort(finding.goroutines);
     auto* segment = process_.memory.find(lock.state.address);
-    finding.evidence.push_back({fmt::format("state: {}", lock.state.words()), lock.state.address, fmt::format("{:#x}", lock.state.raw),
+    finding.evidence.push_back({fmt::format("state: {}", lock.state.words()), lock.state.address,
+                                fmt::format("{:#x}", lock.state.raw),
                                 segment != nullptr ? std::string(to_string(segment->origin)) : std::string("core"),
                                 fmt::format("{} layout", to_string(lock.state.type))});
-    finding.evidence.push_back({fmt::format("{} for it, in {}", lock.waiters.size() == 1 ? "1 goroutine waits" : fmt::format("{} goroutines wait", lock.waiters.size()), locked_in(lock)),
-                                std::nullopt, "", "core", "semtable and stacks"});
+    finding.evidence.push_back(
+        {fmt::format(
+             "{} for it, in {}",
+             lock.waiters.size() == 1 ? "1 goroutine waits" : fmt::format("{} goroutines wait", lock.waiters.size()),
+             locked_in(lock)),
+         std::nullopt, "", "core", "semtable and stacks"});
     return finding;
 }
 
 void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const {
-    finding.evidence.push_back({fmt::format("{}, {}, {} from their return address on, {} and {} were searched: {}", plural(picture_.goroutines, "goroutine"),
-                                            plural(picture_.defers, "pending defer"), plural(picture_.frames, "frame"), plural(picture_.timers, "timer"),
-                                            plural(picture_.finalizers, "finalizer"),
-                                            lock.possible.empty() ? "none leads to a release of this lock" : "none is known to lead to a release of this lock"),
+    finding.evidence.push_back({fmt::format("{}, {}, {} from their return address on, {} and {} were searched: {}",
+                                            plural(picture_.goroutines, "goroutine"),
+                                            plural(picture_.defers, "pending defer"), plural(picture_.frames, "frame"),
+                                            plural(picture_.timers, "timer"), plural(picture_.finalizers, "finalizer"),
+                                            lock.possible.empty() ? "none leads to a release of this lock"
+                                                                  : "none is known to lead to a release of this lock"),
                                 std::nullopt, "", "core", "open-coded defers, disassembly"});
     for (auto& what : picture_.not_searched) finding.innocent.push_back("not searched: " + what);
     for (auto& possible : lock.possible) finding.innocent.push_back(possible.what);
@@ -67,15 +79,19 @@ void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const 
     finding.strength = sure ? report::Strength::likely : report::Strength::possible;
     // A possible releaser is the innocent explanation itself: worth a remark, no alarm.
     finding.severity = sure ? report::Severity::error : report::Severity::info;
-    if (sure) finding.innocent.push_back("code that is reached only through C, reflection or a goroutine that has not been created yet");
+    if (sure)
+        finding.innocent.push_back(
+            "code that is reached only through C, reflection or a goroutine that has not been created yet");
 }
 
-void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine, std::optional<std::uint32_t> physical) const {
+void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine,
+                              std::optional<std::uint32_t> physical) const {
     if (!process_.disassembler || finding.snapshots.size() >= 4) return;
     const auto& stack = process_.stacks[goroutine];
     const report::Frame* asking = asking_frame(goroutine);
     for (std::size_t i = 0; i < stack.frames.size(); ++i) {
-        const bool wanted = physical ? stack.frame_of[i] == *physical && !stack.frames[i].inlined : asking == &stack.frames[i];
+        const bool wanted =
+            physical ? stack.frame_of[i] == *physical && !stack.frames[i].inlined : asking == &stack.frames[i];
         if (!wanted) continue;
         Snapshots snapshots(locator_, &*process_.disassembler);
         auto snapshot = snapshots.frame(stack, i);
@@ -90,13 +106,21 @@ void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const 
     std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
     const auto& core = process_.core.path();
     if (lock.state.type == go::WaitObject::mutex)
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/2wx {:#x}'   # first word: bit 0 locked, >>3 waiters", exe, core, lock.state.address.value)});
+        finding.verify.push_back(
+            {"gdb", fmt::format("gdb {} {} -ex 'x/2wx {:#x}'   # first word: bit 0 locked, >>3 waiters", exe, core,
+                                lock.state.address.value)});
     else if (lock.state.type == go::WaitObject::rwmutex)
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/6wx {:#x}'   # w.state, w.sema, writerSem, readerSem, readerCount, readerWait", exe, core, lock.state.address.value)});
+        finding.verify.push_back(
+            {"gdb",
+             fmt::format(
+                 "gdb {} {} -ex 'x/6wx {:#x}'   # w.state, w.sema, writerSem, readerSem, readerCount, readerWait", exe,
+                 core, lock.state.address.value)});
     else
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/3wx {:#x}'   # counter and waiters", exe, core, lock.state.address.value)});
+        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/3wx {:#x}'   # counter and waiters", exe, core,
+                                                     lock.state.address.value)});
     if (!finding.goroutines.empty() && process_.go->description().debug_info == "dwarf")
-        finding.verify.push_back({"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, finding.goroutines.front())});
+        finding.verify.push_back(
+            {"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, finding.goroutines.front())});
 }
 
 const LockHolderRow* self_holder(const GoLock& lock) {
@@ -119,25 +143,33 @@ std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLoc
     for (auto& waiter : lock.waiters) {
         const auto& stack = process.stacks[waiter.goroutine];
         std::size_t f = 0;
-        while (f < stack.physical.size() && (stack.physical[f].func() == nullptr || machinery(stack.physical[f].name()))) ++f;
+        while (f < stack.physical.size() &&
+               (stack.physical[f].func() == nullptr || machinery(stack.physical[f].name())))
+            ++f;
         if (f >= stack.physical.size()) continue;
-        const bool wrapped = stack.physical[f].name().find(".deferwrap") != std::string_view::npos || stack.physical[f].name().find("·dwrap·") != std::string_view::npos ||
+        const bool wrapped = stack.physical[f].name().find(".deferwrap") != std::string_view::npos ||
+                             stack.physical[f].name().find("·dwrap·") != std::string_view::npos ||
                              stack.physical[f].func()->wrapper;
         std::size_t outer = f;
         if (wrapped)
-            for (++outer; outer < stack.physical.size() && (stack.physical[outer].func() == nullptr || machinery(stack.physical[outer].name())); ++outer) {}
+            for (++outer; outer < stack.physical.size() &&
+                          (stack.physical[outer].func() == nullptr || machinery(stack.physical[outer].name()));
+                 ++outer) {}
         if (outer >= stack.physical.size()) continue;
         const auto& frame = stack.physical[outer];
         if (frame.func()->deferreturn == 0) continue;
         auto* code = book.function(frame.pc);
         if (code == nullptr || !code->complete) continue;
         // Without a wrapper (up to Go 1.16, or when nothing is inlined) the waiting call itself must be one of Lock.
-        const auto here = std::ranges::find_if(code->steps, [&](auto& step) { return step.pc + step.size == frame.pc; });
-        const bool calls_lock = here != code->steps.end() && here->flow == Flow::call && book.facts(here->target).op == go::LockOp::lock;
+        const auto here =
+            std::ranges::find_if(code->steps, [&](auto& step) { return step.pc + step.size == frame.pc; });
+        const bool calls_lock =
+            here != code->steps.end() && here->flow == Flow::call && book.facts(here->target).op == go::LockOp::lock;
         // Up to Go 1.16 a record's function returns to the call of deferreturn itself, to run the next.
         const auto at = code->step_at(frame.pc);
-        const bool from_record = at >= 0 && code->steps[static_cast<std::size_t>(at)].flow == Flow::call &&
-                                 book.facts(code->steps[static_cast<std::size_t>(at)].target).kind == go::CalleeKind::deferreturn;
+        const bool from_record =
+            at >= 0 && code->steps[static_cast<std::size_t>(at)].flow == Flow::call &&
+            book.facts(code->steps[static_cast<std::size_t>(at)].target).kind == go::CalleeKind::deferreturn;
         if (!wrapped && !calls_lock && !from_record) continue;
         std::size_t earlier = 0, unlocks = 0;
         for (auto& step : code->steps) {

@@ -25,13 +25,15 @@ Detection detect_waitgroups(const Process& process);
 /// The same lock in every finding: names, state, waiters, what was searched, how to check it by hand.
 class LockTeller {
 public:
-    explicit LockTeller(const Process& process) : process_(process), picture_(*process.locks), locator_(process.locate_context()) {}
+    explicit LockTeller(const Process& process)
+        : process_(process), picture_(*process.locks), locator_(process.locate_context()) {}
 
-    std::string name(const GoLock& lock) const;                 ///< "main.ledger.mu", else type and address
+    std::string name(const GoLock& lock) const;  ///< "main.ledger.mu", else type and address
     report::Finding start(const GoLock& lock, std::string kind) const;
     /// "nobody holds it": evidence of the search, and the strength that it allows.
     void add_search(report::Finding& finding, const GoLock& lock) const;
-    void add_snapshot(report::Finding& finding, std::uint32_t goroutine, std::optional<std::uint32_t> physical = std::nullopt) const;
+    void add_snapshot(report::Finding& finding, std::uint32_t goroutine,
+                      std::optional<std::uint32_t> physical = std::nullopt) const;
     void add_verify(report::Finding& finding, const GoLock& lock) const;
     std::int64_t goid(std::uint32_t goroutine) const { return process_.goroutines->all[goroutine].goid; }
     /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none.

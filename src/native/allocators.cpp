@@ -12,7 +12,7 @@ namespace {
 
 struct Row {
     const char* name;
-    const char* file;                 ///< start of the library's file name
+    const char* file;                    ///< start of the library's file name
     std::array<const char*, 3> symbols;  ///< any of these in an executable that holds it
 };
 constexpr Row rows[] = {
@@ -31,9 +31,8 @@ std::string_view file_name(std::string_view path) { return path.substr(path.rfin
 std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, const Images& images) {
     std::vector<ForeignAllocator> found;
     for (const Row& row : rows) {
-        auto mapped = std::ranges::find_if(core.mapped_files(), [&](const MappedFile& file) {
-            return file_name(file.path).starts_with(row.file);
-        });
+        auto mapped = std::ranges::find_if(
+            core.mapped_files(), [&](const MappedFile& file) { return file_name(file.path).starts_with(row.file); });
         if (mapped != core.mapped_files().end()) {
             found.push_back({row.name, fmt::format("{} is mapped", mapped->path)});
             continue;
@@ -51,7 +50,8 @@ std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, cons
 
 std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& images) {
     for (const Image& image : images.all()) {
-        bool library = file_name(image.path()).starts_with("libc.so.6") || file_name(image.path()).starts_with("libc-2.");
+        bool library =
+            file_name(image.path()).starts_with("libc.so.6") || file_name(image.path()).starts_with("libc-2.");
         if (!library && &image != images.executable()) continue;
         const Section* constants = image.find_section(".rodata");
         if (constants == nullptr) continue;
@@ -64,7 +64,9 @@ std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& im
         if (at == std::string_view::npos || at - banner > 256) return report::Libc{"glibc", std::nullopt};
         at += before.size();
         std::size_t end = at;
-        while (end < text.size() && end - at < 16 && (std::isdigit(static_cast<unsigned char>(text[end])) || text[end] == '.')) ++end;
+        while (end < text.size() && end - at < 16 &&
+               (std::isdigit(static_cast<unsigned char>(text[end])) || text[end] == '.'))
+            ++end;
         std::string version(text.substr(at, end - at));
         while (!version.empty() && version.back() == '.') version.pop_back();
         return report::Libc{"glibc", version.empty() ? std::nullopt : std::optional(version)};

@@ -1,5 +1,5 @@
-// Which C library and which allocators the process has, by the names of mapped files and by symbols. What is not glibc's
-// malloc is named, not read.
+// Which C library and which allocators the process has, by the names of mapped files and by symbols. What is not
+// glibc's malloc is named, not read.
 #pragma once
 
 #include <optional>

@@ -1,5 +1,6 @@
-// ChunkMap: which chunk covers an address of one walked heap. Four bits per 16 bytes of heap say what begins there, and one
-// number per 4 KB says which chunk covers the page's first byte: 1/32 of the heap, and finding looks at 17 words at most.
+// ChunkMap: which chunk covers an address of one walked heap. Four bits per 16 bytes of heap say what begins there, and
+// one number per 4 KB says which chunk covers the page's first byte: 1/32 of the heap, and finding looks at 17 words at
+// most.
 #pragma once
 
 #include <algorithm>

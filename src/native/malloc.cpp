@@ -108,7 +108,8 @@ Region* Heaps::State::region_of(Address a) noexcept {
 
 void Heaps::State::index_ranges() {
     std::vector<std::pair<AddressRange, std::uint32_t>> all;
-    for (std::size_t i = 0; i < regions.size(); ++i) all.emplace_back(regions[i].map.range(), static_cast<std::uint32_t>(i));
+    for (std::size_t i = 0; i < regions.size(); ++i)
+        all.emplace_back(regions[i].map.range(), static_cast<std::uint32_t>(i));
     for (std::size_t i = 0; i < mmapped.size(); ++i)
         all.emplace_back(AddressRange{mmapped[i].address, mmapped[i].user.end},
                          static_cast<std::uint32_t>(regions.size() + i));

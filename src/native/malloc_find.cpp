@@ -1,9 +1,9 @@
 // Finding glibc's arenas without symbols.
 //
-// An empty bin of malloc is a list head whose fd and bk point 16 bytes before themselves; a full one leads to a chunk whose
-// bk or fd leads back. 127 such pairs in a row occur nowhere but in a struct malloc_state. The `next` field, at a fixed
-// distance behind them, is a ring over all arenas; the distance by which it leads in front of the bins is the only offset
-// that differs between releases.
+// An empty bin of malloc is a list head whose fd and bk point 16 bytes before themselves; a full one leads to a chunk
+// whose bk or fd leads back. 127 such pairs in a row occur nowhere but in a struct malloc_state. The `next` field, at a
+// fixed distance behind them, is a ring over all arenas; the distance by which it leads in front of the bins is the
+// only offset that differs between releases.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace incident::native {
 namespace {
 
 constexpr unsigned bin_count = 127;
-constexpr unsigned min_sound_bins = 120;   // a few may be damaged
+constexpr unsigned min_sound_bins = 120;     // a few may be damaged
 constexpr std::size_t max_arenas = 1 << 16;  // glibc's default is 8 per processor
 
 /// bins[2i], bins[2i+1] at `pair`: is this a list head?
@@ -54,7 +54,8 @@ bool walk_ring(MemoryCursor& cursor, Address main_bins, ArenaLayout layout, std:
 }
 
 /// Bins at `bins` are sound: which layout makes the ring close? `others` are the thread arenas.
-std::optional<ArenaLayout> find_layout(MemoryCursor& cursor, Address bins, std::vector<Address>& others, bool& ring_broken) {
+std::optional<ArenaLayout> find_layout(MemoryCursor& cursor, Address bins, std::vector<Address>& others,
+                                       bool& ring_broken) {
     ring_broken = false;
     for (std::uint64_t offset : {112u, 24u, 104u})
         if (walk_ring(cursor, bins, {offset}, others)) return ArenaLayout{offset};
@@ -75,9 +76,10 @@ std::optional<ArenaLayout> find_layout(MemoryCursor& cursor, Address bins, std::
     return best;
 }
 
-/// Struct malloc_par lies near main_arena. Known by n_mmaps_max, which is 65536 unless somebody called mallopt, and by the
-/// order of the words around it (malloc/malloc.c, struct malloc_par, 2.26 to 2.44).
-std::optional<MallocParameters> find_parameters(MemoryCursor& cursor, Address main_arena, std::span<const Mapping> mappings) {
+/// Struct malloc_par lies near main_arena. Known by n_mmaps_max, which is 65536 unless somebody called mallopt, and by
+/// the order of the words around it (malloc/malloc.c, struct malloc_par, 2.26 to 2.44).
+std::optional<MallocParameters> find_parameters(MemoryCursor& cursor, Address main_arena,
+                                                std::span<const Mapping> mappings) {
     const Mapping* mapping = find_mapping(mappings, main_arena);
     if (mapping == nullptr) return std::nullopt;
     AddressRange near = mapping->range.intersect({main_arena - 0x4000, main_arena + 0x4000});
@@ -88,9 +90,10 @@ std::optional<MallocParameters> find_parameters(MemoryCursor& cursor, Address ma
         for (std::uint64_t distance : {12u, 16u}) {  // no_dyn_threshold, and a hole where that is needed
             Address mmapped_mem = at + distance;
             std::uint64_t bytes, max_bytes, base, bins, max_size, per_bin;
-            if (!mmapped_mem.is_aligned(8) || !cursor.load(mmapped_mem, bytes) || !cursor.load(mmapped_mem + 8, max_bytes) ||
-                !cursor.load(mmapped_mem + 16, base) || !cursor.load(mmapped_mem + 24, bins) ||
-                !cursor.load(mmapped_mem + 32, max_size) || !cursor.load(mmapped_mem + 40, per_bin))
+            if (!mmapped_mem.is_aligned(8) || !cursor.load(mmapped_mem, bytes) ||
+                !cursor.load(mmapped_mem + 8, max_bytes) || !cursor.load(mmapped_mem + 16, base) ||
+                !cursor.load(mmapped_mem + 24, bins) || !cursor.load(mmapped_mem + 32, max_size) ||
+                !cursor.load(mmapped_mem + 40, per_bin))
                 continue;
             // Multiples of a page up to 2.42; later, realloc and free leave 16 bytes behind each time.
             if (bytes > max_bytes || bytes % 16 != 0 || (count != 0 && bytes < count * 4096ull)) continue;
@@ -118,8 +121,8 @@ void add_arena(Heaps::State& state, MemoryCursor& cursor, Address base, ArenaLay
     state.layouts.push_back(layout);
 }
 
-/// Thread arenas by their heap_info alone, when the ring cannot be trusted: a 64 MB aligned block whose first word leads to
-/// an arena right behind it.
+/// Thread arenas by their heap_info alone, when the ring cannot be trusted: a 64 MB aligned block whose first word
+/// leads to an arena right behind it.
 void add_unringed(Heaps::State& state, MemoryCursor& cursor, ArenaLayout layout, std::span<const Mapping> mappings) {
     constexpr std::uint64_t heap_max = 64ull << 20;
     for (const Mapping& mapping : mappings) {
@@ -174,7 +177,8 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
         auto symbol = image.find_symbol("main_arena");
         if (!symbol) continue;
         for (std::uint64_t offset : {112u, 24u, 104u})
-            if (count_sound_bins(cursor, symbol->address + offset) >= min_sound_bins / 2) candidates.push_back(symbol->address + offset);
+            if (count_sound_bins(cursor, symbol->address + offset) >= min_sound_bins / 2)
+                candidates.push_back(symbol->address + offset);
     }
     std::ranges::sort(candidates);
     candidates.erase(std::unique(candidates.begin(), candidates.end()), candidates.end());
@@ -190,7 +194,8 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
         Main main{bins, {}, {}, false};
         auto layout = find_layout(cursor, bins, main.others, main.ring_broken);
         if (!layout) continue;
-        // Without NT_FILE every mapping was searched: a thread arena, right behind a heap_info that names it, is no main one.
+        // Without NT_FILE every mapping was searched: a thread arena, right behind a heap_info that names it, is no
+        // main one.
         std::uint64_t owner = 0;
         Address base = bins - layout->bins;
         if (!any_file && cursor.load(base.align_down(4096), owner) && owner == base.value) continue;
@@ -209,7 +214,14 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
             Address next = main.bins - main.layout.bins + main.layout.next();
             std::uint64_t value = 0;
             cursor.load(next, value);
-            state.add({Corruption::Kind::arena, next, value, {}, {}, {}, 0, false,
+            state.add({Corruption::Kind::arena,
+                       next,
+                       value,
+                       {},
+                       {},
+                       {},
+                       0,
+                       false,
                        "the ring of arenas does not lead back to the main arena"});
         }
     }

@@ -1,8 +1,8 @@
-// The free lists: thread caches, fastbins, and the doubly linked bins. Following them proves that a chunk is free; where they
-// contradict the chunks is the evidence of a double free or an overwritten chunk.
+// The free lists: thread caches, fastbins, and the doubly linked bins. Following them proves that a chunk is free;
+// where they contradict the chunks is the evidence of a double free or an overwritten chunk.
 //
-// Surprising: from 2.32 on the forward pointers of tcache and fastbin lists are stored xored with their own address >> 12
-// (safe-linking). Which it is shows itself: only one reading leads to chunks of the list's size.
+// Surprising: from 2.32 on the forward pointers of tcache and fastbin lists are stored xored with their own address >>
+// 12 (safe-linking). Which it is shows itself: only one reading leads to chunks of the list's size.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -82,15 +82,16 @@ private:
                 continue;
             }
             auto listed = head % 16 == 0 ? chunk_size(Address{head} - 16) : std::nullopt;
-            bool fit = listed && (bin < small_cache_bins ? *listed == cache_bin_size(bin) : *listed > cache_bin_size(63));
+            bool fit =
+                listed && (bin < small_cache_bins ? *listed == cache_bin_size(bin) : *listed > cache_bin_size(63));
             if (!layout->counts_places && count == 0) fit = false;
             ++(fit ? fits : wrong);
         }
         return wrong * 4 <= fits ? 1 + fits : 0;
     }
 
-    /// libc's variable `tcache` lies at one distance below every thread pointer. The first thread whose cache has entries
-    /// shows where.
+    /// libc's variable `tcache` lies at one distance below every thread pointer. The first thread whose cache has
+    /// entries shows where.
     void find_caches() {
         constexpr std::uint64_t reach = 64 << 10;  // static TLS of all libraries
         struct Thread {
@@ -121,7 +122,8 @@ private:
             for (std::uint64_t d = 8; d <= reach; d += 8) {
                 std::uint64_t word;
                 if (!cursor_.load(thread.tcb - d, word)) break;
-                if (!std::ranges::binary_search(candidates, Address{word}) || cache_score(Address{word}, layout_) < 2) continue;
+                if (!std::ranges::binary_search(candidates, Address{word}) || cache_score(Address{word}, layout_) < 2)
+                    continue;
                 distance = d;
                 break;
             }
@@ -135,8 +137,8 @@ private:
             state_.caches.push_back({Address{word}, thread.tid, 0, 0});
             owned.push_back(Address{word});
         }
-        // Where TLS was not dumped, what a cache contains must convince. Only there: a chunk may hold the remains of the cache
-        // of a thread that ended.
+        // Where TLS was not dumped, what a cache contains must convince. Only there: a chunk may hold the remains of
+        // the cache of a thread that ended.
         if (all_readable && !threads.empty()) return;
         std::ranges::sort(owned);
         for (Address cache : candidates)
@@ -152,12 +154,14 @@ private:
     }
 
     /// Does the link at `place` lead, read this way, to a chunk of the same size, or to the end of the list? Both kinds
-    /// of lists keep the link at the start of the user's bytes; tcache links lead there too, fastbin links to the header.
+    /// of lists keep the link at the start of the user's bytes; tcache links lead there too, fastbin links to the
+    /// header.
     bool leads_on(Address place, std::uint64_t link, std::uint64_t link_header) {
         if (link == 0) return true;
         Address chunk = Address{link} - link_header;
         const Region* region = state_.region_of(chunk);
-        return region != nullptr && region->map.at(chunk) == ChunkState::in_use && chunk_size(chunk) == chunk_size(place - 16);
+        return region != nullptr && region->map.at(chunk) == ChunkState::in_use &&
+               chunk_size(chunk) == chunk_size(place - 16);
     }
 
     void find_mangling() {
@@ -173,7 +177,8 @@ private:
         for (const ThreadCache& cache : state_.caches)
             for (unsigned bin = 0; bin < layout_->bins && plain + mangled < 1000; ++bin) {
                 std::uint64_t head = 0;
-                if (cursor_.load(cache.address + layout_->heads() + bin * 8, head) && head != 0) vote_link(Address{head}, 16);
+                if (cursor_.load(cache.address + layout_->heads() + bin * 8, head) && head != 0)
+                    vote_link(Address{head}, 16);
             }
         for (std::uint32_t i = 0; i < state_.arenas.size() && plain + mangled < 1000; ++i) {
             if (!state_.layouts[i].has_fastbins()) continue;
@@ -189,29 +194,31 @@ private:
 
     /// One list while it is followed.
     struct Chain {
-        ChunkState to;                    ///< what its chunks are
-        Address link;                     ///< the word that leads to `entry`
-        Address entry;                    ///< tcache: the user's bytes; else the chunk
-        std::uint64_t size = 0;           ///< bytes of its chunks; 0: various
+        ChunkState to;           ///< what its chunks are
+        Address link;            ///< the word that leads to `entry`
+        Address entry;           ///< tcache: the user's bytes; else the chunk
+        std::uint64_t size = 0;  ///< bytes of its chunks; 0: various
         std::uint32_t arena = no_arena;
         unsigned bin = 0;
-        std::size_t cache = 0;            ///< tcache: index into caches
-        Address head;                     ///< of a doubly linked list, where it ends
+        std::size_t cache = 0;  ///< tcache: index into caches
+        Address head;           ///< of a doubly linked list, where it ends
         bool transient = false;
         std::uint32_t length = 0;
         bool complete = false;
-        Region* region = nullptr;         ///< of `entry`
+        Region* region = nullptr;  ///< of `entry`
         Address chunk() const { return to == ChunkState::free_tcache ? entry - 16 : entry; }
     };
 
     std::string name_of(const Chain& chain) const {
         if (chain.to == ChunkState::free_tcache)
-            return fmt::format("list {} of the thread cache at {:#x}", chain.bin, state_.caches[chain.cache].address.value);
-        return fmt::format("{} {} of the arena at {:#x}", chain.to == ChunkState::free_fastbin ? "fastbin" : "bin", chain.bin,
-                           state_.arenas[chain.arena].address.value);
+            return fmt::format("list {} of the thread cache at {:#x}", chain.bin,
+                               state_.caches[chain.cache].address.value);
+        return fmt::format("{} {} of the arena at {:#x}", chain.to == ChunkState::free_fastbin ? "fastbin" : "bin",
+                           chain.bin, state_.arenas[chain.arena].address.value);
     }
 
-    void report(Corruption::Kind kind, Address at, Address chunk, const Chain& chain, bool transient, std::string_view what) {
+    void report(Corruption::Kind kind, Address at, Address chunk, const Chain& chain, bool transient,
+                std::string_view what) {
         std::uint64_t value = 0;
         cursor_.load(at, value);
         std::uint32_t arena = chain.region != nullptr ? chain.region->arena : chain.arena;
@@ -222,21 +229,23 @@ private:
     bool take(Chain& chain) {
         Address chunk = chain.chunk();
         if (!chunk.is_aligned(16)) {
-            report(Corruption::Kind::list_link, chain.link, {}, chain, false, fmt::format("leads to {:#x}, which is not aligned", chain.entry.value));
+            report(Corruption::Kind::list_link, chain.link, {}, chain, false,
+                   fmt::format("leads to {:#x}, which is not aligned", chain.entry.value));
             return false;
         }
         Region* region = chain.region;
         auto now = region == nullptr ? std::nullopt : region->map.at(chunk);
         if (!now || *now == ChunkState::fence || *now == ChunkState::top) {
             report(Corruption::Kind::list_link, chain.link, chunk, chain, chain.transient,
-                   region == nullptr           ? "leads outside every heap"
-                   : now == ChunkState::top    ? "leads to the top chunk"
-                   : now == ChunkState::fence  ? "leads to the end of a heap"
-                                               : "leads to a place where no chunk begins");
+                   region == nullptr          ? "leads outside every heap"
+                   : now == ChunkState::top   ? "leads to the top chunk"
+                   : now == ChunkState::fence ? "leads to the end of a heap"
+                                              : "leads to a place where no chunk begins");
             return false;
         }
         std::uint64_t actual = chunk_size(chunk).value_or(0);
-        if (*now == ChunkState::unknown && (actual < min_chunk || actual > region->map.range().end.value - chunk.value)) return false;
+        if (*now == ChunkState::unknown && (actual < min_chunk || actual > region->map.range().end.value - chunk.value))
+            return false;
         if (chain.size != 0 && actual != chain.size) {
             report(Corruption::Kind::list_size, chunk + 8, chunk, chain, false,
                    fmt::format("is for chunks of {} bytes and holds one of {}", chain.size, actual));
@@ -249,9 +258,11 @@ private:
             return false;
         }
         if (cached && *now == ChunkState::free_unlisted)
-            report(Corruption::Kind::listed_twice, chain.link, chunk, chain, chain.transient, "holds a chunk that is marked free for joining as well");
+            report(Corruption::Kind::listed_twice, chain.link, chunk, chain, chain.transient,
+                   "holds a chunk that is marked free for joining as well");
         if (!cached && *now == ChunkState::in_use)
-            report(Corruption::Kind::listed_in_use, chain.link, chunk, chain, chain.transient, "holds a chunk that the one behind it marks as in use");
+            report(Corruption::Kind::listed_in_use, chain.link, chunk, chain, chain.transient,
+                   "holds a chunk that the one behind it marks as in use");
         if (*now != ChunkState::unknown) {
             auto& from = region->counts[static_cast<std::size_t>(*now)];
             --from.chunks;
@@ -274,7 +285,8 @@ private:
                 return false;
             }
             if (Address{back} + 16 != chain.link)
-                report(Corruption::Kind::list_link, chain.entry + 24, chain.entry, chain, chain.transient, "holds a chunk that does not lead back");
+                report(Corruption::Kind::list_link, chain.entry + 24, chain.entry, chain, chain.transient,
+                       "holds a chunk that does not lead back");
             if (!take(chain) || !cursor_.load(chain.entry + 16, next) || Address{next} == chain.head) return false;
             chain.link = chain.entry + 16;
             chain.entry = Address{next};
@@ -319,7 +331,8 @@ private:
 
     void fetch(Chain& chain) {
         Address chunk = chain.chunk();
-        if (chain.region == nullptr || !chain.region->map.range().contains(chunk)) chain.region = state_.region_of(chunk);
+        if (chain.region == nullptr || !chain.region->map.range().contains(chunk))
+            chain.region = state_.region_of(chunk);
         if (chain.region == nullptr || !chunk.is_aligned(16)) return;
         if (const std::byte* header = cursor_.data_at(chunk, 32)) __builtin_prefetch(header);
         chain.region->map.prefetch(chunk);
@@ -332,7 +345,12 @@ private:
                 std::uint64_t head = 0;
                 if (!cursor_.load(link, head) || head == 0) continue;
                 std::uint64_t size = bin < small_cache_bins ? cache_bin_size(bin) : 0;
-                chains_.push_back({.to = ChunkState::free_tcache, .link = link, .entry = {head}, .size = size, .bin = bin, .cache = i});
+                chains_.push_back({.to = ChunkState::free_tcache,
+                                   .link = link,
+                                   .entry = {head},
+                                   .size = size,
+                                   .bin = bin,
+                                   .cache = i});
             }
     }
 
@@ -353,8 +371,10 @@ private:
     /// The key stands behind the link of all entries; Boyer and Moore's majority vote.
     void vote(std::uint64_t key) {
         if (key_votes_ == 0) key_ = key;
-        if (key == key_) ++key_votes_;
-        else --key_votes_;
+        if (key == key_)
+            ++key_votes_;
+        else
+            --key_votes_;
     }
 
     void add_fastbins(std::uint32_t arena) {
@@ -363,8 +383,13 @@ private:
             Address link = bins + bin * 8;
             std::uint64_t head = 0;
             if (!cursor_.load(link, head) || head == 0) continue;
-            chains_.push_back({.to = ChunkState::free_fastbin, .link = link, .entry = {head}, .size = cache_bin_size(bin), .arena = arena,
-                               .bin = bin, .transient = state_.arenas[arena].locked});
+            chains_.push_back({.to = ChunkState::free_fastbin,
+                               .link = link,
+                               .entry = {head},
+                               .size = cache_bin_size(bin),
+                               .arena = arena,
+                               .bin = bin,
+                               .transient = state_.arenas[arena].locked});
         }
     }
 
@@ -376,9 +401,17 @@ private:
             Address head = bins + (bin - 1) * 16 - 16;         // bin_at(): as if it were a chunk
             std::uint64_t forward = 0;
             if (!cursor_.load(head + 16, forward) || Address{forward} == head) continue;
-            ChunkState to = bin == 1 ? ChunkState::free_unsorted : bin < 64 ? ChunkState::free_small : ChunkState::free_large;
-            chains_.push_back({.to = to, .link = head + 16, .entry = {forward}, .size = to == ChunkState::free_small ? bin * 16u : 0,
-                               .arena = arena, .bin = bin, .head = head, .transient = state_.arenas[arena].locked});
+            ChunkState to = bin == 1   ? ChunkState::free_unsorted
+                            : bin < 64 ? ChunkState::free_small
+                                       : ChunkState::free_large;
+            chains_.push_back({.to = to,
+                               .link = head + 16,
+                               .entry = {forward},
+                               .size = to == ChunkState::free_small ? bin * 16u : 0,
+                               .arena = arena,
+                               .bin = bin,
+                               .head = head,
+                               .transient = state_.arenas[arena].locked});
         }
     }
 

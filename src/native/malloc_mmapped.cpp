@@ -1,9 +1,9 @@
 // Chunks that are mappings of their own: nobody lists them, malloc only counts them (mp_.n_mmaps).
 //
-// Each begins at a page with {prev_size 0, size|2}, and its size is the mapping's; from 2.43 on it is 16 less, because the
-// last 8 bytes are the program's as in other chunks. memalign moves the header inside, prev_size says by how much, and the
-// old header stays where it was. One mapping of the kernel may hold several chunks, because it joins neighbours.
-// mp_.mmapped_mem is no check from 2.43 on: realloc and free leave 16 bytes behind in it each time.
+// Each begins at a page with {prev_size 0, size|2}, and its size is the mapping's; from 2.43 on it is 16 less, because
+// the last 8 bytes are the program's as in other chunks. memalign moves the header inside, prev_size says by how much,
+// and the old header stays where it was. One mapping of the kernel may hold several chunks, because it joins
+// neighbours. mp_.mmapped_mem is no check from 2.43 on: realloc and free leave 16 bytes behind in it each time.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,9 +23,11 @@ struct Header {
 std::optional<Header> mmapped_header(MemoryCursor& cursor, Address at, Address end) {
     Header header;
     std::uint64_t field;
-    if (at >= end || end.value - at.value < 32 || !cursor.load(at + 8, field) || !cursor.load(at, header.lead)) return std::nullopt;
+    if (at >= end || end.value - at.value < 32 || !cursor.load(at + 8, field) || !cursor.load(at, header.lead))
+        return std::nullopt;
     header.size = field & ~flag_bits;
-    if ((field & flag_bits) != flag_mmapped || header.size < min_chunk || header.size > end.value - at.value) return std::nullopt;
+    if ((field & flag_bits) != flag_mmapped || header.size < min_chunk || header.size > end.value - at.value)
+        return std::nullopt;
     return header;
 }
 
@@ -44,7 +46,9 @@ Chunk chunk_at_page(MemoryCursor& cursor, Address at, Address end, Address* afte
         std::uint64_t lead = user - 16 - at.value;
         if (lead >= total) break;
         auto inner = mmapped_header(cursor, at + lead, at + total);
-        if (!inner || inner->lead != lead || inner->size + lead + tail > total || (inner->size + lead + tail) % page != 0) continue;
+        if (!inner || inner->lead != lead || inner->size + lead + tail > total ||
+            (inner->size + lead + tail) % page != 0)
+            continue;
         chunk.address = at + lead;
         chunk.size = inner->size;
         total = inner->size + lead + tail;  // pages behind were given back
@@ -84,7 +88,8 @@ void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings) {
     }
     std::ranges::sort(state.mmapped, {}, &Chunk::address);
     if (state.mmapped.size() < expected)
-        state.gap(fmt::format("{} of {} large C heap blocks that are mappings of their own", expected - state.mmapped.size(), expected),
+        state.gap(fmt::format("{} of {} large C heap blocks that are mappings of their own",
+                              expected - state.mmapped.size(), expected),
                   "their headers were not found in the core", "addresses in them are not known to be C heap", true);
 }
 

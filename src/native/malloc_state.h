@@ -1,5 +1,5 @@
-// What Heaps holds, and the stages that fill it; private to native/. Order: find_arenas → plan_regions → walk_region (in
-// parallel) → find_mmapped → read_lists.
+// What Heaps holds, and the stages that fill it; private to native/. Order: find_arenas → plan_regions → walk_region
+// (in parallel) → find_mmapped → read_lists.
 #pragma once
 
 #include <mutex>
@@ -10,12 +10,13 @@
 namespace incident::native {
 
 /// Where the fields of struct malloc_state are, in bytes. Only `bins` differs between the releases: 104 up to 2.25, 112
-/// with have_fastchunks (2.26), 24 without fastbins (2.43); the rest follows from it (malloc/malloc.c, struct malloc_state).
+/// with have_fastchunks (2.26), 24 without fastbins (2.43); the rest follows from it (malloc/malloc.c, struct
+/// malloc_state).
 struct ArenaLayout {
     std::uint64_t bins = 0;
     std::uint64_t top() const { return bins - 16; }
     bool has_fastbins() const { return bins >= 96; }
-    std::uint64_t fastbins() const { return bins - 96; }  ///< 10 words
+    std::uint64_t fastbins() const { return bins - 96; }        ///< 10 words
     std::uint64_t next() const { return bins + 254 * 8 + 16; }  ///< behind binmap
     std::uint64_t system_mem() const { return next() + 24; }
     std::uint64_t size() const { return next() + 40; }
@@ -34,8 +35,8 @@ struct Region {
     Region(AddressRange range, std::uint32_t in_arena) : map(range), arena(in_arena) {}
     ChunkMap map;
     std::uint32_t arena;
-    Address top;                     ///< null: the arena's top is elsewhere
-    bool sound_end = false;          ///< the chain of sizes ended at top or at end marks
+    Address top;             ///< null: the arena's top is elsewhere
+    bool sound_end = false;  ///< the chain of sizes ended at top or at end marks
     std::array<ChunkCount, chunk_states> counts{};
     std::vector<Corruption> corruptions;
     std::vector<Address> cache_candidates;  ///< chunks in use that have the size of a tcache struct
@@ -46,12 +47,12 @@ struct Heaps::State {
 
     const Memory* memory;
     std::vector<Arena> arenas;
-    std::vector<ArenaLayout> layouts;           ///< parallel to arenas
-    std::vector<MallocParameters> parameters;   ///< one per main arena, as far as found
-    std::vector<Region> regions;                ///< sorted
-    std::vector<Chunk> mmapped;                 ///< sorted
-    std::vector<AddressRange> ranges;           ///< regions and mmapped chunks, sorted
-    std::vector<std::uint32_t> range_owner;     ///< parallel: index into regions, or regions.size() + index into mmapped
+    std::vector<ArenaLayout> layouts;          ///< parallel to arenas
+    std::vector<MallocParameters> parameters;  ///< one per main arena, as far as found
+    std::vector<Region> regions;               ///< sorted
+    std::vector<Chunk> mmapped;                ///< sorted
+    std::vector<AddressRange> ranges;          ///< regions and mmapped chunks, sorted
+    std::vector<std::uint32_t> range_owner;    ///< parallel: index into regions, or regions.size() + index into mmapped
     std::vector<ThreadCache> caches;
     std::vector<ForeignAllocator> foreign;
     std::vector<Corruption> corruptions;
@@ -76,9 +77,9 @@ struct Heaps::State {
 
 /// Private anonymous or writable file mapping, as the kernel had it: one PT_LOAD, cut to what the core holds.
 struct Mapping {
-    AddressRange range;    ///< readable bytes from the start on
-    AddressRange mapped;   ///< all of it
-    bool file = false;     ///< overlaps a row of NT_FILE
+    AddressRange range;   ///< readable bytes from the start on
+    AddressRange mapped;  ///< all of it
+    bool file = false;    ///< overlaps a row of NT_FILE
 };
 /// Writable mappings, sorted.
 std::vector<Mapping> writable_mappings(const CoreFile& core, const Memory& memory);
@@ -99,8 +100,9 @@ void read_lists(Heaps::State& state, const CoreFile& core);
 /// How many sound chunks follow each other from `at`, at most `limit`; `*reached` = ended at `stop`, or at end marks.
 std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool main, std::size_t limit, bool* reached);
 
-/// Sizes of a chunk that may hold a struct tcache_perthread_struct of 576 (up to 2.29), 640 or 760 bytes (2.42): some more when
-/// the rest of a split would have been too small to be a chunk, and when it is aligned to a cache line (from 2.40 on).
+/// Sizes of a chunk that may hold a struct tcache_perthread_struct of 576 (up to 2.29), 640 or 760 bytes (2.42): some
+/// more when the rest of a split would have been too small to be a chunk, and when it is aligned to a cache line
+/// (from 2.40 on).
 constexpr bool may_be_cache(std::uint64_t chunk_size) { return chunk_size - 0x250 <= 0x120; }
 
 inline constexpr std::uint64_t flag_prev_inuse = 1, flag_mmapped = 2, flag_non_main = 4, flag_bits = 7;

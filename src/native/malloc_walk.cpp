@@ -1,9 +1,10 @@
 // Walking heaps: where they are, and the chain of chunks inside.
 //
-// Chunks lie back to back: the size of each leads to the next, whose lowest bit says whether the first is in use. After a
-// size that cannot be one, the walk looks for the next place from which a long chain of sound chunks leads on, and says so.
-// Ends (malloc/malloc.c, sysmalloc): the arena's top; or two end marks of 16 bytes where a heap could not grow. Behind the
-// marks of a main arena foreign memory may follow, when somebody else called sbrk, and then chunks again.
+// Chunks lie back to back: the size of each leads to the next, whose lowest bit says whether the first is in use. After
+// a size that cannot be one, the walk looks for the next place from which a long chain of sound chunks leads on, and
+// says so. Ends (malloc/malloc.c, sysmalloc): the arena's top; or two end marks of 16 bytes where a heap could not
+// grow. Behind the marks of a main arena foreign memory may follow, when somebody else called sbrk, and then chunks
+// again.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,10 +16,10 @@ namespace incident::native {
 namespace {
 
 constexpr std::size_t convincing_chain = 256;  ///< chunks; what follows damage is believed at once
-constexpr std::size_t plausible_chain = 16;    ///< believed, but for repeated words, which must wait for something better
-                                               ///< within `search_window`
+constexpr std::size_t plausible_chain = 16;  ///< believed, but for repeated words, which must wait for something better
+                                             ///< within `search_window`
 constexpr std::uint64_t search_window = 1 << 20;
-constexpr std::size_t max_probe = 1 << 27;     ///< chunks looked at to find where a heap begins
+constexpr std::size_t max_probe = 1 << 27;  ///< chunks looked at to find where a heap begins
 constexpr std::size_t max_heaps_per_arena = 1 << 16;
 
 bool sound_size(std::uint64_t field, std::uint64_t room, bool main) {
@@ -72,7 +73,8 @@ public:
             }
             if (!main_ && (field & ~flag_bits) == 0 && end_.value - at.value < 32) {
                 // Too little was left for both marks: the chunk of 32 bytes before is one of them.
-                if (!previous_.is_null() && previous_ + min_chunk == at && region_.map.at(previous_) == ChunkState::in_use)
+                if (!previous_.is_null() && previous_ + min_chunk == at &&
+                    region_.map.at(previous_) == ChunkState::in_use)
                     recount(previous_, min_chunk, ChunkState::in_use, ChunkState::fence);
                 return finish_heap(at);
             }
@@ -129,8 +131,7 @@ private:
             }
         }
         append(at, next, state);
-        if (may_be_cache(size) && state == ChunkState::in_use &&
-            region_.cache_candidates.size() < 1 << 16)
+        if (may_be_cache(size) && state == ChunkState::in_use && region_.cache_candidates.size() < 1 << 16)
             region_.cache_candidates.push_back(at);
         previous_ = at;
         return next;
@@ -211,12 +212,20 @@ private:
         return best;
     }
 
-    void report(Corruption::Kind kind, Address at, std::uint64_t value, Address chunk, bool transient, std::string what) {
+    void report(Corruption::Kind kind, Address at, std::uint64_t value, Address chunk, bool transient,
+                std::string what) {
         if (region_.corruptions.size() >= Heaps::max_corruptions) {  // keep the last row for the count that is dropped
             region_.corruptions.pop_back();
         }
-        region_.corruptions.push_back({kind, at, value, chunk, kind == Corruption::Kind::size ? previous_ : Address{}, {},
-                                       region_.arena, transient, std::move(what)});
+        region_.corruptions.push_back({kind,
+                                       at,
+                                       value,
+                                       chunk,
+                                       kind == Corruption::Kind::size ? previous_ : Address{},
+                                       {},
+                                       region_.arena,
+                                       transient,
+                                       std::move(what)});
     }
 
     MemoryCursor cursor_;
@@ -241,7 +250,14 @@ void plan_thread_heaps(Heaps::State& state, std::uint32_t index, std::vector<Pla
     std::uint64_t header = arena.address.value - first.value;  // sizeof(heap_info): 32 or 48
     std::uint64_t owner = 0;
     if (header > 128 || !cursor.load(first, owner) || owner != arena.address.value) {
-        state.add({Corruption::Kind::arena, arena.address, owner, {}, {}, {}, index, false,
+        state.add({Corruption::Kind::arena,
+                   arena.address,
+                   owner,
+                   {},
+                   {},
+                   {},
+                   index,
+                   false,
                    "a thread arena without the heap that it lies in"});
         return;
     }
@@ -256,8 +272,15 @@ void plan_thread_heaps(Heaps::State& state, std::uint32_t index, std::vector<Pla
         if (cursor.load(arena.top.align_down(alignment), owner) && owner == arena.address.value)
             heap = arena.top.align_down(alignment);
     if (heap.is_null()) {
-        state.add({Corruption::Kind::arena, arena.address + state.layouts[index].top(), arena.top.value, {}, {}, {}, index,
-                   false, "top of a thread arena lies in none of its heaps"});
+        state.add({Corruption::Kind::arena,
+                   arena.address + state.layouts[index].top(),
+                   arena.top.value,
+                   {},
+                   {},
+                   {},
+                   index,
+                   false,
+                   "top of a thread arena lies in none of its heaps"});
         heap = first;
     }
     std::size_t walked = 0;
@@ -266,7 +289,8 @@ void plan_thread_heaps(Heaps::State& state, std::uint32_t index, std::vector<Pla
         std::uint64_t size = 0, previous = 0;
         if (!cursor.load(heap, owner) || owner != arena.address.value || !cursor.load(heap + 8, previous) ||
             !cursor.load(heap + 16, size) || size % 4096 != 0) {
-            state.add({Corruption::Kind::arena, heap, owner, {}, {}, {}, index, false, "a heap's header cannot be one"});
+            state.add(
+                {Corruption::Kind::arena, heap, owner, {}, {}, {}, index, false, "a heap's header cannot be one"});
             if (found_first) break;
             heap = first;  // the chain is lost; the first heap is known all the same
             continue;
@@ -292,10 +316,18 @@ void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParame
     if (of_top == nullptr) {
         bool missing = state.memory->is_mapped(arena.top);
         if (missing)
-            state.gap("the main malloc heap", "its end is not in the core", "C heap blocks there are neither counted nor found", true);
+            state.gap("the main malloc heap", "its end is not in the core",
+                      "C heap blocks there are neither counted nor found", true);
         else
-            state.add({Corruption::Kind::arena, arena.address + state.layouts[index].top(), arena.top.value, {}, {}, {}, index,
-                       false, "top of the main arena points to nothing"});
+            state.add({Corruption::Kind::arena,
+                       arena.address + state.layouts[index].top(),
+                       arena.top.value,
+                       {},
+                       {},
+                       {},
+                       index,
+                       false,
+                       "top of the main arena points to nothing"});
     }
     auto plan = [&](Address begin, AddressRange mapping) {
         begin = Address{(begin.value + 15) & ~std::uint64_t{15}};
@@ -334,8 +366,8 @@ std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool ma
         if (!sound_size(field, stop.value - at.value, main)) return length;
         Address next = at + (field & ~flag_bits);
         std::uint64_t next_field, copy;
-        if (next < stop && cursor.load(next + 8, next_field) && (next_field & flag_prev_inuse) == 0 && cursor.load(next, copy) &&
-            copy != (field & ~flag_bits))
+        if (next < stop && cursor.load(next + 8, next_field) && (next_field & flag_prev_inuse) == 0 &&
+            cursor.load(next, copy) && copy != (field & ~flag_bits))
             return length;
         ++length;
         at = next;
@@ -355,7 +387,8 @@ void plan_regions(Heaps::State& state, std::span<const Mapping> mappings) {
     }
     std::ranges::sort(plans, {}, [](const Plan& p) { return p.range; });
     for (std::size_t i = 0; i + 1 < plans.size(); ++i)
-        if (!plans[i].exact) plans[i].range.end = std::min(plans[i].range.end, plans[i + 1].range.begin.align_down(4096));
+        if (!plans[i].exact)
+            plans[i].range.end = std::min(plans[i].range.end, plans[i + 1].range.begin.align_down(4096));
     // Other overlaps exist only where headers lie: the lowest keeps its bytes.
     Address covered{};
     for (Plan& plan : plans) {
@@ -403,7 +436,9 @@ void find_scattered_regions(Heaps::State& state, std::span<const Mapping> mappin
         for (AddressRange piece : anonymous_pieces(state, mappings)) {
             if (found >= state.arenas[i].system_mem) break;
             bool reached = false;
-            if (piece.size() < 4096 || chain_length(cursor, piece.begin, piece.end, true, max_probe, &reached) == 0 || !reached) continue;
+            if (piece.size() < 4096 || chain_length(cursor, piece.begin, piece.end, true, max_probe, &reached) == 0 ||
+                !reached)
+                continue;
             Region region({piece.begin, piece.end.align_down(16)}, i);
             walk_region(*state.memory, region, true, state.arenas[i].locked);
             state.regions.push_back(std::move(region));

@@ -1,6 +1,7 @@
-// Finding the context that died. Candidates, best first: a thread on whose stack the runtime throws or panics fatally; a
-// thread in a handler for a fault of its own; one in a handler for SIGABRT; one that was asked from outside; last, what the
-// kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last one that stopped.
+// Finding the context that died. Candidates, best first: a thread on whose stack the runtime throws or panics fatally;
+// a thread in a handler for a fault of its own; one in a handler for SIGABRT; one that was asked from outside; last,
+// what the kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last one
+// that stopped.
 #include "process/crash_context.h"
 
 #include <algorithm>
@@ -39,7 +40,8 @@ bool has_frame(const go::GoStack& stack, std::string_view name) {
 }
 
 bool calls_abort(std::span<const report::Frame> frames) {
-    return std::ranges::any_of(frames, [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
+    return std::ranges::any_of(frames,
+                               [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
 }
 
 /// One thread that may be the one that died.
@@ -54,9 +56,7 @@ struct Candidate {
 
 class Finder {
 public:
-    explicit Finder(const Process& process)
-        : process_(process),
-          steps_(native_steps(process)) {}
+    explicit Finder(const Process& process) : process_(process), steps_(native_steps(process)) {}
 
     CrashContext find() {
         CrashContext context;
@@ -78,7 +78,8 @@ public:
     }
 
 private:
-    /// The kernel writes the dying thread first. A debugger writes its own order: the one that stands at a signal of its own.
+    /// The kernel writes the dying thread first. A debugger writes its own order: the one that stands at a signal of
+    /// its own.
     const ThreadState& dying_thread() const {
         auto threads = process_.core.threads();
         auto died = [](const ThreadState& thread) { return thread.signal && ends_process(*thread.signal); };
@@ -120,8 +121,8 @@ private:
             walk(candidate);
             candidate.rank = rank_of(candidate, own_pid);
             bool better = best.thread == nullptr || candidate.rank > best.rank ||
-                          (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal && machine.dying != 0 &&
-                           (best.machine == nullptr || best.machine->dying == 0));
+                          (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal &&
+                           machine.dying != 0 && (best.machine == nullptr || best.machine->dying == 0));
             if (better) best = std::move(candidate);
             if (best.fatal != nullptr) best.fatal = find_fatal_frame(best.stack);
         }
@@ -138,8 +139,8 @@ private:
         return Candidate::kernel;
     }
 
-    /// The signal that this thread is handling now. Handlers nest: a fault in C is followed by the SIGABRT that the runtime
-    /// raises to leave a core, so the outermost frame comes first among equals, and a fault before all.
+    /// The signal that this thread is handling now. Handlers nest: a fault in C is followed by the SIGABRT that the
+    /// runtime raises to leave a core, so the outermost frame comes first among equals, and a fault before all.
     std::optional<SignalFrame> live_signal(const go::Machine_m& machine, const ThreadState& thread) {
         auto sp = thread.registers.sp();
         if (!sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
@@ -166,13 +167,17 @@ private:
                 context.goroutine = static_cast<std::size_t>(goroutine - process_.goroutines->all.data());
             }
         }
-        if (best.fatal != nullptr) fill_runtime_fatal(context, best, goroutine);
-        else if (best.signal) fill_signal(context, *best.signal, best);
-        else fill_kernel(context, dying, best);
+        if (best.fatal != nullptr)
+            fill_runtime_fatal(context, best, goroutine);
+        else if (best.signal)
+            fill_signal(context, *best.signal, best);
+        else
+            fill_kernel(context, dying, best);
         if (context.frames.empty()) context.frames = best.stack.frames;
         choose_stack(context, best);
         if (context.signal && context.fault == FaultClass::none)
-            context.fault = classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);
+            context.fault =
+                classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);
     }
 
     void fill_runtime_fatal(CrashContext& context, const Candidate& best, const go::Goroutine* goroutine) {
@@ -192,11 +197,13 @@ private:
         }
         context.kind = report::CrashKind::go_fatal;
         context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
-        // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain fault.
+        // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain
+        // fault.
         if (from_signal) context.kind = report::CrashKind::signal;
     }
 
-    /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in runtime.raise.
+    /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in
+    /// runtime.raise.
     void choose_stack(CrashContext& context, Candidate& best) {
         bool fault = context.registers && context.registers->sp() && context.signal && context.signal->code > 0;
         if (fault && process_.go && process_.goroutines) {
@@ -240,7 +247,8 @@ private:
             if (noted.info.code > 0 && noted.info.code != 0x80) noted.info.fault_address = address;
             return noted;
         };
-        if (goroutine != nullptr && goroutine->sig != 0) return make(goroutine->sig, goroutine->sig_code, goroutine->sig_address, goroutine->sig_pc);
+        if (goroutine != nullptr && goroutine->sig != 0)
+            return make(goroutine->sig, goroutine->sig_code, goroutine->sig_address, goroutine->sig_pc);
         // Up to Go 1.20 a fault in C code runs sigpanic on the system stack: then g0 holds it.
         if (best.machine == nullptr) return std::nullopt;
         go::StructView g0(process_.memory, best.machine->g0);
@@ -253,9 +261,9 @@ private:
         return make(*number, *code, Address{*address}, *pc);
     }
 
-    // The handler of a fault in Go code rewrites the saved context to "call" sigpanic and returns. The kernel's frame stays on
-    // the signal stack until the next signal: when its siginfo still equals what the runtime copied into g, its registers are
-    // those of the faulting instruction, but for rip and rsp, which are undone here.
+    // The handler of a fault in Go code rewrites the saved context to "call" sigpanic and returns. The kernel's frame
+    // stays on the signal stack until the next signal: when its siginfo still equals what the runtime copied into g,
+    // its registers are those of the faulting instruction, but for rip and rsp, which are undone here.
     void recover_fault_registers(CrashContext& context, const Candidate& best, const NotedSignal& noted) {
         if (best.machine == nullptr) return;
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), best.machine->gsignal_stack)) {
@@ -271,10 +279,12 @@ private:
             }
             registers.set_pc(noted.pc);
             context.registers = registers;
-            context.registers_from = "kernel's signal frame, still whole on the signal stack of thread " + std::to_string(best.machine->tid);
+            context.registers_from =
+                "kernel's signal frame, still whole on the signal stack of thread " + std::to_string(best.machine->tid);
             return;
         }
-        // Overwritten: the signal that ended the process used the same place. What the unwinder knows of the frame remains.
+        // Overwritten: the signal that ended the process used the same place. What the unwinder knows of the frame
+        // remains.
         auto& stack = best.stack.physical;
         auto faulting = std::ranges::find_if(stack, [&](auto& frame) { return frame.pc == noted.pc; });
         if (faulting == stack.end()) return;
@@ -283,7 +293,8 @@ private:
         registers.set_sp(faulting->sp);
         if (!faulting->bp.is_null()) registers.set_fp(faulting->bp);
         context.registers = registers;
-        context.registers_from = "g.sigpc and the unwound frame; the kernel's copy of the others was overwritten by a later signal";
+        context.registers_from =
+            "g.sigpc and the unwound frame; the kernel's copy of the others was overwritten by a later signal";
     }
 
     void fill_signal(CrashContext& context, const SignalFrame& signal, const Candidate& best) {

@@ -1,6 +1,7 @@
-// CrashContext: what the process died of, read from the bytes. The crashing context is not the top frame: a Go process that
-// dies with GOTRACEBACK=crash re-raises SIGABRT, after its threads were stopped one by one, so the core's own signal and
-// registers show runtime.raise. The real fault is in a kernel signal frame on a signal stack, or in g.sig* of the goroutine.
+// CrashContext: what the process died of, read from the bytes. The crashing context is not the top frame: a Go process
+// that dies with GOTRACEBACK=crash re-raises SIGABRT, after its threads were stopped one by one, so the core's own
+// signal and registers show runtime.raise. The real fault is in a kernel signal frame on a signal stack, or in g.sig*
+// of the goroutine.
 #pragma once
 
 #include <optional>
@@ -19,40 +20,40 @@ struct Process;
 /// Why a faulting access failed.
 enum class FaultClass : std::uint8_t {
     none,
-    nil_dereference,      ///< address below the first page
-    non_canonical,        ///< si_code 0x80: the kernel gives no address
-    stack_overflow,       ///< guard page next to a stack
-    guard_page,           ///< mapped without any permission
+    nil_dereference,  ///< address below the first page
+    non_canonical,    ///< si_code 0x80: the kernel gives no address
+    stack_overflow,   ///< guard page next to a stack
+    guard_page,       ///< mapped without any permission
     unmapped,
-    read_only,            ///< mapped, not writable
-    not_executable,       ///< jump to data
+    read_only,       ///< mapped, not writable
+    not_executable,  ///< jump to data
     bus_error,
     other,
 };
 
 /// The kernel's signal frame, found on a signal stack.
 struct SignalFrame {
-    Address at;                    ///< of rt_sigframe
+    Address at;  ///< of rt_sigframe
     SignalInfo info;
-    Registers registers;           ///< of the interrupted context
+    Registers registers;  ///< of the interrupted context
 };
 
 struct CrashContext {
     report::CrashKind kind = report::CrashKind::signal;
-    std::optional<SignalInfo> signal;          ///< the real one
+    std::optional<SignalInfo> signal;  ///< the real one
     std::optional<Address> fault_address;
     FaultClass fault = FaultClass::none;
-    std::optional<Registers> registers;        ///< of the faulting context; empty when it is gone (a Go panic's)
-    std::string registers_from;                ///< "signal frame of thread 8812", "thread 8812"
-    std::optional<std::int32_t> tid;           ///< thread that died
-    std::optional<std::size_t> goroutine;      ///< index into Process::goroutines->all
+    std::optional<Registers> registers;    ///< of the faulting context; empty when it is gone (a Go panic's)
+    std::string registers_from;            ///< "signal frame of thread 8812", "thread 8812"
+    std::optional<std::int32_t> tid;       ///< thread that died
+    std::optional<std::size_t> goroutine;  ///< index into Process::goroutines->all
     std::optional<std::int64_t> goid;
-    std::optional<std::string> message;        ///< panic or fatal text, abort message
-    std::string runtime_function;              ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
-    std::vector<report::Frame> frames;         ///< of the dying context, innermost first
-    go::GoStack stack;                         ///< what to annotate: from the faulting context when its registers are known, else
-                                               ///< from the dying thread's
-    bool stack_from_registers = false;         ///< its innermost frame is that of `registers`
+    std::optional<std::string> message;  ///< panic or fatal text, abort message
+    std::string runtime_function;        ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
+    std::vector<report::Frame> frames;   ///< of the dying context, innermost first
+    go::GoStack stack;  ///< what to annotate: from the faulting context when its registers are known, else
+                        ///< from the dying thread's
+    bool stack_from_registers = false;  ///< its innermost frame is that of `registers`
     std::vector<std::string> notes;
 };
 

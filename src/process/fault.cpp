@@ -35,7 +35,8 @@ bool ran_off_stack(const CoreFile& core, Address fault, Address sp) {
     return false;
 }
 
-/// gcore notes a mapping without any access as readable; an access that only reads tells the difference. Undecodable: a write.
+/// gcore notes a mapping without any access as readable; an access that only reads tells the difference. Undecodable: a
+/// write.
 bool is_write(const Process& process, const Registers* registers, Address fault) {
     if (registers == nullptr) return true;
     auto access = analyse_access(process, *registers, fault, {});

@@ -10,12 +10,15 @@ namespace {
 
 constexpr std::size_t longest_function = 20000;  // instructions decoded to find one load
 
-/// The operand whose effective address is the faulting one; with no address (non-canonical), the one that cannot be an address.
-void choose_operand(FaultAccess& access, const Registers& registers, std::optional<Address> fault, std::uint8_t canonical_bits) {
+/// The operand whose effective address is the faulting one; with no address (non-canonical), the one that cannot be an
+/// address.
+void choose_operand(FaultAccess& access, const Registers& registers, std::optional<Address> fault,
+                    std::uint8_t canonical_bits) {
     for (auto& operand : access.instruction.memory) {
         auto effective = Disassembler::effective_address(operand, registers);
         if (!effective && fault && operand.base && !operand.index && !registers.get(*operand.base)) {
-            // The register was not saved, but the kernel's address and the instruction tell it, when nothing else can have faulted.
+            // The register was not saved, but the kernel's address and the instruction tell it, when nothing else can
+            // have faulted.
             if (access.instruction.memory.size() != 1) continue;
             access.operand = operand;
             access.effective = fault;
@@ -39,17 +42,24 @@ void choose_register(FaultAccess& access, const Registers& registers, std::uint8
     auto& operand = *access.operand;
     auto implausible = [&](unsigned index) {
         auto value = registers.get(index);
-        return value && *value >> canonical_bits != 0 && *value >> canonical_bits != (~std::uint64_t{0} >> canonical_bits);
+        return value && *value >> canonical_bits != 0 &&
+               *value >> canonical_bits != (~std::uint64_t{0} >> canonical_bits);
     };
-    if (operand.base && !operand.index) access.bad_register = operand.base;
+    if (operand.base && !operand.index)
+        access.bad_register = operand.base;
     else if (operand.base && operand.index) {
-        if (implausible(*operand.base)) access.bad_register = operand.base;
-        else if (implausible(*operand.index)) access.bad_register = operand.index;
-        else access.bad_register = registers.get(*operand.base).value_or(1) < 0x10000 ? operand.base : operand.index;
+        if (implausible(*operand.base))
+            access.bad_register = operand.base;
+        else if (implausible(*operand.index))
+            access.bad_register = operand.index;
+        else
+            access.bad_register = registers.get(*operand.base).value_or(1) < 0x10000 ? operand.base : operand.index;
     }
 }
 
-bool writes(const Instruction& instruction, unsigned reg) { return instruction.destination && *instruction.destination == reg; }
+bool writes(const Instruction& instruction, unsigned reg) {
+    return instruction.destination && *instruction.destination == reg;
+}
 
 bool ends_straight_line(const Instruction& instruction) {
     return instruction.flow != Flow::next && instruction.flow != Flow::conditional_jump;
@@ -64,7 +74,8 @@ void find_load(FaultAccess& access, const Process& process, const Registers& reg
     if (at == code.end()) return;  // undecodable on the way: unknown
     Address straight_from = function.begin;
     for (auto& instruction : code)
-        if (instruction.target && *instruction.target <= pc && *instruction.target > straight_from && function.contains(*instruction.target) &&
+        if (instruction.target && *instruction.target <= pc && *instruction.target > straight_from &&
+            function.contains(*instruction.target) &&
             (instruction.flow == Flow::jump || instruction.flow == Flow::conditional_jump))
             straight_from = *instruction.target;
     for (auto back = at; back != code.begin();) {
@@ -80,7 +91,8 @@ void find_load(FaultAccess& access, const Process& process, const Registers& reg
         FaultAccess::Load load{back->pc, back->memory.front(), std::nullopt, false};
         // The slot can be named only if the registers it was computed from still hold what they held then.
         bool unchanged = std::none_of(back, at, [&](const Instruction& i) {
-            return i.destination && ((load.from.base && *load.from.base == *i.destination) || (load.from.index && *load.from.index == *i.destination));
+            return i.destination && ((load.from.base && *load.from.base == *i.destination) ||
+                                     (load.from.index && *load.from.index == *i.destination));
         });
         if (unchanged) load.slot = Disassembler::effective_address(load.from, registers);
         if (load.slot) {
@@ -95,7 +107,8 @@ void find_load(FaultAccess& access, const Process& process, const Registers& reg
 
 }  // namespace
 
-std::optional<FaultAccess> analyse_access(const Process& process, const Registers& registers, std::optional<Address> fault, AddressRange function) {
+std::optional<FaultAccess> analyse_access(const Process& process, const Registers& registers,
+                                          std::optional<Address> fault, AddressRange function) {
     auto pc = registers.pc();
     if (!pc || !process.disassembler) return std::nullopt;
     auto instruction = process.disassembler->decode(process.memory, *pc);
@@ -114,18 +127,22 @@ AddressRange function_range(const Process& process, Address pc) {
     if (process.go)
         if (auto func = process.go->find_func(pc)) return {func->entry, func->end};
     if (const Image* image = process.images->find(pc))
-        if (auto symbol = image->symbol_at(pc); symbol && symbol->size > 0) return {symbol->address, symbol->address + symbol->size};
+        if (auto symbol = image->symbol_at(pc); symbol && symbol->size > 0)
+            return {symbol->address, symbol->address + symbol->size};
     return {};
 }
 
 std::string operand_text(const MemoryOperand& operand, const Machine& machine) {
     std::string text = "[";
-    auto name = [&](unsigned index) { return index < machine.registers.size() ? machine.registers[index].name : std::string_view("?"); };
+    auto name = [&](unsigned index) {
+        return index < machine.registers.size() ? machine.registers[index].name : std::string_view("?");
+    };
     if (operand.base) text += name(*operand.base);
     if (operand.index) text += fmt::format("{}{}*{}", operand.base ? "+" : "", name(*operand.index), operand.scale);
     if (operand.displacement != 0 || (!operand.base && !operand.index))
-        text += operand.displacement < 0 ? fmt::format("-{:#x}", -static_cast<std::uint64_t>(operand.displacement))
-                                         : fmt::format("{}{:#x}", operand.base || operand.index ? "+" : "", operand.displacement);
+        text += operand.displacement < 0
+                    ? fmt::format("-{:#x}", -static_cast<std::uint64_t>(operand.displacement))
+                    : fmt::format("{}{:#x}", operand.base || operand.index ? "+" : "", operand.displacement);
     return text + "]";
 }
 

@@ -1,5 +1,5 @@
-// FaultAccess: the faulting instruction, decoded: which operand faulted, which register was bad, and from which slot that
-// register was loaded. Says nothing where the code between the load and the fault is not straight.
+// FaultAccess: the faulting instruction, decoded: which operand faulted, which register was bad, and from which slot
+// that register was loaded. Says nothing where the code between the load and the fault is not straight.
 #pragma once
 
 #include <optional>
@@ -13,25 +13,25 @@ namespace incident {
 
 struct FaultAccess {
     Instruction instruction;
-    std::optional<MemoryOperand> operand;       ///< the one that faulted; nullopt when none explains the address
-    std::optional<Address> effective;           ///< its address by the saved registers
-    std::optional<unsigned> bad_register;       ///< base or index that made it bad
-    std::optional<std::uint64_t> deduced;       ///< value of bad_register, from the faulting address, when it was not saved
+    std::optional<MemoryOperand> operand;  ///< the one that faulted; nullopt when none explains the address
+    std::optional<Address> effective;      ///< its address by the saved registers
+    std::optional<unsigned> bad_register;  ///< base or index that made it bad
+    std::optional<std::uint64_t> deduced;  ///< value of bad_register, from the faulting address, when it was not saved
     bool write = false;
 
     struct Load {
-        Address pc;                             ///< of the load
+        Address pc;  ///< of the load
         MemoryOperand from;
-        std::optional<Address> slot;            ///< its effective address, when the registers it used are unchanged
-        bool confirmed = false;                 ///< the slot still holds the register's value
+        std::optional<Address> slot;  ///< its effective address, when the registers it used are unchanged
+        bool confirmed = false;       ///< the slot still holds the register's value
     };
-    std::optional<Load> load;                   ///< last write to bad_register on the straight path
-    std::string source;                         ///< other origin in words: "result of the call at …", "argument"
+    std::optional<Load> load;  ///< last write to bad_register on the straight path
+    std::string source;        ///< other origin in words: "result of the call at …", "argument"
 };
 
 /// `function` bounds the backward look; empty range: no backward look.
-std::optional<FaultAccess> analyse_access(const Process& process, const Registers& registers, std::optional<Address> fault,
-                                          AddressRange function);
+std::optional<FaultAccess> analyse_access(const Process& process, const Registers& registers,
+                                          std::optional<Address> fault, AddressRange function);
 
 /// Bounds of the function that holds `pc`: pclntab's, else the symbol's; empty when neither knows.
 AddressRange function_range(const Process& process, Address pc);

@@ -18,16 +18,18 @@ std::optional<std::string> go_string_at(const Memory& memory, Address data, std:
 }  // namespace
 
 // throw(s) does systemstack(func() { print("fatal error: ", s) }): the closure lies in throw's frame and holds
-// {throw.func1, s.ptr, s.len}, in every Go from 1.16 to 1.27 (src/runtime/panic.go), optimised or not. The argument's own
-// spill slot is not reliable: since 1.17 it is dead once the closure is built.
-std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& runtime, const go::PhysicalFrame& frame) {
+// {throw.func1, s.ptr, s.len}, in every Go from 1.16 to 1.27 (src/runtime/panic.go), optimised or not. The argument's
+// own spill slot is not reliable: since 1.17 it is dead once the closure is built.
+std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& runtime,
+                                      const go::PhysicalFrame& frame) {
     auto closure_code = runtime.find_func(std::string(frame.name()) + ".func1");
     constexpr std::uint64_t largest_frame = 4096;
     if (closure_code && frame.cfa > frame.sp && frame.cfa - frame.sp <= static_cast<std::int64_t>(largest_frame)) {
         for (Address at = frame.sp; at + 24 <= frame.cfa; at += 8) {
             auto code = memory.load_address(at);
             if (!code || *code != closure_code->entry) continue;
-            // 1.26's fatal captures the running panic before the string; a pointer is no length, so only one of the two can fit.
+            // 1.26's fatal captures the running panic before the string; a pointer is no length, so only one of the two
+            // can fit.
             for (std::uint64_t captured : {8, 16}) {
                 auto data = memory.load_address(at + captured);
                 auto length = memory.load<std::uint64_t>(at + captured + 8);
@@ -45,8 +47,8 @@ std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& r
     return std::nullopt;
 }
 
-// glibc assert/assert.c, stdlib/abort.c: `struct abort_msg_s { unsigned int size; char msg[]; } *__abort_msg`, exported as
-// GLIBC_PRIVATE, so that a stripped libc still names it.
+// glibc assert/assert.c, stdlib/abort.c: `struct abort_msg_s { unsigned int size; char msg[]; } *__abort_msg`, exported
+// as GLIBC_PRIVATE, so that a stripped libc still names it.
 std::optional<std::string> abort_message(const Memory& memory, const Images& images) {
     for (const Image& image : images.all()) {
         std::string_view path = image.path();

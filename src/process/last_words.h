@@ -14,7 +14,8 @@ namespace incident {
 /// The string that runtime.throw or runtime.fatal was called with, from its own frame.
 std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& runtime, const go::PhysicalFrame& frame);
 
-/// glibc's __abort_msg: assert's, malloc's and fortify's message. Empty when libc's symbols are missing or nothing was said.
+/// glibc's __abort_msg: assert's, malloc's and fortify's message. Empty when libc's symbols are missing or nothing was
+/// said.
 std::optional<std::string> abort_message(const Memory& memory, const Images& images);
 
 }  // namespace incident

@@ -9,7 +9,7 @@ namespace incident {
 
 namespace {
 
-constexpr std::uint64_t lowest_mappable = 0x10000;   // vm.mmap_min_addr, as distributions ship it
+constexpr std::uint64_t lowest_mappable = 0x10000;  // vm.mmap_min_addr, as distributions ship it
 constexpr std::int64_t small_negative = -0x10000;
 
 }  // namespace
@@ -46,7 +46,9 @@ Locator::Locator(Locator&&) noexcept = default;
 Locator::~Locator() = default;
 
 const LocateContext& Locator::context() const { return state_->context; }
-Address Locator::live_sp(std::size_t index) const { return index < state_->stack_sp.size() ? state_->stack_sp[index] : Address{}; }
+Address Locator::live_sp(std::size_t index) const {
+    return index < state_->stack_sp.size() ? state_->stack_sp[index] : Address{};
+}
 
 const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
 
@@ -86,7 +88,9 @@ const Locator::State::GRow* Locator::State::g_at(Address base) const {
 const go::PhysicalFrame* Locator::State::frame_at(std::uint32_t goroutine, Address a) const {
     if (context.stacks.empty()) return nullptr;
     const auto& frames = context.stacks[goroutine].physical;
-    auto holds = [&](const go::PhysicalFrame& f) { return f.owner == go::StackOwner::goroutine && a >= f.sp && a < f.cfa; };
+    auto holds = [&](const go::PhysicalFrame& f) {
+        return f.owner == go::StackOwner::goroutine && a >= f.sp && a < f.cfa;
+    };
     if (frames_off_stack[goroutine]) {
         auto found = std::ranges::find_if(frames, holds);
         return found == frames.end() ? nullptr : &*found;
@@ -134,8 +138,10 @@ bool Locator::State::place_native_stack(Placement& p, const MappingRow& mapping)
     // The thread with the highest sp at or below the address owns it; below all of them, the lowest one's dead part.
     auto after = std::ranges::upper_bound(threads, p.address, {}, &ThreadRow::sp);
     const ThreadRow* owner = nullptr;
-    if (after != threads.begin() && (after - 1)->mapping == mapping.range) owner = &*(after - 1);
-    else if (after != threads.end() && after->mapping == mapping.range) owner = &*after;
+    if (after != threads.begin() && (after - 1)->mapping == mapping.range)
+        owner = &*(after - 1);
+    else if (after != threads.end() && after->mapping == mapping.range)
+        owner = &*after;
     if (owner == nullptr || owner->shared) return false;
     p.kind = PlaceKind::native_stack;
     p.range = mapping.range;
@@ -246,10 +252,14 @@ Placement Locator::place(Address a) const {
         return p;
     }
     p.range = mapping->range;
-    if (mapping->vdso) p.kind = PlaceKind::vdso;
-    else if (mapping->runtime) p.kind = PlaceKind::go_runtime;
-    else if (mapping->brk) p.kind = PlaceKind::malloc_heap;
-    else p.kind = PlaceKind::anonymous;
+    if (mapping->vdso)
+        p.kind = PlaceKind::vdso;
+    else if (mapping->runtime)
+        p.kind = PlaceKind::go_runtime;
+    else if (mapping->brk)
+        p.kind = PlaceKind::malloc_heap;
+    else
+        p.kind = PlaceKind::anonymous;
     return p;
 }
 

@@ -1,8 +1,9 @@
 // locate: one address, one answer for everyone: "what is this?" Registers, slots, evidence and the `locate` command all
-// print the same line. The Locator joins what the passes found: goroutine stacks, spans, images, mappings, thread stacks.
+// print the same line. The Locator joins what the passes found: goroutine stacks, spans, images, mappings, thread
+// stacks.
 //
-// place() is cheap (no libdw; no allocation when there is an index of spans) and [any thread]: use it in loops over millions of words. describe() and
-// location() name symbols and belong to the one thread that may touch libdw.
+// place() is cheap (no libdw; no allocation when there is an index of spans) and [any thread]: use it in loops over
+// millions of words. describe() and location() name symbols and belong to the one thread that may touch libdw.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ struct LocateContext {
     const Images& images;
     const go::Runtime* runtime = nullptr;
     const go::GoroutineList* goroutines = nullptr;
-    const go::Spans* spans = nullptr;          ///< null: heap addresses are looked up one by one in the runtime's tables
+    const go::Spans* spans = nullptr;  ///< null: heap addresses are looked up one by one in the runtime's tables
     std::span<const go::GoStack> stacks = {};  ///< parallel to goroutines->all; empty: not walked
     /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
     std::function<std::string(const go::ObjectRef&)> object_type = {};
@@ -42,8 +43,8 @@ struct LocateContext {
 
 enum class PlaceKind : std::uint8_t {
     null,
-    small_number,     ///< below the lowest mappable address, or a small negative number
-    non_canonical,    ///< no machine address of user space
+    small_number,   ///< below the lowest mappable address, or a small negative number
+    non_canonical,  ///< no machine address of user space
     unmapped,
     go_stack,         ///< the stack of a goroutine: see `part`
     go_freed_stack,   ///< a stack span, but no goroutine of ours lives there: given back, or of a dead goroutine
@@ -60,7 +61,7 @@ enum class PlaceKind : std::uint8_t {
     image,            ///< section of a mapped ELF file
     mapped_file,      ///< file mapping without an image
     vdso,
-    malloc_heap,      ///< [heap], what follows brk
+    malloc_heap,  ///< [heap], what follows brk
     anonymous,
 };
 std::string_view to_string(PlaceKind kind);
@@ -70,7 +71,7 @@ enum class StackPart : std::uint8_t { unknown, live, dead };
 struct Placement {
     Address address;
     PlaceKind kind = PlaceKind::unmapped;
-    AddressRange range;                        ///< the stack, slot, span, section or mapping that holds it
+    AddressRange range;  ///< the stack, slot, span, section or mapping that holds it
     // stacks
     StackPart part = StackPart::unknown;
     Address sp;                                ///< of the stack's owner; null: unknown
@@ -82,7 +83,7 @@ struct Placement {
     std::shared_ptr<const go::Span> own_span;  ///< without an index of spans: keeps object.span alive
     // files
     const Image* image = nullptr;
-    const Section* section = nullptr;          ///< null: between sections
+    const Section* section = nullptr;  ///< null: between sections
     const MappedFile* file = nullptr;
 
     bool mapped() const { return kind > PlaceKind::unmapped; }
@@ -104,7 +105,7 @@ public:
     ~Locator();
 
     const LocateContext& context() const;
-    Placement place(Address a) const;                       ///< [any thread]
+    Placement place(Address a) const;  ///< [any thread]
     /// The line everybody prints: "heap: main.Tx, 48 B, allocated", "data: main.ledger+0x8", "unmapped".
     std::string describe(const Placement& placement) const;
     std::string describe(Address a) const { return describe(place(a)); }
@@ -114,11 +115,12 @@ public:
     std::string points_to(std::uint64_t value) const;
     /// Symbol that covers `a`: "main.ledger+0x8", "main.settle+0x4f"; empty: none.
     std::string symbol(Address a) const;
-    report::Location location(Address a) const;             ///< with details
-    const MappedFile* file_at(Address a) const;             ///< row of NT_FILE; null: none [any thread]
-    std::span<const AddressRange> arenas() const;           ///< of the Go heap; empty: unknown
-    AddressRange mapping(Address a) const;                  ///< PT_LOAD that holds `a`; empty: none [any thread]
-    std::vector<std::int32_t> threads_in(AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
+    report::Location location(Address a) const;    ///< with details
+    const MappedFile* file_at(Address a) const;    ///< row of NT_FILE; null: none [any thread]
+    std::span<const AddressRange> arenas() const;  ///< of the Go heap; empty: unknown
+    AddressRange mapping(Address a) const;         ///< PT_LOAD that holds `a`; empty: none [any thread]
+    std::vector<std::int32_t> threads_in(
+        AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
 
     /// The sp below which the stack of goroutine `index` (into goroutines->all) is dead; null: unknown.
     Address live_sp(std::size_t index) const;

@@ -1,7 +1,7 @@
-// Locator: the tables. All of them are sorted by address; overlaps (damaged goroutines, sections of TLS templates) are left to
-// whoever comes first, since an address gets one answer.
-#include <algorithm>
+// Locator: the tables. All of them are sorted by address; overlaps (damaged goroutines, sections of TLS templates) are
+// left to whoever comes first, since an address gets one answer.
 #include <elf.h>
+#include <algorithm>
 
 #include "process/crash_context.h"
 #include "process/locate_state.h"
@@ -40,7 +40,8 @@ void Locator::State::index_goroutines() {
     }
     for (std::uint32_t i = 0; i < list.machines.size(); ++i) {
         const auto& m = list.machines[i];
-        // g0 of a C thread: its bounds are an estimate inside the thread's stack; the mapping knows better, see place().
+        // g0 of a C thread: its bounds are an estimate inside the thread's stack; the mapping knows better, see
+        // place().
         if (!m.g0_stack.empty()) systems.push_back({m.g0_stack, i, false});
         if (!m.gsignal_stack.empty()) systems.push_back({m.gsignal_stack, i, true});
         gs.push_back({m.g0, i, true});
@@ -52,7 +53,8 @@ void Locator::State::index_goroutines() {
     if (context.stacks.size() == list.all.size()) {
         frames_off_stack.resize(list.all.size());
         for (std::size_t i = 0; i < list.all.size(); ++i)
-            frames_off_stack[i] = std::ranges::any_of(context.stacks[i].physical, [](const auto& f) { return f.owner != go::StackOwner::goroutine; });
+            frames_off_stack[i] = std::ranges::any_of(
+                context.stacks[i].physical, [](const auto& f) { return f.owner != go::StackOwner::goroutine; });
     } else {
         context.stacks = {};
     }
@@ -67,7 +69,8 @@ Address Locator::State::find_live_sp(std::size_t index) const {
         // The lowest sp of its walked frames on this stack; frames on other stacks do not count.
         Address lowest{};
         for (const auto& frame : context.stacks[index].physical)
-            if (frame.owner == go::StackOwner::goroutine && inside(frame.sp) && (lowest.is_null() || frame.sp < lowest)) lowest = frame.sp;
+            if (frame.owner == go::StackOwner::goroutine && inside(frame.sp) && (lowest.is_null() || frame.sp < lowest))
+                lowest = frame.sp;
         if (!lowest.is_null()) return lowest;
     }
     if (g.tid) {
@@ -80,8 +83,10 @@ Address Locator::State::find_live_sp(std::size_t index) const {
             // On g0 or in a signal handler: sched is stale unless systemstack saved it just now; nobody says.
             return {};
         case go::Status::syscall: {
-            // Below the frame that entered the system call lie cgocall's and asmcgocall's own; asmcgocall notes its sp in sched.
-            bool syscall = inside(g.syscall_sp) && !g.syscall_sp.is_null(), sched = inside(g.sched_sp) && !g.sched_sp.is_null();
+            // Below the frame that entered the system call lie cgocall's and asmcgocall's own; asmcgocall notes its sp
+            // in sched.
+            bool syscall = inside(g.syscall_sp) && !g.syscall_sp.is_null(),
+                 sched = inside(g.sched_sp) && !g.sched_sp.is_null();
             if (syscall && sched) return std::min(g.syscall_sp, g.sched_sp);
             return syscall ? g.syscall_sp : Address{};
         }
@@ -89,7 +94,8 @@ Address Locator::State::find_live_sp(std::size_t index) const {
     }
 }
 
-/// Where a thread stands on its own stack: its sp, or, while it handles a signal on another stack, the sp that it had before.
+/// Where a thread stands on its own stack: its sp, or, while it handles a signal on another stack, the sp that it had
+/// before.
 std::optional<Address> Locator::State::own_sp(const ThreadState& thread) const {
     auto sp = thread.registers.sp();
     if (context.runtime == nullptr || context.goroutines == nullptr) return sp;
@@ -98,7 +104,8 @@ std::optional<Address> Locator::State::own_sp(const ThreadState& thread) const {
     auto interrupted = go::interrupted_context(context.core, context.memory, *context.runtime, *machine, thread);
     auto before = interrupted ? interrupted->registers.sp() : std::nullopt;
     if (before && !machine->gsignal_stack.contains(*before)) return before;
-    // A signal inside a handler (the SIGABRT with which the runtime ends itself): the frame that came from another stack.
+    // A signal inside a handler (the SIGABRT with which the runtime ends itself): the frame that came from another
+    // stack.
     for (const SignalFrame& frame : find_signal_frames(context.memory, context.core.machine(), machine->gsignal_stack))
         if (auto outer = frame.registers.sp(); outer && !machine->gsignal_stack.contains(*outer)) return outer;
     return std::nullopt;
@@ -123,8 +130,10 @@ void Locator::State::index_threads() {
     };
     for (const ThreadState& thread : context.core.threads()) {
         auto sp = own_sp(thread);
-        const go::Machine_m* machine = context.goroutines == nullptr ? nullptr : context.goroutines->machine_of_thread(thread.tid);
-        // Without cgo, g0 has 16 KiB of the Go heap: then the mapping is no thread's stack, though we may not know the arenas.
+        const go::Machine_m* machine =
+            context.goroutines == nullptr ? nullptr : context.goroutines->machine_of_thread(thread.tid);
+        // Without cgo, g0 has 16 KiB of the Go heap: then the mapping is no thread's stack, though we may not know the
+        // arenas.
         constexpr std::uint64_t carved = 32 << 10;
         if (machine != nullptr && !machine->g0_stack.empty() && machine->g0_stack.size() <= carved) continue;
         if (sp && add(*sp, *sp, true, thread.tid)) continue;
@@ -152,8 +161,8 @@ void Locator::State::index_mappings() {
     }
     sort_disjoint(mappings);
 
-    // The program break follows the executable, at most 1 GB of random gap behind it (linux arch_randomize_brk). The core
-    // does not name it; the first anonymous read-write mapping that does not touch the executable is it.
+    // The program break follows the executable, at most 1 GB of random gap behind it (linux arch_randomize_brk). The
+    // core does not name it; the first anonymous read-write mapping that does not touch the executable is it.
     auto phdr = context.core.aux(AT_PHDR);
     if (const MappedFile* executable = phdr ? file_at(Address{*phdr}) : nullptr) {
         Address end{};
@@ -173,7 +182,8 @@ void Locator::State::index_mappings() {
     mark_page_allocator();
     if (context.spans == nullptr) return;
     auto mark = [&](Address a) {
-        if (const MappingRow* row = mapping_at(a); row != nullptr && !row->file) mappings[static_cast<std::size_t>(row - mappings.data())].runtime = true;
+        if (const MappingRow* row = mapping_at(a); row != nullptr && !row->file)
+            mappings[static_cast<std::size_t>(row - mappings.data())].runtime = true;
     };
     AddressRange last{};
     for (const go::Span& span : context.spans->all()) {
@@ -185,8 +195,8 @@ void Locator::State::index_mappings() {
     }
 }
 
-/// mheap_.pages.summary: five slices over large reservations, and the list of spans; mheap_.arenas[0]: 32 MB of pointers.
-/// (go1.16–1.27 src/runtime/mpagealloc.go: summary is the first field.)
+/// mheap_.pages.summary: five slices over large reservations, and the list of spans; mheap_.arenas[0]: 32 MB of
+/// pointers. (go1.16–1.27 src/runtime/mpagealloc.go: summary is the first field.)
 void Locator::State::mark_page_allocator() {
     if (context.runtime == nullptr || !context.runtime->globals().mheap) return;
     Address mheap = *context.runtime->globals().mheap;
@@ -204,22 +214,26 @@ void Locator::State::mark_page_allocator() {
     };
     constexpr unsigned summary_levels = 5;
     if (layout.pages.present())
-        for (unsigned level = 0; level < summary_levels; ++level) mark_slice(mheap + static_cast<std::uint64_t>(layout.pages.offset) + level * 24ull);
+        for (unsigned level = 0; level < summary_levels; ++level)
+            mark_slice(mheap + static_cast<std::uint64_t>(layout.pages.offset) + level * 24ull);
     if (layout.allspans.present()) mark_slice(mheap + static_cast<std::uint64_t>(layout.allspans.offset));
     if (layout.arenas.present())
-        if (auto table = context.memory.load_address(mheap + static_cast<std::uint64_t>(layout.arenas.offset))) mark_range(*table, 8ull << 22);
+        if (auto table = context.memory.load_address(mheap + static_cast<std::uint64_t>(layout.arenas.offset)))
+            mark_range(*table, 8ull << 22);
 }
 
 void Locator::State::index_images() {
     for (const Image& image : context.images.all())
         for (const Section& section : image.sections())
-            if (!section.range.empty() && section.name != ".tbss") sections.push_back({section.range, &image, &section});
+            if (!section.range.empty() && section.name != ".tbss")
+                sections.push_back({section.range, &image, &section});
     sort_disjoint(sections);
     if (const Image* executable = context.images.executable()) index_references(*executable);
 }
 
-/// `var book = &ledger{}` makes a variable without a symbol, which only `book` can name: main.book points to it. So remember
-/// which words of .data point where. Pointers live in .data alone: .noptrdata has none, and .bss is filled at run time.
+/// `var book = &ledger{}` makes a variable without a symbol, which only `book` can name: main.book points to it. So
+/// remember which words of .data point where. Pointers live in .data alone: .noptrdata has none, and .bss is filled at
+/// run time.
 void Locator::State::index_references(const Image& image) {
     constexpr std::uint64_t most = 64 << 20;  // bytes of .data looked through
     const Section* data = image.find_section(".data");

@@ -11,27 +11,27 @@ namespace incident {
 struct Locator::State {
     explicit State(LocateContext given);
 
-    struct StackRow {            ///< one goroutine's stack
+    struct StackRow {  ///< one goroutine's stack
         AddressRange range;
-        std::uint32_t index;     ///< into goroutines->all
+        std::uint32_t index;  ///< into goroutines->all
     };
-    struct SystemRow {           ///< g0 and gsignal stacks
+    struct SystemRow {  ///< g0 and gsignal stacks
         AddressRange range;
-        std::uint32_t index;     ///< into goroutines->machines
+        std::uint32_t index;  ///< into goroutines->machines
         bool signal;
     };
-    struct ThreadRow {           ///< a mapping that holds a thread's own stack
-        Address sp;              ///< below it all is dead; of a thread in a signal handler, where that interrupted it
-        bool sp_known;           ///< false: only that the stack is here (its g0 is); sp is then the mapping's end
+    struct ThreadRow {  ///< a mapping that holds a thread's own stack
+        Address sp;     ///< below it all is dead; of a thread in a signal handler, where that interrupted it
+        bool sp_known;  ///< false: only that the stack is here (its g0 is); sp is then the mapping's end
         std::int32_t tid;
         AddressRange mapping;
-        bool shared = false;     ///< several threads stand in this mapping: a heap that stacks are carved from
+        bool shared = false;  ///< several threads stand in this mapping: a heap that stacks are carved from
     };
     struct MappingRow {
         AddressRange range;
         std::uint8_t permissions = 0;
         bool vdso = false;
-        bool runtime = false;    ///< holds mspans or heap bitmaps
+        bool runtime = false;  ///< holds mspans or heap bitmaps
         bool brk = false;
         bool file = false;
     };
@@ -40,28 +40,28 @@ struct Locator::State {
         const Image* image;
         const Section* section;
     };
-    struct GRow {                ///< the runtime.g objects themselves
+    struct GRow {  ///< the runtime.g objects themselves
         Address g;
-        std::uint32_t index;     ///< goroutines->all, or machines when `system`
+        std::uint32_t index;  ///< goroutines->all, or machines when `system`
         bool system;
     };
 
-    struct Reference {           ///< a word of an image's .data that points into the image's writable sections
+    struct Reference {  ///< a word of an image's .data that points into the image's writable sections
         Address value, holder;
     };
 
     LocateContext context;
-    std::optional<go::SpanLookup> lookup;   ///< when there is no index of spans
+    std::optional<go::SpanLookup> lookup;  ///< when there is no index of spans
     std::vector<StackRow> stacks;
-    std::vector<Address> stack_sp;          ///< parallel to goroutines->all; null: unknown
-    std::vector<bool> frames_off_stack;     ///< parallel: walked frames include other stacks (C, g0)
+    std::vector<Address> stack_sp;       ///< parallel to goroutines->all; null: unknown
+    std::vector<bool> frames_off_stack;  ///< parallel: walked frames include other stacks (C, g0)
     std::vector<SystemRow> systems;
-    std::vector<ThreadRow> threads;         ///< sorted by sp
+    std::vector<ThreadRow> threads;  ///< sorted by sp
     std::vector<MappingRow> mappings;
-    std::vector<const MappedFile*> files;   ///< sorted
+    std::vector<const MappedFile*> files;  ///< sorted
     std::vector<SectionRow> sections;
     std::vector<GRow> gs;
-    std::vector<Reference> references;      ///< sorted by value
+    std::vector<Reference> references;  ///< sorted by value
 
     void index_goroutines();
     void index_threads();

@@ -1,5 +1,5 @@
-// Locator: words. One line per placement, the same for registers, slots, evidence and the `locate` command; details for the
-// latter. Freed memory is the one thing a reader must not overlook, so it alone is in capitals.
+// Locator: words. One line per placement, the same for registers, slots, evidence and the `locate` command; details for
+// the latter. Freed memory is the one thing a reader must not overlook, so it alone is in capitals.
 #include <algorithm>
 
 #include <elf.h>
@@ -52,7 +52,9 @@ std::string funcval_name(const LocateContext& context, Address at) {
     return func && func->entry == *entry ? escape_for_terminal(func->name) : std::string{};
 }
 
-std::uint64_t header_size(const go::ObjectRef& object) { return object.span->pointers == go::PointerInfo::header ? 8 : 0; }
+std::uint64_t header_size(const go::ObjectRef& object) {
+    return object.span->pointers == go::PointerInfo::header ? 8 : 0;
+}
 
 std::string state_text(const go::ObjectRef& object) {
     switch (object.state) {
@@ -60,7 +62,8 @@ std::string state_text(const go::ObjectRef& object) {
         case go::SlotState::unknown: return "allocated or free: unknown";
         case go::SlotState::allocated: break;
     }
-    if (auto marked = go::Spans::marked(*object.span, object.index); marked && !*marked) return "garbage, not swept yet";
+    if (auto marked = go::Spans::marked(*object.span, object.index); marked && !*marked)
+        return "garbage, not swept yet";
     return "allocated";
 }
 
@@ -70,8 +73,9 @@ std::string object_text(const Locator::State& state, const Placement& p) {
     std::uint64_t offset = p.address - object.base > 0 ? p.address.value - object.base.value : 0;
     std::string status = state_text(object);
     if (const auto* row = state.g_at(object.base)) {
-        std::string whose = row->system ? fmt::format("of a system stack of thread {}", context.goroutines->machines[row->index].tid)
-                                        : fmt::format("of goroutine {}", context.goroutines->all[row->index].goid);
+        std::string whose =
+            row->system ? fmt::format("of a system stack of thread {}", context.goroutines->machines[row->index].tid)
+                        : fmt::format("of goroutine {}", context.goroutines->all[row->index].goid);
         return fmt::format("heap: runtime.g {}{}", whose, plus(offset));
     }
     std::string type = context.object_type ? context.object_type(object) : std::string{};
@@ -85,23 +89,29 @@ std::string object_text(const Locator::State& state, const Placement& p) {
         if (std::string closure = funcval_name(context, object.base); !closure.empty())
             return fmt::format("heap: closure of {}{}, {} B, {}", closure, plus(offset), object.size, status);
     std::string_view kind = object.state == go::SlotState::free ? "slot" : "object";
-    return fmt::format("heap: {} B {}{}{}, {}", object.size, kind, plus(offset), object.span->noscan() ? ", no pointers" : "", status);
+    return fmt::format("heap: {} B {}{}{}, {}", object.size, kind, plus(offset),
+                       object.span->noscan() ? ", no pointers" : "", status);
 }
 
 std::string stack_text(const Placement& p) {
     std::uint64_t below_top = p.range.end.value - p.address.value;
     std::string whose = fmt::format("goroutine {}'s stack", *p.goroutine);
     if (below_top == 0) return whose + ", one past its end";
-    if (p.part == StackPart::dead) return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
-    std::string in = p.frame != nullptr && !p.frame->name().empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->name())) : "";
-    return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top), p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
+    if (p.part == StackPart::dead)
+        return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
+    std::string in = p.frame != nullptr && !p.frame->name().empty()
+                         ? fmt::format(" in {}", escape_for_terminal(p.frame->name()))
+                         : "";
+    return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top),
+                       p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
 }
 
 std::string native_stack_text(const Placement& p) {
     if (p.part == StackPart::unknown) return fmt::format("thread {}'s stack (live or dead: unknown)", *p.thread);
     if (p.address >= p.sp) return fmt::format("thread {}'s stack, sp{}", *p.thread, plus(p.address.value - p.sp.value));
     std::uint64_t below = p.sp.value - p.address.value;
-    return fmt::format("thread {}'s stack, {}: {} below its sp", *p.thread, p.part == StackPart::dead ? "DEAD part" : "red zone", hex(below));
+    return fmt::format("thread {}'s stack, {}: {} below its sp", *p.thread,
+                       p.part == StackPart::dead ? "DEAD part" : "red zone", hex(below));
 }
 
 /// "main.settle+0x4f settle.go:77"; empty when no Go function covers it.
@@ -124,8 +134,10 @@ std::string native_text(const Locator::State& state, const Image& image, Address
         const auto* reference = state.reference_to(a);
         auto holder = reference != nullptr ? image.symbol_at(reference->holder) : std::nullopt;
         if (!holder || holder->name.empty()) return {};
-        std::string name = escape_for_terminal(demangle(holder->name)) + plus(reference->holder.value - holder->address.value);
-        return a == reference->value ? "*" + name : fmt::format("(*{}){}", name, plus(a.value - reference->value.value));
+        std::string name =
+            escape_for_terminal(demangle(holder->name)) + plus(reference->holder.value - holder->address.value);
+        return a == reference->value ? "*" + name
+                                     : fmt::format("(*{}){}", name, plus(a.value - reference->value.value));
     }
     return escape_for_terminal(demangle(symbol->name)) + plus(a.value - symbol->address.value);
 }
@@ -134,24 +146,31 @@ std::string image_text(const Locator::State& state, const Placement& p) {
     const Image& image = *p.image;
     std::string_view file = base_name(image.path());
     std::string module = &image == state.context.images.executable() ? "" : escape_for_terminal(file) + " ";
-    if (p.section == nullptr) return fmt::format("file: {}{}", escape_for_terminal(file), plus(p.address.value - image.bias()));
+    if (p.section == nullptr)
+        return fmt::format("file: {}{}", escape_for_terminal(file), plus(p.address.value - image.bias()));
     bool text = p.section->executable;
     std::string_view what = text ? "text" : p.section->writable ? "data" : "rodata";
     if (text)
-        if (std::string go = go_text(state.context.runtime, p.address, true); !go.empty()) return fmt::format("text: {}", go);
+        if (std::string go = go_text(state.context.runtime, p.address, true); !go.empty())
+            return fmt::format("text: {}", go);
     if (!text && state.context.runtime != nullptr) {
         for (const auto& m : state.context.runtime->modules()) {
             if (!m.types.contains(p.address)) continue;
-            if (auto name = sound_type_name(*state.context.runtime, p.address)) return fmt::format("type: {}", escape_for_terminal(*name));
+            if (auto name = sound_type_name(*state.context.runtime, p.address))
+                return fmt::format("type: {}", escape_for_terminal(*name));
         }
     }
     if (!text && !p.section->writable)
-        if (std::string func = funcval_name(state.context, p.address); !func.empty()) return fmt::format("rodata: func {}", func);
+        if (std::string func = funcval_name(state.context, p.address); !func.empty())
+            return fmt::format("rodata: func {}", func);
     std::string symbol = native_text(state, image, p.address);
-    // The Go linker folds all strings and all types into one symbol each: an offset into those says less than the section.
-    bool folded = symbol.starts_with("go:") || symbol.starts_with("go.string") || symbol.starts_with("type:") || symbol.starts_with("type.*");
+    // The Go linker folds all strings and all types into one symbol each: an offset into those says less than the
+    // section.
+    bool folded = symbol.starts_with("go:") || symbol.starts_with("go.string") || symbol.starts_with("type:") ||
+                  symbol.starts_with("type.*");
     if (symbol.empty() || folded)
-        symbol = fmt::format("{}{}", escape_for_terminal(p.section->name), plus(p.address.value - p.section->range.begin.value));
+        symbol = fmt::format("{}{}", escape_for_terminal(p.section->name),
+                             plus(p.address.value - p.section->range.begin.value));
     return fmt::format("{}: {}{}", what, module, symbol);
 }
 
@@ -168,9 +187,11 @@ std::string Locator::describe(const Placement& p) const {
         case PlaceKind::go_freed_stack: return fmt::format("FREED stack of {} B", p.range.size());
         case PlaceKind::go_other_stack: return "a goroutine's stack, live or freed: unknown";
         case PlaceKind::g0_stack:
-            return fmt::format("system stack of thread {}, {} below its top", *p.thread, hex(p.range.end.value - p.address.value));
+            return fmt::format("system stack of thread {}, {} below its top", *p.thread,
+                               hex(p.range.end.value - p.address.value));
         case PlaceKind::gsignal_stack:
-            return fmt::format("signal stack of thread {}, {} below its top", *p.thread, hex(p.range.end.value - p.address.value));
+            return fmt::format("signal stack of thread {}, {} below its top", *p.thread,
+                               hex(p.range.end.value - p.address.value));
         case PlaceKind::native_stack: return native_stack_text(p);
         case PlaceKind::go_object: return object_text(s, p);
         case PlaceKind::go_span_tail: return "heap: behind the last slot of a span";
@@ -191,7 +212,8 @@ std::string Locator::describe(const Placement& p) const {
     if (p.kind == PlaceKind::malloc_heap) return "C heap (brk)";
     const State::MappingRow* mapping = s.mapping_at(p.address);
     if (mapping == nullptr) return "anonymous mapping";
-    return fmt::format("anonymous mapping, {}, {}", human_size(mapping->range.size()), permissions_text(mapping->permissions));
+    return fmt::format("anonymous mapping, {}, {}", human_size(mapping->range.size()),
+                       permissions_text(mapping->permissions));
 }
 
 std::string Locator::points_to(std::uint64_t value) const {
@@ -222,7 +244,9 @@ report::Location Locator::location(Address a) const {
     out.address = a;
     out.kind = to_string(p.kind);
     out.text = describe(p);
-    auto add = [&](std::string name, std::string value) { out.details.emplace_back(std::move(name), std::move(value)); };
+    auto add = [&](std::string name, std::string value) {
+        out.details.emplace_back(std::move(name), std::move(value));
+    };
     auto add_range = [&](std::string name, AddressRange range) {
         add(std::move(name), fmt::format("{}-{} ({} B)", hex(range.begin.value), hex(range.end.value), range.size()));
     };
@@ -246,7 +270,9 @@ report::Location Locator::location(Address a) const {
     if (p.goroutine) add("goroutine", std::to_string(*p.goroutine));
     if (p.thread) add("thread", std::to_string(*p.thread));
     if (!p.sp.is_null()) add("sp", hex(p.sp.value));
-    if (p.frame != nullptr) add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->name()), hex(p.frame->sp.value), hex(p.frame->cfa.value)));
+    if (p.frame != nullptr)
+        add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->name()), hex(p.frame->sp.value),
+                                 hex(p.frame->cfa.value)));
     if (p.image != nullptr) {
         add("file", escape_for_terminal(p.image->path()));
         if (p.section != nullptr) add("section name", escape_for_terminal(p.section->name));
@@ -261,7 +287,8 @@ report::Location Locator::location(Address a) const {
     }
     if (p.mapped()) {
         const Segment* segment = context.memory.find(a);
-        add("bytes from", segment != nullptr ? std::string(to_string(segment->origin)) : incident::describe(context.memory.explain(a)));
+        add("bytes from", segment != nullptr ? std::string(to_string(segment->origin))
+                                             : incident::describe(context.memory.explain(a)));
     }
     return out;
 }

@@ -1,4 +1,5 @@
-// maps and read. Where a mapping's bytes come from is summed from Memory's own segments, so the row says what a read gets.
+// maps and read. Where a mapping's bytes come from is summed from Memory's own segments, so the row says what a read
+// gets.
 #include "process/maps.h"
 
 #include <algorithm>
@@ -49,17 +50,20 @@ std::string threads_text(const Locator& locator, AddressRange range) {
     std::vector<std::int32_t> threads = locator.threads_in(range);
     if (threads.empty()) return {};
     std::string text;
-    for (std::size_t i = 0; i < threads.size() && i < 4; ++i) text += (text.empty() ? "" : ", ") + std::to_string(threads[i]);
+    for (std::size_t i = 0; i < threads.size() && i < 4; ++i)
+        text += (text.empty() ? "" : ", ") + std::to_string(threads[i]);
     if (threads.size() > 4) text += fmt::format(" and {} more", threads.size() - 4);
     return fmt::format("{} {}", threads.size() == 1 ? "stack of thread" : "stacks of threads", text);
 }
 
-/// glibc's secondary malloc arenas: 64 MB, aligned to that, the first part of it in use (glibc malloc/arena.c, HEAP_MAX_SIZE).
+/// glibc's secondary malloc arenas: 64 MB, aligned to that, the first part of it in use (glibc malloc/arena.c,
+/// HEAP_MAX_SIZE).
 bool is_malloc_arena(const Locator& locator, AddressRange range, bool reserved) {
     constexpr std::uint64_t size = 64 << 20;
     Address begin = range.begin.align_down(size);
     AddressRange first = locator.mapping(begin), last = locator.mapping(begin + size - 1);
-    return first.begin == begin && last.end == begin + size && (reserved ? last == range && first != range : first == range);
+    return first.begin == begin && last.end == begin + size &&
+           (reserved ? last == range && first != range : first == range);
 }
 
 /// What an anonymous mapping is for, judged by its first byte, or by where it lies.
@@ -74,15 +78,18 @@ std::string anonymous_text(const Locator& locator, AddressRange range, std::uint
         case PlaceKind::go_runtime: return reserved ? "Go runtime memory, reserved" : "Go runtime memory";
         case PlaceKind::malloc_heap: return "C heap (brk)";
         case PlaceKind::image:
-            if (first.section != nullptr) return fmt::format("{} {}", base_name(first.image->path()), first.section->name);
+            if (first.section != nullptr)
+                return fmt::format("{} {}", base_name(first.image->path()), first.section->name);
             break;
         default: break;
     }
-    if (is_malloc_arena(locator, range, reserved)) return reserved ? "C heap (malloc arena), reserved" : "C heap (malloc arena)";
+    if (is_malloc_arena(locator, range, reserved))
+        return reserved ? "C heap (malloc arena), reserved" : "C heap (malloc arena)";
     if (!reserved) return {};
     // Right below a thread's stack: its guard.
     Placement next = locator.place(range.end);
-    if (next.kind == PlaceKind::native_stack && range.size() <= (1 << 20)) return fmt::format("guard below the stack of thread {}", *next.thread);
+    if (next.kind == PlaceKind::native_stack && range.size() <= (1 << 20))
+        return fmt::format("guard below the stack of thread {}", *next.thread);
     return "reserved, no access";
 }
 
@@ -101,7 +108,8 @@ std::vector<report::Mapping> maps_section(const Locator& locator) {
         row.in_core = sum.core;
         row.origin = origin_text(sum, range.size());
         if (permissions)
-            row.permissions = {(*permissions & PF_R) != 0 ? 'r' : '-', (*permissions & PF_W) != 0 ? 'w' : '-', (*permissions & PF_X) != 0 ? 'x' : '-'};
+            row.permissions = {(*permissions & PF_R) != 0 ? 'r' : '-', (*permissions & PF_W) != 0 ? 'w' : '-',
+                               (*permissions & PF_X) != 0 ? 'x' : '-'};
         if (file != nullptr) {
             row.path = file->path;
             row.file_offset = file->file_offset + (range.begin.value - file->range.begin.value);
@@ -130,11 +138,16 @@ std::map<std::string, std::uint64_t> memory_account(const Locator& locator) {
     const auto& context = locator.context();
     for (const report::Mapping& row : maps_section(locator)) {
         std::string name = row.what;
-        if (!row.path.empty()) name = "files";
-        else if (name.starts_with("stack")) name = "stacks of threads";
-        else if (name.starts_with("guard") || name.ends_with("reserved") || name == "reserved, no access") name = "reserved address space";
-        else if (name.empty()) name = "anonymous, unknown use";
-        else if (name.find(" .") != std::string::npos) name = "data of images without a file (.bss)";
+        if (!row.path.empty())
+            name = "files";
+        else if (name.starts_with("stack"))
+            name = "stacks of threads";
+        else if (name.starts_with("guard") || name.ends_with("reserved") || name == "reserved, no access")
+            name = "reserved address space";
+        else if (name.empty())
+            name = "anonymous, unknown use";
+        else if (name.find(" .") != std::string::npos)
+            name = "data of images without a file (.bss)";
         account[name] += row.range.size();
     }
     if (context.spans != nullptr) {
@@ -160,7 +173,8 @@ std::vector<report::Word> read_words(const Locator& locator, Address begin, std:
         Placement here = locator.place(word.address);
         // Named symbols at every word; what has none is named where it begins.
         if (here.kind == PlaceKind::image) word.symbol = locator.symbol(word.address);
-        if (word.symbol.empty() && (i == 0 || here.kind != last.kind || here.range != last.range || here.part != last.part || here.frame != last.frame))
+        if (word.symbol.empty() && (i == 0 || here.kind != last.kind || here.range != last.range ||
+                                    here.part != last.part || here.frame != last.frame))
             word.symbol = locator.describe(here);
         last = here;
         if (auto value = memory.load<std::uint64_t>(word.address)) {

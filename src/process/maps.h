@@ -11,7 +11,8 @@
 
 namespace incident {
 
-/// One row per mapping of the core, and one per mapped file that the core has no segment for (gcore leaves text out), sorted.
+/// One row per mapping of the core, and one per mapped file that the core has no segment for (gcore leaves text out),
+/// sorted.
 std::vector<report::Mapping> maps_section(const Locator& locator);
 std::vector<report::Mapping> maps_section(const LocateContext& context);
 
@@ -19,8 +20,8 @@ std::vector<report::Mapping> maps_section(const LocateContext& context);
 /// Names starting with "Go heap" are parts of the Go arenas.
 std::map<std::string, std::uint64_t> memory_account(const Locator& locator);
 
-/// `count` words of 8 bytes from `begin` on, as x/Ngx shows them, each with what it lies in and what it points to. At most
-/// 65536; a word that cannot be read says why in `origin`.
+/// `count` words of 8 bytes from `begin` on, as x/Ngx shows them, each with what it lies in and what it points to. At
+/// most 65536; a word that cannot be read says why in `origin`.
 std::vector<report::Word> read_words(const Locator& locator, Address begin, std::size_t count);
 
 }  // namespace incident

@@ -5,7 +5,8 @@
 namespace incident {
 
 std::vector<UnwindStep> native_steps(const Process& process) {
-    return {cfi_step(process.memory, *process.images), frame_pointer_step(process.memory), scan_step(process.memory, *process.images)};
+    return {cfi_step(process.memory, *process.images), frame_pointer_step(process.memory),
+            scan_step(process.memory, *process.images)};
 }
 
 AddressRange stack_bounds(const CoreFile& core, Address sp) {
@@ -94,7 +95,9 @@ go::GoStack raw_stack(const Process& process, const go::Goroutine& g) {
 }  // namespace
 
 GoroutineWalker::GoroutineWalker(const Process& process, std::span<const UnwindStep> native_steps)
-    : process_(process), native_steps_(native_steps), walker_(process.core, process.memory, *process.go, *process.goroutines) {}
+    : process_(process),
+      native_steps_(native_steps),
+      walker_(process.core, process.memory, *process.go, *process.goroutines) {}
 
 go::GoStack GoroutineWalker::walk(const go::Goroutine& g) {
     auto stack = native_steps_.empty() ? walker_.walk(g) : walker_.walk(g, native_steps_, &*process_.images);
@@ -106,7 +109,8 @@ std::vector<NativeThread> walk_threads(const Process& process) {
     std::vector<NativeThread> threads;
     auto steps = native_steps(process);
     std::optional<go::StackWalker> walker;
-    if (process.go && process.goroutines) walker.emplace(process.core, process.memory, *process.go, *process.goroutines);
+    if (process.go && process.goroutines)
+        walker.emplace(process.core, process.memory, *process.go, *process.goroutines);
     for (const ThreadState& state : process.core.threads()) {
         NativeThread thread;
         thread.state = &state;

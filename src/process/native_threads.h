@@ -18,9 +18,9 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
 
 std::vector<NativeThread> walk_threads(const Process& process);
 
-/// Walks goroutines, with what this core gives: by pclntab; without the executable by saved frame pointers. One per worker.
-/// Goroutines on a thread may stand in C or in a signal handler, those locked to one may have been called from C: only a
-/// walker made with `native_steps`, which use libdw and belong to one thread, may walk them.
+/// Walks goroutines, with what this core gives: by pclntab; without the executable by saved frame pointers. One per
+/// worker. Goroutines on a thread may stand in C or in a signal handler, those locked to one may have been called from
+/// C: only a walker made with `native_steps`, which use libdw and belong to one thread, may walk them.
 class GoroutineWalker {
 public:
     explicit GoroutineWalker(const Process& process, std::span<const UnwindStep> native_steps = {});

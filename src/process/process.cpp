@@ -1,5 +1,5 @@
-// The passes, top to bottom. Memory is frozen before anything is interpreted; a pass that fails leaves its part absent and
-// a gap that names it, and the run goes on.
+// The passes, top to bottom. Memory is frozen before anything is interpreted; a pass that fails leaves its part absent
+// and a gap that names it, and the run goes on.
 #include "process/process.h"
 
 #include <algorithm>
@@ -21,7 +21,8 @@ void note_damage(Process& process) {
         process.gaps.push_back({fmt::format("the core file is cut at byte {}", cut->at),
                                 fmt::format("{} bytes that its headers promise are missing", cut->missing_bytes),
                                 "everything that lay in the lost regions (see maps)"});
-    for (auto& error : process.core.damage()) process.gaps.push_back({error.what, std::string(to_string(error.kind)), ""});
+    for (auto& error : process.core.damage())
+        process.gaps.push_back({error.what, std::string(to_string(error.kind)), ""});
 }
 
 void attach_go(Process& process) {
@@ -34,7 +35,8 @@ void attach_go(Process& process) {
     process.go_absent = runtime.error().what;
     if (runtime.error().kind == ErrorKind::absent) return;
     process.go_expected = true;
-    process.gaps.push_back({"the Go runtime of this process", describe(runtime.error()), "goroutines, locks, heap: everything of Go"});
+    process.gaps.push_back(
+        {"the Go runtime of this process", describe(runtime.error()), "goroutines, locks, heap: everything of Go"});
 }
 
 /// Commands that need no goroutine list still need the Ms and what runs on them, to find the crash and to walk threads.
@@ -72,7 +74,8 @@ void read_waits(Process& process) {
 void read_spans(Process& process) {
     auto spans = go::Spans::read(process.memory, *process.go, process.jobs);
     if (!spans) {
-        process.gaps.push_back({"the Go heap's spans", describe(spans.error()), "what heap addresses are, and whether they were freed"});
+        process.gaps.push_back(
+            {"the Go heap's spans", describe(spans.error()), "what heap addresses are, and whether they were freed"});
         return;
     }
     process.spans = std::move(*spans);
@@ -116,7 +119,8 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.crash) process->crash = find_crash_context(*process);
     if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
-    if (passes.locks && process->waits && process->disassembler && !process->stacks.empty()) process->locks = find_locks(*process);
+    if (passes.locks && process->waits && process->disassembler && !process->stacks.empty())
+        process->locks = find_locks(*process);
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {
         if (process->go) trace_layout(*process->go, options.log);

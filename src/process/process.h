@@ -1,5 +1,6 @@
-// Process: everything that the passes of one command found out about the dead process, joined and frozen. Parts that were
-// not asked for or could not be had are absent, and the latter are named in `gaps`. Made by open_process; immutable after.
+// Process: everything that the passes of one command found out about the dead process, joined and frozen. Parts that
+// were not asked for or could not be had are absent, and the latter are named in `gaps`. Made by open_process;
+// immutable after.
 #pragma once
 
 #include <memory>
@@ -25,21 +26,21 @@ namespace incident {
 
 /// Which passes a command needs: a quick question never pays for the heap.
 struct Passes {
-    bool threads = false;      ///< unwind every thread
-    bool goroutines = false;   ///< read all of them
-    bool stacks = false;       ///< and walk their stacks
-    bool spans = false;        ///< index of the Go heap's spans
-    bool crash = false;        ///< what died and why
-    bool locks = false;        ///< locks, their holders and waiters; needs goroutines and stacks
+    bool threads = false;     ///< unwind every thread
+    bool goroutines = false;  ///< read all of them
+    bool stacks = false;      ///< and walk their stacks
+    bool spans = false;       ///< index of the Go heap's spans
+    bool crash = false;       ///< what died and why
+    bool locks = false;       ///< locks, their holders and waiters; needs goroutines and stacks
 };
 
 /// One thread of the core, unwound.
 struct NativeThread {
     const ThreadState* state = nullptr;
     std::string name;
-    std::optional<std::int64_t> goroutine;   ///< that runs on it
-    go::GoStack stack;                       ///< C frames too: physical[i].native is their index into stack.native
-    std::vector<std::string> rejected;       ///< with --trace: each caller that a step rejected, and why
+    std::optional<std::int64_t> goroutine;  ///< that runs on it
+    go::GoStack stack;                      ///< C frames too: physical[i].native is their index into stack.native
+    std::vector<std::string> rejected;      ///< with --trace: each caller that a step rejected, and why
 };
 
 struct Process {
@@ -52,13 +53,13 @@ struct Process {
     std::optional<Images> images;
     std::optional<Disassembler> disassembler;
     std::optional<go::Runtime> go;
-    std::string go_absent;                   ///< why there is no Go here, in words; empty when there is
-    bool go_expected = false;                ///< it is a Go program whose runtime we could not read
+    std::string go_absent;     ///< why there is no Go here, in words; empty when there is
+    bool go_expected = false;  ///< it is a Go program whose runtime we could not read
     std::optional<go::GoroutineList> goroutines;
-    std::vector<go::GoStack> stacks;         ///< parallel to goroutines->all; empty when not walked
-    std::optional<go::Waits> waits;          ///< who waits for which semaphore; with the stacks
+    std::vector<go::GoStack> stacks;  ///< parallel to goroutines->all; empty when not walked
+    std::optional<go::Waits> waits;   ///< who waits for which semaphore; with the stacks
     std::optional<go::Spans> spans;
-    std::optional<LockPicture> locks;        ///< with the stacks, when asked for
+    std::optional<LockPicture> locks;  ///< with the stacks, when asked for
     std::vector<NativeThread> threads;
     std::optional<CrashContext> crash;
     std::vector<report::Gap> gaps;

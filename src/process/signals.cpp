@@ -12,21 +12,23 @@ namespace incident {
 namespace {
 
 constexpr std::array<std::string_view, 32> names = {
-    "",        "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",    "SIGTRAP", "SIGABRT", "SIGBUS",  "SIGFPE",  "SIGKILL", "SIGUSR1",
-    "SIGSEGV", "SIGUSR2", "SIGPIPE",   "SIGALRM", "SIGTERM",   "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP", "SIGTSTP", "SIGTTIN",
-    "SIGTTOU", "SIGURG",  "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",  "SIGPWR",  "SIGSYS"};
+    "",          "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",   "SIGTRAP", "SIGABRT", "SIGBUS",
+    "SIGFPE",    "SIGKILL", "SIGUSR1",   "SIGSEGV", "SIGUSR2",  "SIGPIPE", "SIGALRM", "SIGTERM",
+    "SIGSTKFLT", "SIGCHLD", "SIGCONT",   "SIGSTOP", "SIGTSTP",  "SIGTTIN", "SIGTTOU", "SIGURG",
+    "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",   "SIGPWR",  "SIGSYS"};
 
 struct CodeName {
     int signal, code;
     std::string_view name;
 };
 constexpr CodeName code_names[] = {
-    {11, 1, "SEGV_MAPERR"}, {11, 2, "SEGV_ACCERR"}, {11, 3, "SEGV_BNDERR"}, {11, 4, "SEGV_PKUERR"},
-    {7, 1, "BUS_ADRALN"},   {7, 2, "BUS_ADRERR"},   {7, 3, "BUS_OBJERR"},   {7, 4, "BUS_MCEERR_AR"}, {7, 5, "BUS_MCEERR_AO"},
-    {8, 1, "FPE_INTDIV"},   {8, 2, "FPE_INTOVF"},   {8, 3, "FPE_FLTDIV"},   {8, 4, "FPE_FLTOVF"},    {8, 5, "FPE_FLTUND"},
-    {8, 6, "FPE_FLTRES"},   {8, 7, "FPE_FLTINV"},   {8, 8, "FPE_FLTSUB"},
-    {4, 1, "ILL_ILLOPC"},   {4, 2, "ILL_ILLOPN"},   {4, 3, "ILL_ILLADR"},   {4, 4, "ILL_ILLTRP"},    {4, 5, "ILL_PRVOPC"},
-    {5, 1, "TRAP_BRKPT"},   {5, 2, "TRAP_TRACE"},   {31, 1, "SYS_SECCOMP"},
+    {11, 1, "SEGV_MAPERR"},  {11, 2, "SEGV_ACCERR"}, {11, 3, "SEGV_BNDERR"}, {11, 4, "SEGV_PKUERR"},
+    {7, 1, "BUS_ADRALN"},    {7, 2, "BUS_ADRERR"},   {7, 3, "BUS_OBJERR"},   {7, 4, "BUS_MCEERR_AR"},
+    {7, 5, "BUS_MCEERR_AO"}, {8, 1, "FPE_INTDIV"},   {8, 2, "FPE_INTOVF"},   {8, 3, "FPE_FLTDIV"},
+    {8, 4, "FPE_FLTOVF"},    {8, 5, "FPE_FLTUND"},   {8, 6, "FPE_FLTRES"},   {8, 7, "FPE_FLTINV"},
+    {8, 8, "FPE_FLTSUB"},    {4, 1, "ILL_ILLOPC"},   {4, 2, "ILL_ILLOPN"},   {4, 3, "ILL_ILLADR"},
+    {4, 4, "ILL_ILLTRP"},    {4, 5, "ILL_PRVOPC"},   {5, 1, "TRAP_BRKPT"},   {5, 2, "TRAP_TRACE"},
+    {31, 1, "SYS_SECCOMP"},
 };
 constexpr CodeName any_signal_code_names[] = {
     {0, 0, "SI_USER"},     {0, -1, "SI_QUEUE"}, {0, -2, "SI_TIMER"}, {0, -3, "SI_MESGQ"},
@@ -40,7 +42,8 @@ bool synchronous(int number) { return number == 4 || number == 5 || number == 7 
 }  // namespace
 
 std::string_view signal_name(int number) {
-    return number > 0 && number < static_cast<int>(names.size()) ? names[static_cast<std::size_t>(number)] : std::string_view();
+    return number > 0 && number < static_cast<int>(names.size()) ? names[static_cast<std::size_t>(number)]
+                                                                 : std::string_view();
 }
 
 std::string_view signal_code_name(int number, int code) {

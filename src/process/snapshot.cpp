@@ -1,6 +1,6 @@
-// Snapshots: the slots of a frame. Order of trust for what a slot is: DWARF's variables, the frame's layout (return address,
-// saved frame pointer), the collector's stack maps; words of code without any of these are shown only when they point
-// somewhere.
+// Snapshots: the slots of a frame. Order of trust for what a slot is: DWARF's variables, the frame's layout (return
+// address, saved frame pointer), the collector's stack maps; words of code without any of these are shown only when
+// they point somewhere.
 #include "process/snapshot.h"
 
 #include <algorithm>
@@ -20,26 +20,29 @@ constexpr std::size_t scanned_words = 128;      // of frames without maps
 
 /// Everything one frame's slots are computed from.
 struct FrameView {
-    Address pc, sp, cfa;                  ///< cfa null: unknown
+    Address pc, sp, cfa;  ///< cfa null: unknown
     bool after_call = true;
-    bool saved_bp = false;                ///< caller's frame pointer at cfa-16
-    bool uses_bp = false;                 ///< the frame pointer register is cfa-16: slots are counted from it
+    bool saved_bp = false;  ///< caller's frame pointer at cfa-16
+    bool uses_bp = false;   ///< the frame pointer register is cfa-16: slots are counted from it
     Registers registers;
     const go::PhysicalFrame* go = nullptr;
-    bool interrupted_caller = false;      ///< the return address was put there by a signal: sigpanic, asyncPreempt
-    std::optional<Address> next_bp;       ///< where the next frame's saved bp lies: what ours should hold
+    bool interrupted_caller = false;  ///< the return address was put there by a signal: sigpanic, asyncPreempt
+    std::optional<Address> next_bp;   ///< where the next frame's saved bp lies: what ours should hold
 };
 
 class SlotWriter {
 public:
-    SlotWriter(const Locator& locator, const Disassembler* disassembler, const FrameView& view, report::FrameSnapshot& out)
+    SlotWriter(const Locator& locator, const Disassembler* disassembler, const FrameView& view,
+               report::FrameSnapshot& out)
         : locator_(locator), disassembler_(disassembler), memory_(locator.context().memory), view_(view), out_(out) {}
 
     void write(const SnapshotOptions& options) {
         add_variables();
         add_layout();
-        if (view_.go != nullptr && view_.go->func() != nullptr) add_mapped_words();
-        else if (!any_variable_) add_scanned_words();
+        if (view_.go != nullptr && view_.go->func() != nullptr)
+            add_mapped_words();
+        else if (!any_variable_)
+            add_scanned_words();
         // From the top of the frame down, as stacks are drawn; what has no address comes last.
         std::ranges::stable_sort(out_.slots, [](const report::Slot& a, const report::Slot& b) {
             if (a.address.has_value() != b.address.has_value()) return a.address.has_value();
@@ -95,9 +98,12 @@ private:
             slot.address = variable.address;
             bool in_frame = variable.address && !view_.cfa.is_null() && *variable.address >= view_.sp &&
                             *variable.address < view_.cfa + frame_limit;
-            slot.place = !variable.address ? variable.place : in_frame ? place(*variable.address) : hex(variable.address->value);
+            slot.place = !variable.address ? variable.place
+                         : in_frame        ? place(*variable.address)
+                                           : hex(variable.address->value);
             describe_variable(locator_, variable, slot);
-            if (variable.address) covered_.push_back({*variable.address, *variable.address + std::max<std::uint64_t>(variable.size, 1)});
+            if (variable.address)
+                covered_.push_back({*variable.address, *variable.address + std::max<std::uint64_t>(variable.size, 1)});
             out_.slots.push_back(std::move(slot));
         }
         if (!lost.empty()) out_.notes.push_back("optimized out, or in registers that were not saved: " + lost);
@@ -135,7 +141,8 @@ private:
         if (func && func->special == go::SpecialFunc::goexit) return text + ", the goroutine's end";
         if (view_.interrupted_caller) return text + ", put here when the signal came";
         if (memory_.data_at(pc - 2, 2) == nullptr) return text;
-        bool call = disassembler_ != nullptr ? disassembler_->call_before(memory_, pc).has_value() : may_be_return_address(memory_, pc);
+        bool call = disassembler_ != nullptr ? disassembler_->call_before(memory_, pc).has_value()
+                                             : may_be_return_address(memory_, pc);
         return text + (call ? ", a call stands before it" : ", NO call stands before it");
     }
 
@@ -143,7 +150,8 @@ private:
         if (value.is_null()) return "end of the chain";
         if (view_.next_bp && value == *view_.next_bp) return "next frame, higher: sound";
         Placement here = locator_.place(at), there = locator_.place(value);
-        bool same_stack = here.kind == there.kind && here.range == there.range && here.goroutine == there.goroutine && here.thread == there.thread;
+        bool same_stack = here.kind == there.kind && here.range == there.range && here.goroutine == there.goroutine &&
+                          here.thread == there.thread;
         if (!same_stack) return fmt::format("not in this stack: {}", locator_.describe(there));
         if (value <= at) return "NOT above this frame";
         return view_.next_bp ? "higher, but not the next frame's" : "higher in this stack: sound";
@@ -155,11 +163,13 @@ private:
             out_.notes.push_back(fmt::format("no stack map: {}", describe(maps.error())));
             return;
         }
-        // At no call, the collector's map is that of the call before: good for locals, no more; argument slots may be unset.
+        // At no call, the collector's map is that of the call before: good for locals, no more; argument slots may be
+        // unset.
         for (const go::PointerMap* map : {&maps->args, &maps->locals}) {
             if (!maps->exact && map == &maps->args) continue;
             for (std::uint32_t i = 0; i < map->words; ++i)
-                if (Address a = map->base + i * 8ull; map->pointer(i) && !covered(a)) add_pointer(a, maps->exact ? "pointer" : "pointer, perhaps stale");
+                if (Address a = map->base + i * 8ull; map->pointer(i) && !covered(a))
+                    add_pointer(a, maps->exact ? "pointer" : "pointer, perhaps stale");
         }
         if (any_variable_) return;
         for (const go::StackObject& object : maps->objects) add_object(object);
@@ -176,11 +186,13 @@ private:
     /// One line per variable whose address is taken: its first pointer stands for it.
     void add_object(const go::StackObject& object) {
         if (covered(object.range.begin) || object.pointer_words == 0 || object.range.size() > frame_limit) return;
-        report::Slot slot = slot_at(object.range.begin, fmt::format("variable, {} B", object.range.size()), "stack objects");
+        report::Slot slot =
+            slot_at(object.range.begin, fmt::format("variable, {} B", object.range.size()), "stack objects");
         for (Address a = object.range.begin; a < object.range.end; a += 8) {
             if (!object.pointer_at(a)) continue;
             if (auto value = memory_.load<std::uint64_t>(a)) describe_pointer(locator_, *value, slot);
-            if (a != object.range.begin) slot.value = fmt::format("+{}: {}", hex(a.value - object.range.begin.value), slot.value);
+            if (a != object.range.begin)
+                slot.value = fmt::format("+{}: {}", hex(a.value - object.range.begin.value), slot.value);
             break;
         }
         covered_.push_back(object.range);
@@ -216,9 +228,12 @@ Address value_or_null(const std::optional<Address>& a) { return a.value_or(Addre
 
 }  // namespace
 
-report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t index, const Registers* registers, const SnapshotOptions& options) const {
+report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t index, const Registers* registers,
+                                       const SnapshotOptions& options) const {
     report::FrameSnapshot out;
-    if (index >= stack.frames.size() || index >= stack.frame_of.size() || stack.frame_of[index] >= stack.physical.size()) return out;
+    if (index >= stack.frames.size() || index >= stack.frame_of.size() ||
+        stack.frame_of[index] >= stack.physical.size())
+        return out;
     std::size_t at = stack.frame_of[index];
     const go::PhysicalFrame& physical = stack.physical[at];
     if (physical.native < stack.native.size()) {
@@ -231,12 +246,19 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
     if (out.frame.inlined) {
         std::size_t outer = index;
         while (outer + 1 < stack.frames.size() && stack.frame_of[outer + 1] == at) ++outer;
-        out.notes.push_back(fmt::format("inlined into {}, whose slots and code it shares", escape_for_terminal(stack.frames[outer].function)));
+        out.notes.push_back(fmt::format("inlined into {}, whose slots and code it shares",
+                                        escape_for_terminal(stack.frames[outer].function)));
         return out;
     }
-    FrameView view{.pc = physical.pc, .sp = physical.sp, .cfa = physical.cfa, .after_call = physical.after_call,
-                   .saved_bp = physical.frame_has_saved_bp, .registers = Registers(locator_.context().core.machine()), .go = &physical};
-    bool innermost = registers != nullptr && !physical.after_call && registers->pc() == physical.pc && registers->sp() == physical.sp;
+    FrameView view{.pc = physical.pc,
+                   .sp = physical.sp,
+                   .cfa = physical.cfa,
+                   .after_call = physical.after_call,
+                   .saved_bp = physical.frame_has_saved_bp,
+                   .registers = Registers(locator_.context().core.machine()),
+                   .go = &physical};
+    bool innermost = registers != nullptr && !physical.after_call && registers->pc() == physical.pc &&
+                     registers->sp() == physical.sp;
     if (innermost) {
         view.registers = *registers;
     } else {
@@ -259,11 +281,15 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
     return out;
 }
 
-report::FrameSnapshot Snapshots::frame(const report::Frame& frame, const UnwoundFrame& unwound, const SnapshotOptions& options) const {
+report::FrameSnapshot Snapshots::frame(const report::Frame& frame, const UnwoundFrame& unwound,
+                                       const SnapshotOptions& options) const {
     report::FrameSnapshot out;
     out.frame = frame;
     const Registers& registers = unwound.state.registers;
-    FrameView view{.pc = frame.pc, .sp = value_or_null(registers.sp()), .cfa = value_or_null(unwound.cfa), .after_call = unwound.state.after_call,
+    FrameView view{.pc = frame.pc,
+                   .sp = value_or_null(registers.sp()),
+                   .cfa = value_or_null(unwound.cfa),
+                   .after_call = unwound.state.after_call,
                    .registers = registers};
     if (auto fp = registers.fp(); fp && !view.cfa.is_null()) view.uses_bp = view.saved_bp = *fp == view.cfa - 16;
     if (out.frame.inlined) {

@@ -1,5 +1,5 @@
-// Snapshots: the instructions around a pc. The start of the function anchors the decoding; in long functions decoding starts
-// a little before the pc, since x86 finds its instruction boundaries again within a few bytes.
+// Snapshots: the instructions around a pc. The start of the function anchors the decoding; in long functions decoding
+// starts a little before the pc, since x86 finds its instruction boundaries again within a few bytes.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -12,9 +12,9 @@ namespace incident {
 
 namespace {
 
-constexpr std::uint64_t run_up = 2048;          // bytes decoded before the pc when the function begins farther up
-constexpr std::uint64_t look_ahead = 64;        // bytes from the pc on
-constexpr std::size_t decode_limit = 4096;      // instructions
+constexpr std::uint64_t run_up = 2048;              // bytes decoded before the pc when the function begins farther up
+constexpr std::uint64_t look_ahead = 64;            // bytes from the pc on
+constexpr std::size_t decode_limit = 4096;          // instructions
 constexpr std::int64_t longest_constant = 1 << 16;  // of string constants
 
 /// Where the function of `pc` begins.
@@ -27,7 +27,8 @@ std::optional<Address> function_start(const Locator& locator, Address pc) {
     return std::nullopt;
 }
 
-std::vector<Instruction> decode_around(const Locator& locator, const Disassembler& disassembler, Address pc, bool after_call) {
+std::vector<Instruction> decode_around(const Locator& locator, const Disassembler& disassembler, Address pc,
+                                       bool after_call) {
     const Memory& memory = locator.context().memory;
     auto start = function_start(locator, after_call ? pc - 1 : pc);
     if (!start || *start > pc) return disassembler.decode_range(memory, {pc, pc + look_ahead}, 8);
@@ -42,7 +43,8 @@ std::vector<Instruction> decode_around(const Locator& locator, const Disassemble
 /// `lea reg, [rip+x]` of a Go string constant is followed by its length: `mov reg, 12`.
 std::optional<std::uint64_t> length_after(std::span<const Instruction> code, std::size_t at) {
     for (std::size_t i = at + 1; i < code.size() && i <= at + 4 && code[i].flow == Flow::next; ++i)
-        if (code[i].mnemonic == "mov" && code[i].immediate && code[i].destination && *code[i].immediate > 0 && *code[i].immediate < longest_constant)
+        if (code[i].mnemonic == "mov" && code[i].immediate && code[i].destination && *code[i].immediate > 0 &&
+            *code[i].immediate < longest_constant)
             return static_cast<std::uint64_t>(*code[i].immediate);
     return std::nullopt;
 }
@@ -62,11 +64,13 @@ std::string tidy(const Instruction& instruction) {
     return text.substr(0, open) + inside + text.substr(close);
 }
 
-std::string operand_comment(const Locator& locator, std::span<const Instruction> code, std::size_t at, const MemoryOperand& operand) {
+std::string operand_comment(const Locator& locator, std::span<const Instruction> code, std::size_t at,
+                            const MemoryOperand& operand) {
     Address target = *operand.absolute;
     Placement place = locator.place(target);
     if (!place.mapped()) return "unmapped";
-    bool constant = place.kind == PlaceKind::image && place.section != nullptr && !place.section->writable && !place.section->executable;
+    bool constant = place.kind == PlaceKind::image && place.section != nullptr && !place.section->writable &&
+                    !place.section->executable;
     if (code[at].lea && constant) {
         bool go = locator.context().runtime != nullptr && locator.context().runtime->find_func(code[at].pc).has_value();
         auto length = go ? length_after(code, at) : std::nullopt;
@@ -80,22 +84,25 @@ std::string operand_comment(const Locator& locator, std::span<const Instruction>
 
 std::string access_text(const Locator& locator, Address a) {
     Placement place = locator.place(a);
-    return place.kind == PlaceKind::null || place.kind == PlaceKind::small_number ? "near nil" : locator.describe(place);
+    return place.kind == PlaceKind::null || place.kind == PlaceKind::small_number ? "near nil"
+                                                                                  : locator.describe(place);
 }
 
-report::CodeLine line_of(const Locator& locator, std::span<const Instruction> code, std::size_t at, Address pc, bool after_call,
-                         const Registers* registers) {
+report::CodeLine line_of(const Locator& locator, std::span<const Instruction> code, std::size_t at, Address pc,
+                         bool after_call, const Registers* registers) {
     const Instruction& instruction = code[at];
     report::CodeLine line;
     line.pc = instruction.pc;
     line.text = tidy(instruction);
     line.current = instruction.pc == pc;
     if (instruction.flow == Flow::call && instruction.target)
-        if (std::string name = locator.symbol(*instruction.target); !name.empty()) line.text = instruction.mnemonic + " " + name;
+        if (std::string name = locator.symbol(*instruction.target); !name.empty())
+            line.text = instruction.mnemonic + " " + name;
     for (const MemoryOperand& operand : instruction.memory) {
         if (operand.absolute && !operand.fs_relative && !operand.gs_relative) {
             line.comment = operand_comment(locator, code, at, operand);
-        } else if (line.current && !after_call && registers != nullptr && !operand.fs_relative && !operand.gs_relative && !instruction.lea) {
+        } else if (line.current && !after_call && registers != nullptr && !operand.fs_relative &&
+                   !operand.gs_relative && !instruction.lea) {
             if (auto address = Disassembler::effective_address(operand, *registers))
                 line.comment = fmt::format("accesses {}: {}", hex(address->value), access_text(locator, *address));
         }
@@ -106,14 +113,16 @@ report::CodeLine line_of(const Locator& locator, std::span<const Instruction> co
 
 }  // namespace
 
-std::vector<report::CodeLine> Snapshots::code(Address pc, bool after_call, const Registers* registers, const SnapshotOptions& options) const {
+std::vector<report::CodeLine> Snapshots::code(Address pc, bool after_call, const Registers* registers,
+                                              const SnapshotOptions& options) const {
     std::vector<report::CodeLine> lines;
     if (disassembler_ == nullptr) return lines;
     auto code = decode_around(locator_, *disassembler_, pc, after_call);
     auto current = std::ranges::find(code, pc, &Instruction::pc);
     if (current == code.end()) return lines;
     auto index = static_cast<std::size_t>(current - code.begin());
-    std::size_t begin = index - std::min(index, options.code_before), end = std::min(code.size(), index + options.code_after);
+    std::size_t begin = index - std::min(index, options.code_before),
+                end = std::min(code.size(), index + options.code_after);
     for (std::size_t i = begin; i < end; ++i) lines.push_back(line_of(locator_, code, i, pc, after_call, registers));
     return lines;
 }

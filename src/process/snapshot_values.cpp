@@ -1,5 +1,5 @@
-// Values of variables. Type names decide, since they are all that DWARF's reader hands on and all that a person sees; a name
-// that we do not know shows as hex, never as a guess.
+// Values of variables. Type names decide, since they are all that DWARF's reader hands on and all that a person sees; a
+// name that we do not know shows as hex, never as a guess.
 #include "process/snapshot_values.h"
 
 #include <algorithm>
@@ -18,14 +18,17 @@ constexpr std::size_t shown_text = 48;  // bytes of a string
 enum class Scalar : std::uint8_t { none, integer, natural, boolean, real, address };
 
 Scalar scalar_of(std::string_view type, bool pointer) {
-    if (pointer || type == "uintptr" || type == "unsafe.Pointer" || type == "uintptr_t" || type == "intptr_t") return Scalar::address;
+    if (pointer || type == "uintptr" || type == "unsafe.Pointer" || type == "uintptr_t" || type == "intptr_t")
+        return Scalar::address;
     if (type == "bool" || type == "_Bool") return Scalar::boolean;
     if (type == "float32" || type == "float64" || type == "float" || type == "double") return Scalar::real;
-    if (type.starts_with("uint") || type == "byte" || type == "size_t" || type.starts_with("unsigned") || type.starts_with("long unsigned") ||
-        type.starts_with("short unsigned") || type.starts_with("long long unsigned"))
+    if (type.starts_with("uint") || type == "byte" || type == "size_t" || type.starts_with("unsigned") ||
+        type.starts_with("long unsigned") || type.starts_with("short unsigned") ||
+        type.starts_with("long long unsigned"))
         return Scalar::natural;
-    if (type.starts_with("int") || type == "rune" || type == "long" || type.starts_with("long int") || type.starts_with("short") || type == "char" ||
-        type == "signed char" || type == "ssize_t" || type.starts_with("long long"))
+    if (type.starts_with("int") || type == "rune" || type == "long" || type.starts_with("long int") ||
+        type.starts_with("short") || type == "char" || type == "signed char" || type == "ssize_t" ||
+        type.starts_with("long long"))
         return Scalar::integer;
     return Scalar::none;
 }
@@ -37,7 +40,9 @@ std::string scalar_text(Scalar scalar, std::uint64_t value, std::uint64_t size) 
         case Scalar::boolean: return value == 0 ? "false" : value == 1 ? "true" : hex(value);
         case Scalar::integer: return std::to_string(static_cast<std::int64_t>(value << (64 - bits)) >> (64 - bits));
         case Scalar::natural: return std::to_string(value);
-        case Scalar::real: return bits == 32 ? fmt::format("{}", std::bit_cast<float>(static_cast<std::uint32_t>(value))) : fmt::format("{}", std::bit_cast<double>(value));
+        case Scalar::real:
+            return bits == 32 ? fmt::format("{}", std::bit_cast<float>(static_cast<std::uint32_t>(value)))
+                              : fmt::format("{}", std::bit_cast<double>(value));
         case Scalar::none: return value < 4096 ? std::to_string(value) : hex(value);  // enumerations, named numbers
         case Scalar::address: break;
     }
@@ -45,7 +50,9 @@ std::string scalar_text(Scalar scalar, std::uint64_t value, std::uint64_t size) 
 }
 
 bool printable(std::string_view text) {
-    return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'; }) && is_valid_utf8(text);
+    return std::ranges::all_of(
+               text, [](char c) { return static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t'; }) &&
+           is_valid_utf8(text);
 }
 
 bool show_string(const Locator& locator, Address at, report::Slot& slot) {
@@ -54,9 +61,12 @@ bool show_string(const Locator& locator, Address at, report::Slot& slot) {
     auto length = memory.load<std::uint64_t>(at + 8);
     if (!data || !length) return false;
     slot.points_to = locator.describe(*data);
-    if (*length == 0) slot.value = "\"\"";
-    else if (auto text = quoted_text(memory, *data, *length)) slot.value = *text;
-    else slot.value = fmt::format("{} len {}", hex(data->value), *length);
+    if (*length == 0)
+        slot.value = "\"\"";
+    else if (auto text = quoted_text(memory, *data, *length))
+        slot.value = *text;
+    else
+        slot.value = fmt::format("{} len {}", hex(data->value), *length);
     if (*length > shown_text) slot.value += fmt::format(" (len {})", *length);
     if (*length == 0) slot.points_to.clear();
     return true;
@@ -135,7 +145,8 @@ void describe_variable(const Locator& locator, const Variable& variable, report:
         if (scalar == Scalar::address) {
             slot.value = hex(*variable.value);
             // An integer that may be an address is remarked on only when it is one; a typed pointer always.
-            slot.points_to = variable.pointer ? locator.describe(Address{*variable.value}) : locator.points_to(*variable.value);
+            slot.points_to =
+                variable.pointer ? locator.describe(Address{*variable.value}) : locator.points_to(*variable.value);
             if (variable.type == "char *" || variable.type == "const char *")
                 if (auto text = quoted_text(memory, Address{*variable.value}, std::nullopt)) slot.value += " " + *text;
         } else {
@@ -148,9 +159,12 @@ void describe_variable(const Locator& locator, const Variable& variable, report:
         return;
     }
     bool done = false;
-    if (variable.type == "string" && variable.size == 16) done = show_string(locator, *variable.address, slot);
-    else if (variable.type.starts_with("[]") && variable.size == 24) done = show_slice(locator, *variable.address, slot);
-    else if (variable.size == 16) done = show_interface(locator, *variable.address, slot);
+    if (variable.type == "string" && variable.size == 16)
+        done = show_string(locator, *variable.address, slot);
+    else if (variable.type.starts_with("[]") && variable.size == 24)
+        done = show_slice(locator, *variable.address, slot);
+    else if (variable.size == 16)
+        done = show_interface(locator, *variable.address, slot);
     if (done) return;
     if (variable.size == 0) return;
     slot.value = fmt::format("{{{} B}}", variable.size);

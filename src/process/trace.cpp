@@ -6,13 +6,17 @@ namespace incident {
 
 void trace_layout(const go::Runtime& runtime, const Log& log) {
     auto description = runtime.description();
-    log(fmt::format("go: {}, fields by {}, globals by {}", description.version, description.layout, runtime.globals().basis));
+    log(fmt::format("go: {}, fields by {}, globals by {}", description.version, description.layout,
+                    runtime.globals().basis));
     auto& layout = runtime.layout();
     std::string_view owner;
     auto field = [&](std::string_view path, bool present) {
         if (!present) log(fmt::format("go: field {}.{} rejected: this runtime has no such field", owner, path));
     };
-#define INCIDENT_STRUCT(id, go_name) { owner = go_name; [[maybe_unused]] auto& fields = layout.id;
+#define INCIDENT_STRUCT(id, go_name) \
+    {                                \
+        owner = go_name;             \
+        [[maybe_unused]] auto& fields = layout.id;
 #define INCIDENT_FIELD(id, path, ...) field(path, fields.id.present());
 #define INCIDENT_PLACE(id, path) field(path, fields.id.present());
 #define INCIDENT_END(id) }
@@ -30,7 +34,8 @@ void trace_stacks(const Process& process, const Log& log) {
                             process.stacks[i].frames.size(), process.stacks[i].end));
     for (auto& thread : process.threads) {
         if (!thread.stack.complete)
-            log(fmt::format("thread {}: stack ends after {} frames: {}", thread.state->tid, thread.stack.frames.size(), thread.stack.end));
+            log(fmt::format("thread {}: stack ends after {} frames: {}", thread.state->tid, thread.stack.frames.size(),
+                            thread.stack.end));
         for (auto& line : thread.rejected) log(fmt::format("thread {}: {}", thread.state->tid, line));
     }
 }

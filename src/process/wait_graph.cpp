@@ -1,4 +1,5 @@
-// Builds the picture: waiters from what goroutines wait for, holders from the code before them, edges and cycles from both.
+// Builds the picture: waiters from what goroutines wait for, holders from the code before them, edges and cycles from
+// both.
 #include "process/wait_graph.h"
 
 #include <fmt/format.h>
@@ -20,14 +21,19 @@ using go::WaitObject;
 
 namespace {
 
-constexpr int reference_words = 64;     // of one heap object, when looking for references
+constexpr int reference_words = 64;  // of one heap object, when looking for references
 
-bool is_lock(WaitObject object) { return object == WaitObject::mutex || object == WaitObject::rwmutex || object == WaitObject::wait_group; }
+bool is_lock(WaitObject object) {
+    return object == WaitObject::mutex || object == WaitObject::rwmutex || object == WaitObject::wait_group;
+}
 
 /// Frames inside the primitives themselves have nothing to release that their caller's code does not show.
 bool is_machinery(std::string_view name) {
-    if (name.starts_with("runtime.") || name.starts_with("internal/runtime") || name.starts_with("sync.runtime_") || name.starts_with("internal/sync.")) return true;
-    return name.starts_with("sync.(*Mutex)") || name.starts_with("sync.(*RWMutex)") || name.starts_with("sync.(*WaitGroup)") || name.starts_with("sync.(*rlocker)");
+    if (name.starts_with("runtime.") || name.starts_with("internal/runtime") || name.starts_with("sync.runtime_") ||
+        name.starts_with("internal/sync."))
+        return true;
+    return name.starts_with("sync.(*Mutex)") || name.starts_with("sync.(*RWMutex)") ||
+           name.starts_with("sync.(*WaitGroup)") || name.starts_with("sync.(*rlocker)");
 }
 
 HoldKind kind_of(WaitObject object, WaitMode mode) {
@@ -43,7 +49,9 @@ const GoLock* LockPicture::find(Address lock) const {
 }
 
 LockFinder::LockFinder(const Process& p)
-    : process(p), code(p.memory, *p.go, *p.disassembler), callees(p.memory, *p.go, *p.goroutines->code, &*p.disassembler) {}
+    : process(p),
+      code(p.memory, *p.go, *p.disassembler),
+      callees(p.memory, *p.go, *p.goroutines->code, &*p.disassembler) {}
 
 GoLock& LockFinder::lock_at(Address address, WaitObject type) {
     auto [slot, fresh] = index.try_emplace(address, picture.locks.size());
@@ -70,20 +78,23 @@ void LockFinder::read_waiters() {
         GoLock& lock = lock_at(wait.address, wait.object);
         LockWaiterRow row{.goroutine = i, .mode = wait.mode};
         if (wait.object == WaitObject::rwmutex && wait.mode == WaitMode::lock) {
-            row.on_writer_semaphore = wait.semaphore == wait.address + static_cast<std::uint64_t>(layout.sync_RWMutex.writerSem.offset);
+            row.on_writer_semaphore =
+                wait.semaphore == wait.address + static_cast<std::uint64_t>(layout.sync_RWMutex.writerSem.offset);
             row.on_mutex = !row.on_writer_semaphore;
         }
         lock.waiters.push_back(row);
         for (const auto& frame : process.stacks[i].physical) {
             if (frame.func() == nullptr || is_machinery(frame.name())) continue;
-            if (std::ranges::find(lock.locked_in, frame.name()) == lock.locked_in.end() && lock.locked_in.size() < 16) lock.locked_in.push_back(frame.name());
+            if (std::ranges::find(lock.locked_in, frame.name()) == lock.locked_in.end() && lock.locked_in.size() < 16)
+                lock.locked_in.push_back(frame.name());
             break;
         }
     }
 }
 
-void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis, std::optional<std::uint32_t> physical,
-                      std::string_view deferred, std::vector<go::Balance>& before) {
+void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
+                      std::optional<std::uint32_t> physical, std::string_view deferred,
+                      std::vector<go::Balance>& before) {
     const auto* wait = waits[goroutine].size() == 1 ? &waits[goroutine][0] : nullptr;
     auto earlier = [&](Address address, HoldKind kind) {
         for (auto& b : before)
@@ -99,15 +110,19 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
             served[{*release.address, release.kind}].push_back(goroutine);
             continue;
         }
-        if (earlier(*release.address, release.kind) > 0) continue;   // what it will have taken by then
-        Hold hold{goroutine, release.kind, basis, physical, release.function, deferred, release.site, *release.address, false};
+        if (earlier(*release.address, release.kind) > 0) continue;  // what it will have taken by then
+        Hold hold{goroutine,    release.kind,     basis, physical, release.function, deferred,
+                  release.site, *release.address, false};
         for (auto& b : remaining.balances)
             if (b.address == hold.address && b.kind == hold.kind) hold.surely = b.most < 0;
         holds.push_back(hold);
     }
     for (auto& b : remaining.balances) {
         auto at = std::ranges::find_if(before, [&](auto& o) { return o.address == b.address && o.kind == b.kind; });
-        if (at == before.end()) { before.push_back({b.address, b.kind, 0, 0}); at = before.end() - 1; }
+        if (at == before.end()) {
+            before.push_back({b.address, b.kind, 0, 0});
+            at = before.end() - 1;
+        }
         at->least += b.least;
         at->most += b.most;
     }
@@ -122,7 +137,8 @@ void LockFinder::follow(std::uint32_t i) {
     std::vector<go::Balance> balances;
     if (waits[i].size() == 1 && (waits[i][0].object == WaitObject::mutex || waits[i][0].object == WaitObject::rwmutex))
         balances.push_back({waits[i][0].address, kind_of(waits[i][0].object, waits[i][0].mode), 1, 1});
-    const bool unborn = (g.status == go::Status::runnable || g.status == go::Status::running) && g.sched_pc == g.startpc && g.status == go::Status::runnable;
+    const bool unborn = (g.status == go::Status::runnable || g.status == go::Status::running) &&
+                        g.sched_pc == g.startpc && g.status == go::Status::runnable;
     if (unborn) {
         note(i, code.of_unborn(g), HoldBasis::frame, std::nullopt, {}, balances);
         unborn_goroutines.insert(i);
@@ -138,9 +154,11 @@ void LockFinder::follow(std::uint32_t i) {
             if (up_to && pending.physical && *pending.physical > *up_to) break;
             if (pending.running) continue;
             const std::size_t first = holds.size();
-            // Its effect on the balances comes with its frame's own code when that is open-coded; here only who holds what.
+            // Its effect on the balances comes with its frame's own code when that is open-coded; here only who holds
+            // what.
             std::vector<go::Balance> own = balances;
-            note(i, code.of_defer(pending), HoldBasis::pending_defer, pending.physical, pending.function.empty() ? pending.wrapper : pending.function, own);
+            note(i, code.of_defer(pending), HoldBasis::pending_defer, pending.physical,
+                 pending.function.empty() ? pending.wrapper : pending.function, own);
             if (pending.kind != go::DeferKind::open_coded || !pending.physical) balances = own;
             for (std::size_t h = first; h < holds.size(); ++h) holds[h].deferred_in = pending.deferred_in;
         }
@@ -165,8 +183,11 @@ void LockFinder::follow(std::uint32_t i) {
 bool LockFinder::held(const GoLock& lock, HoldKind kind) const {
     if (!lock.readable) return false;
     switch (kind) {
-        case HoldKind::exclusive: return lock.state.type == WaitObject::rwmutex ? lock.state.locked || lock.state.writer : lock.state.locked;
-        case HoldKind::shared: return lock.state.type == WaitObject::rwmutex && (lock.state.writer ? lock.state.reader_wait > 0 : lock.state.readers > 0);
+        case HoldKind::exclusive:
+            return lock.state.type == WaitObject::rwmutex ? lock.state.locked || lock.state.writer : lock.state.locked;
+        case HoldKind::shared:
+            return lock.state.type == WaitObject::rwmutex &&
+                   (lock.state.writer ? lock.state.reader_wait > 0 : lock.state.readers > 0);
         case HoldKind::group: return lock.state.counter > 0;
         default: return false;
     }
@@ -175,11 +196,14 @@ bool LockFinder::held(const GoLock& lock, HoldKind kind) const {
 void LockFinder::assign_holders() {
     for (const Hold& hold : holds) {
         auto known = index.find(hold.address);
-        WaitObject type = hold.kind == HoldKind::group ? WaitObject::wait_group
-                          : hold.kind == HoldKind::shared ? WaitObject::rwmutex : WaitObject::mutex;
+        WaitObject type = hold.kind == HoldKind::group    ? WaitObject::wait_group
+                          : hold.kind == HoldKind::shared ? WaitObject::rwmutex
+                                                          : WaitObject::mutex;
         if (known == index.end()) {
-            // Held and not waited for. An exclusive release does not say of which type the lock is: ask the function's name.
-            if (type == WaitObject::mutex && process.go->find_func(hold.site) && rw_unlock_sites.contains(hold.site)) type = WaitObject::rwmutex;
+            // Held and not waited for. An exclusive release does not say of which type the lock is: ask the function's
+            // name.
+            if (type == WaitObject::mutex && process.go->find_func(hold.site) && rw_unlock_sites.contains(hold.site))
+                type = WaitObject::rwmutex;
             auto state = go::read_lock(process.memory, process.go->layout(), type, hold.address);
             if (!state) continue;
             GoLock probe;
@@ -190,8 +214,10 @@ void LockFinder::assign_holders() {
         if (!held(lock, hold.kind)) continue;
         if ((lock.state.type == WaitObject::wait_group) != (hold.kind == HoldKind::group)) continue;
         const bool waits_for_it = waits[hold.goroutine].size() == 1 && waits[hold.goroutine][0].address == hold.address;
-        LockHolderRow row{hold.goroutine, hold.kind, hold.basis, hold.surely, waits_for_it, hold.physical, hold.function, hold.deferred, hold.site};
-        auto same = std::ranges::find_if(lock.holders, [&](auto& h) { return h.goroutine == row.goroutine && h.kind == row.kind; });
+        LockHolderRow row{hold.goroutine, hold.kind,     hold.basis,    hold.surely, waits_for_it,
+                          hold.physical,  hold.function, hold.deferred, hold.site};
+        auto same = std::ranges::find_if(lock.holders,
+                                         [&](auto& h) { return h.goroutine == row.goroutine && h.kind == row.kind; });
         if (same == lock.holders.end()) {
             if (lock.holders.size() < 10000) lock.holders.push_back(row);
         } else if (row.basis == HoldBasis::pending_defer && same->basis == HoldBasis::frame) {
@@ -214,7 +240,10 @@ void LockFinder::read_callbacks() {
                 continue;
             }
             std::string what = fmt::format("{} that runs {}", to_string(callback.kind), release.function);
-            if (!release.address) { unknown_callbacks.push_back({what, release.kind}); continue; }
+            if (!release.address) {
+                unknown_callbacks.push_back({what, release.kind});
+                continue;
+            }
             auto known = index.find(*release.address);
             if (known != index.end()) picture.locks[known->second].possible.push_back({what, std::nullopt, true});
         }
@@ -223,14 +252,18 @@ void LockFinder::read_callbacks() {
 
 /// Ranges of the locks that nobody is known to hold, with the objects around them.
 void LockFinder::find_references() {
-    struct Target { AddressRange range; std::size_t lock; };
+    struct Target {
+        AddressRange range;
+        std::size_t lock;
+    };
     std::vector<Target> targets;
     for (std::size_t l = 0; l < picture.locks.size(); ++l) {
         const GoLock& lock = picture.locks[l];
         if (lock.waiters.empty() || !lock.readable) continue;
         AddressRange range{lock.state.address - 256, lock.state.address + 24};
         if (process.spans)
-            if (auto object = process.spans->find_object(lock.state.address)) range = {object->base, object->base + object->size};
+            if (auto object = process.spans->find_object(lock.state.address))
+                range = {object->base, object->base + object->size};
         targets.push_back({range, l});
     }
     if (targets.empty()) return;
@@ -256,15 +289,19 @@ void LockFinder::find_references() {
             visit(*word, [&](std::size_t l) { reached.insert(l); });
             if (!process.spans) continue;
             auto object = process.spans->find_object(*word);
-            if (!object || object->span->noscan() || !objects.insert(object->base.value).second || objects.size() > 512) continue;
+            if (!object || object->span->noscan() || !objects.insert(object->base.value).second || objects.size() > 512)
+                continue;
             for (int w = 0; w < reference_words && static_cast<std::uint64_t>(w) * 8 < object->size; ++w)
-                if (auto inner = process.memory.load_address(object->base + static_cast<std::uint64_t>(w) * 8)) visit(*inner, [&](std::size_t l) { reached.insert(l); });
+                if (auto inner = process.memory.load_address(object->base + static_cast<std::uint64_t>(w) * 8))
+                    visit(*inner, [&](std::size_t l) { reached.insert(l); });
         }
         for (std::size_t l : reached) {
             GoLock& lock = picture.locks[l];
             if (waits[i].size() == 1 && waits[i][0].address == lock.state.address) continue;
             if (lock.possible.size() < 16)
-                lock.possible.push_back({fmt::format("goroutine {} refers to it, and what it will call is not all known", g.goid), i, false});
+                lock.possible.push_back(
+                    {fmt::format("goroutine {} refers to it, and what it will call is not all known", g.goid), i,
+                     false});
         }
     }
 }
@@ -274,18 +311,26 @@ void LockFinder::add_possible() {
     for (const Unknown& u : unknown) by_kind[{u.kind, u.standard}].push_back(&u);
     for (GoLock& lock : picture.locks) {
         if (lock.waiters.empty()) continue;
-        const bool standard_lock = std::ranges::any_of(lock.locked_in, [](std::string_view f) { return go::is_standard_library(f); });
+        const bool standard_lock =
+            std::ranges::any_of(lock.locked_in, [](std::string_view f) { return go::is_standard_library(f); });
         std::vector<HoldKind> kinds;
-        if (lock.state.type == WaitObject::wait_group) kinds = {HoldKind::group};
-        else if (lock.state.type == WaitObject::mutex) kinds = {HoldKind::exclusive};
-        else kinds = {HoldKind::exclusive, HoldKind::shared};
+        if (lock.state.type == WaitObject::wait_group)
+            kinds = {HoldKind::group};
+        else if (lock.state.type == WaitObject::mutex)
+            kinds = {HoldKind::exclusive};
+        else
+            kinds = {HoldKind::exclusive, HoldKind::shared};
         for (HoldKind kind : kinds) {
             for (bool standard : {false, true}) {
                 if (standard && !standard_lock) continue;
                 for (const Unknown* u : by_kind[{kind, standard}]) {
                     if (lock.possible.size() >= 8) break;
-                    if (waits[u->goroutine].size() == 1 && waits[u->goroutine][0].address == lock.state.address) continue;
-                    lock.possible.push_back({fmt::format("goroutine {} will release a lock in {} whose address is not known yet", process.goroutines->all[u->goroutine].goid, u->function), u->goroutine, false});
+                    if (waits[u->goroutine].size() == 1 && waits[u->goroutine][0].address == lock.state.address)
+                        continue;
+                    lock.possible.push_back(
+                        {fmt::format("goroutine {} will release a lock in {} whose address is not known yet",
+                                     process.goroutines->all[u->goroutine].goid, u->function),
+                         u->goroutine, false});
                 }
             }
             for (auto& [what, of] : unknown_callbacks)

@@ -1,8 +1,9 @@
-// Who waits for whom: every Go lock that is waited for or that somebody will give back, its waiters, its holders with the
-// basis of each, who else might release it, and the cycles. Built once, from the frozen stacks, defers and callbacks.
+// Who waits for whom: every Go lock that is waited for or that somebody will give back, its waiters, its holders with
+// the basis of each, who else might release it, and the cycles. Built once, from the frozen stacks, defers and
+// callbacks.
 //
-// A holder is whoever still has a release of the lock before him (go/sync/holders.h). What could not be followed to an address
-// is no holder but a *possible* releaser; a verdict "nobody can release it" needs both lists to be empty.
+// A holder is whoever still has a release of the lock before him (go/sync/holders.h). What could not be followed to an
+// address is no holder but a *possible* releaser; a verdict "nobody can release it" needs both lists to be empty.
 #pragma once
 
 #include <cstdint>
@@ -22,29 +23,29 @@ struct Process;
 enum class HoldBasis : std::uint8_t { pending_defer, frame };
 
 struct LockWaiterRow {
-    std::uint32_t goroutine = 0;        ///< index into goroutines->all
+    std::uint32_t goroutine = 0;  ///< index into goroutines->all
     go::WaitMode mode = go::WaitMode::lock;
-    bool on_writer_semaphore = false;   ///< RWMutex: waits for the readers to leave
-    bool on_mutex = false;              ///< RWMutex: waits behind another writer
+    bool on_writer_semaphore = false;  ///< RWMutex: waits for the readers to leave
+    bool on_mutex = false;             ///< RWMutex: waits behind another writer
 };
 
 struct LockHolderRow {
     std::uint32_t goroutine = 0;
     go::HoldKind kind = go::HoldKind::exclusive;
     HoldBasis basis = HoldBasis::frame;
-    bool surely = false;                ///< every path that returns gives it back; else some
-    bool waits_for_it = false;          ///< waits for what it holds
+    bool surely = false;                    ///< every path that returns gives it back; else some
+    bool waits_for_it = false;              ///< waits for what it holds
     std::optional<std::uint32_t> physical;  ///< the frame
-    std::string_view function;          ///< that will release it
-    std::string_view deferred;          ///< pending_defer: what was deferred
+    std::string_view function;              ///< that will release it
+    std::string_view deferred;              ///< pending_defer: what was deferred
     Address site;
 };
 
 /// What may release a lock without being known to.
 struct PossibleReleaser {
-    std::string what;                   ///< "goroutine 12 (main.finisher): …", "timer …"
+    std::string what;  ///< "goroutine 12 (main.finisher): …", "timer …"
     std::optional<std::uint32_t> goroutine;
-    bool certain = false;               ///< it names this very lock
+    bool certain = false;  ///< it names this very lock
 };
 
 struct GoLock {
@@ -53,13 +54,13 @@ struct GoLock {
     std::vector<LockWaiterRow> waiters;
     std::vector<LockHolderRow> holders;
     std::vector<PossibleReleaser> possible;
-    std::vector<std::string_view> locked_in;   ///< functions that waiters ask for it in
-    bool foreign_waiters = false;              ///< more waiters counted than found
+    std::vector<std::string_view> locked_in;  ///< functions that waiters ask for it in
+    bool foreign_waiters = false;             ///< more waiters counted than found
 };
 
 struct BlockEdge {
-    std::uint32_t from = 0, to = 0;     ///< goroutines, by index
-    std::size_t lock = SIZE_MAX;        ///< index into locks; SIZE_MAX: a channel
+    std::uint32_t from = 0, to = 0;  ///< goroutines, by index
+    std::size_t lock = SIZE_MAX;     ///< index into locks; SIZE_MAX: a channel
     Address object;
     std::string what;
     std::string basis;
@@ -67,9 +68,9 @@ struct BlockEdge {
 };
 
 struct LockPicture {
-    std::vector<GoLock> locks;                      ///< sorted by address
+    std::vector<GoLock> locks;  ///< sorted by address
     std::vector<BlockEdge> edges;
-    std::vector<std::vector<std::size_t>> cycles;   ///< of edges; of two or more goroutines
+    std::vector<std::vector<std::size_t>> cycles;  ///< of edges; of two or more goroutines
 
     // What was searched, for the finding to say so.
     std::size_t goroutines = 0, defers = 0, frames = 0, timers = 0, finalizers = 0;

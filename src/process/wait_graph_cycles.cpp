@@ -1,7 +1,7 @@
 // Edges from waiters to those they wait for, and the cycles among them.
 //
-// Waiting for a lock is waiting for all its holders; waiting on a channel is waiting for any of those who will serve it. So a
-// goroutine on a channel counts as stuck only when everybody who could serve it is stuck himself.
+// Waiting for a lock is waiting for all its holders; waiting on a channel is waiting for any of those who will serve
+// it. So a goroutine on a channel counts as stuck only when everybody who could serve it is stuck himself.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -16,7 +16,7 @@ using go::WaitObject;
 
 namespace {
 
-constexpr std::size_t max_edges_per_lock = 64;   // waiters × holders would be quadratic
+constexpr std::size_t max_edges_per_lock = 64;  // waiters × holders would be quadratic
 
 std::string basis_of(const LockHolderRow& holder) {
     if (holder.basis == HoldBasis::pending_defer) return fmt::format("pending defer of {}", holder.deferred);
@@ -34,8 +34,10 @@ void LockFinder::connect() {
             for (auto& holder : lock.holders) {
                 // A reader behind a writer, and a writer behind another, wait for what that writer waits for.
                 if (holder.goroutine == waiter.goroutine || made >= max_edges_per_lock) continue;
-                if (holder.waits_for_it && waiter.mode != WaitMode::none && lock.state.type == WaitObject::mutex) continue;
-                picture.edges.push_back({waiter.goroutine, holder.goroutine, l, lock.state.address, what, basis_of(holder), holder.surely || holder.basis == HoldBasis::pending_defer});
+                if (holder.waits_for_it && waiter.mode != WaitMode::none && lock.state.type == WaitObject::mutex)
+                    continue;
+                picture.edges.push_back({waiter.goroutine, holder.goroutine, l, lock.state.address, what,
+                                         basis_of(holder), holder.surely || holder.basis == HoldBasis::pending_defer});
                 ++made;
             }
         }
@@ -49,7 +51,9 @@ void LockFinder::connect() {
         std::unordered_set<std::uint32_t> seen;
         for (std::uint32_t to : found->second)
             if (to != i && seen.size() < max_edges_per_lock && seen.insert(to).second)
-                picture.edges.push_back({i, to, SIZE_MAX, wait.address, wait.what, wait.mode == WaitMode::send ? "will receive from it" : "will send to it", true});
+                picture.edges.push_back({i, to, SIZE_MAX, wait.address, wait.what,
+                                         wait.mode == WaitMode::send ? "will receive from it" : "will send to it",
+                                         true});
     }
 }
 
@@ -58,19 +62,22 @@ void LockFinder::find_cycles() {
     std::vector<std::vector<std::size_t>> out(n);
     for (std::size_t e = 0; e < picture.edges.size(); ++e) out[picture.edges[e].from].push_back(e);
 
-    // Channels that somebody of unknown mind may serve: goroutines with a select on them, or a channel operation on an address
-    // that is not known yet.
+    // Channels that somebody of unknown mind may serve: goroutines with a select on them, or a channel operation on an
+    // address that is not known yet.
     std::unordered_set<Address> in_selects;
     for (auto& list : waits)
         if (list.size() > 1)
             for (auto& w : list) in_selects.insert(w.address);
     bool unknown_channels = false;
-    for (auto& u : unknown) unknown_channels |= (u.kind == HoldKind::receive || u.kind == HoldKind::send) && !u.standard && waits[u.goroutine].empty();
+    for (auto& u : unknown)
+        unknown_channels |=
+            (u.kind == HoldKind::receive || u.kind == HoldKind::send) && !u.standard && waits[u.goroutine].empty();
 
     std::vector<bool> stuck(n);
     for (std::size_t i = 0; i < n; ++i) {
         stuck[i] = !out[i].empty();
-        if (stuck[i] && picture.edges[out[i][0]].lock == SIZE_MAX) stuck[i] = !unknown_channels && !in_selects.contains(picture.edges[out[i][0]].object);
+        if (stuck[i] && picture.edges[out[i][0]].lock == SIZE_MAX)
+            stuck[i] = !unknown_channels && !in_selects.contains(picture.edges[out[i][0]].object);
     }
     for (bool changed = true; changed;) {
         changed = false;
@@ -79,7 +86,10 @@ void LockFinder::find_cycles() {
             const bool channel = picture.edges[out[i][0]].lock == SIZE_MAX;
             auto blocked = [&](std::size_t e) { return stuck[picture.edges[e].to]; };
             const bool still = channel ? std::ranges::all_of(out[i], blocked) : std::ranges::any_of(out[i], blocked);
-            if (!still) { stuck[i] = false; changed = true; }
+            if (!still) {
+                stuck[i] = false;
+                changed = true;
+            }
         }
     }
     // Depth first over the stuck: each node is left once, so every search ends; one cycle per back edge.

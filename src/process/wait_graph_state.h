@@ -24,7 +24,7 @@ struct LockFinder {
         bool surely = false;
         std::string_view in = {}, deferred_in = {};
     };
-    struct Unknown {                    ///< a release of a lock whose address is not known yet
+    struct Unknown {  ///< a release of a lock whose address is not known yet
         std::uint32_t goroutine = 0;
         go::HoldKind kind = go::HoldKind::exclusive;
         std::string_view function;
@@ -36,27 +36,28 @@ struct LockFinder {
     go::CalleeResolver callees;
     LockPicture picture;
     std::unordered_map<Address, std::size_t> index;
-    std::vector<std::vector<go::WaitsFor>> waits;       ///< by goroutine
+    std::vector<std::vector<go::WaitsFor>> waits;  ///< by goroutine
     std::vector<Hold> holds;
     std::vector<Unknown> unknown;
     std::vector<std::pair<std::string, go::HoldKind>> unknown_callbacks;
     std::unordered_set<std::uint32_t> unresolved, unborn_goroutines;
     std::unordered_map<std::uint32_t, std::vector<go::Balance>> final_balances;
-    std::map<std::pair<Address, go::HoldKind>, std::vector<std::uint32_t>> served;   ///< channels, by who will receive or send
+    std::map<std::pair<Address, go::HoldKind>, std::vector<std::uint32_t>>
+        served;  ///< channels, by who will receive or send
     std::unordered_set<Address> served_by_callbacks;
     std::unordered_set<Address> rw_unlock_sites;
 
     GoLock& lock_at(Address address, go::WaitObject type);
     void read_waiters();
     void follow(std::uint32_t goroutine);
-    void note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis, std::optional<std::uint32_t> physical,
-              std::string_view deferred, std::vector<go::Balance>& before);
+    void note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
+              std::optional<std::uint32_t> physical, std::string_view deferred, std::vector<go::Balance>& before);
     bool held(const GoLock& lock, go::HoldKind kind) const;
     void assign_holders();
     void read_callbacks();
     void find_references();
     void add_possible();
-    void connect();       ///< wait_graph_cycles.cpp
+    void connect();  ///< wait_graph_cycles.cpp
     void find_cycles();
     void sort();
 };

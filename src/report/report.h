@@ -1,6 +1,6 @@
 // Report: the JSON schema "incident-report/1" as structs (contract.md holds the promises). Written by analyze, read by
-// renderers, front-ends and tests. An empty optional means "unknown or not computed" and prints as null; an empty vector
-// means "looked, and there is none". Enumerations and structs may gain members, never lose them.
+// renderers, front-ends and tests. An empty optional means "unknown or not computed" and prints as null; an empty
+// vector means "looked, and there is none". Enumerations and structs may gain members, never lose them.
 #pragma once
 
 #include <cstdint>
@@ -31,20 +31,20 @@ struct Module {
     std::string path;                     ///< as the target knew it
     std::optional<std::string> build_id;  ///< lower-case hex, from the core's own memory when it is there
     ModuleStatus status = ModuleStatus::missing;
-    std::string found_at;                 ///< where our copy was; empty when missing
-    std::string note;                     ///< "build-id of the file is …", "only its first page is in the core"
+    std::string found_at;  ///< where our copy was; empty when missing
+    std::string note;      ///< "build-id of the file is …", "only its first page is in the core"
 };
 
 struct CoreInput {
     std::string path;
-    std::uint64_t size = 0;               ///< bytes of the file as given
-    std::string compression;              ///< "", "zstd", "xz", "lz4", "gzip"
-    std::string arch;                     ///< "x86-64"
+    std::uint64_t size = 0;   ///< bytes of the file as given
+    std::string compression;  ///< "", "zstd", "xz", "lz4", "gzip"
+    std::string arch;         ///< "x86-64"
     std::optional<std::int32_t> pid;
-    std::string program;                  ///< pr_fname; empty: unknown
-    std::string arguments;                ///< pr_psargs
+    std::string program;    ///< pr_fname; empty: unknown
+    std::string arguments;  ///< pr_psargs
     struct Truncated {
-        std::uint64_t at = 0;             ///< first missing byte of the (decompressed) file
+        std::uint64_t at = 0;  ///< first missing byte of the (decompressed) file
         std::uint64_t missing_bytes = 0;
     };
     std::optional<Truncated> truncated;
@@ -64,7 +64,7 @@ struct GoRuntime {
 };
 
 struct Libc {
-    std::string name;        ///< glibc, musl
+    std::string name;  ///< glibc, musl
     std::optional<std::string> version;
 };
 
@@ -78,9 +78,9 @@ std::string_view to_string(CrashKind kind);  ///< contract words: "go-panic"
 
 struct Signal {
     int number = 0;
-    std::string name;                 ///< "SIGSEGV"
-    std::optional<int> code;          ///< si_code
-    std::string code_name;            ///< "SEGV_MAPERR"; empty: unknown
+    std::string name;         ///< "SIGSEGV"
+    std::optional<int> code;  ///< si_code
+    std::string code_name;    ///< "SEGV_MAPERR"; empty: unknown
     std::optional<std::int32_t> sender_pid;
     std::optional<std::int32_t> sender_uid;
 };
@@ -89,8 +89,8 @@ struct Signal {
 struct Register {
     std::string name;
     std::uint64_t value = 0;
-    std::string points_to;            ///< one line of locate
-    std::string note;                 ///< "base of the faulting access [rax+0x10]"
+    std::string points_to;  ///< one line of locate
+    std::string note;       ///< "base of the faulting access [rax+0x10]"
 };
 
 struct Crash {
@@ -100,12 +100,12 @@ struct Crash {
     std::optional<std::string> instruction;
     std::optional<std::int32_t> thread;
     std::optional<std::int64_t> goroutine;
-    std::optional<std::string> message;     ///< the panic's or fatal error's text
-    std::string cause;                      ///< one sentence
+    std::optional<std::string> message;  ///< the panic's or fatal error's text
+    std::string cause;                   ///< one sentence
     std::vector<Frame> frames;
-    std::vector<Register> registers;        ///< of the faulting context
+    std::vector<Register> registers;  ///< of the faulting context
     std::vector<FrameSnapshot> snapshots;
-    std::vector<Slot> raw_stack;            ///< annotated words around sp
+    std::vector<Slot> raw_stack;  ///< annotated words around sp
 };
 
 struct Thread {
@@ -114,29 +114,29 @@ struct Thread {
     std::optional<std::int64_t> goroutine;
     std::vector<Register> registers;
     std::vector<Frame> frames;
-    std::string stack_end;                  ///< why the walk ended: "outermost frame", "cfi: no rule at …"
+    std::string stack_end;  ///< why the walk ended: "outermost frame", "cfi: no rule at …"
     std::string note;
 };
 
 struct Waited {
     std::uint64_t at_least_ns = 0;
-    std::string basis;                      ///< "set by the collector; the latest time the core shows"
+    std::string basis;  ///< "set by the collector; the latest time the core shows"
 };
 
 struct BlockedOn {
     Address address;
-    std::string what;                       ///< "chan int, 0 of 0 queued", "sync.Mutex main.ledger.mu"
+    std::string what;  ///< "chan int, 0 of 0 queued", "sync.Mutex main.ledger.mu"
 };
 
 struct Defer {
-    std::string function;                   ///< what will be called
-    std::string kind;                       ///< open-coded, record, rangefunc
-    std::optional<std::size_t> frame;       ///< index into the goroutine's frames; null: its frame is gone or unknown
+    std::string function;              ///< what will be called
+    std::string kind;                  ///< open-coded, record, rangefunc
+    std::optional<std::size_t> frame;  ///< index into the goroutine's frames; null: its frame is gone or unknown
     std::optional<Address> closure;
 };
 
 struct Panic {
-    std::string value;                      ///< as the runtime would print it
+    std::string value;  ///< as the runtime would print it
     std::string type;
     bool recovered = false;
     bool goexit = false;
@@ -144,25 +144,25 @@ struct Panic {
 
 struct Goroutine {
     std::int64_t id = 0;
-    std::string_view status;                ///< waiting, running, runnable, syscall, dead, …
-    std::string_view wait_reason;           ///< the runtime's words; empty: none
+    std::string_view status;       ///< waiting, running, runnable, syscall, dead, …
+    std::string_view wait_reason;  ///< the runtime's words; empty: none
     std::optional<Waited> waited;
-    std::vector<BlockedOn> blocked_on;      ///< one, or each case of a select; contract's `blocked_on` is the first
-    std::string_view created_by;            ///< function; empty: unknown
+    std::vector<BlockedOn> blocked_on;  ///< one, or each case of a select; contract's `blocked_on` is the first
+    std::string_view created_by;        ///< function; empty: unknown
     std::optional<std::int64_t> created_by_goroutine;
     std::string_view created_file;
     std::uint32_t created_line = 0;
-    std::string_view start;                 ///< function it began with
+    std::string_view start;  ///< function it began with
     std::vector<std::pair<std::string, std::string>> labels;
     std::optional<std::int32_t> thread;
-    bool system = false;                    ///< runtime's own goroutine
+    bool system = false;  ///< runtime's own goroutine
     bool locked_to_thread = false;
-    bool frames_computed = false;           ///< false: frames prints as null
+    bool frames_computed = false;  ///< false: frames prints as null
     std::vector<Frame> frames;
     std::string stack_end;
     std::vector<Defer> defers;
     std::vector<Panic> panics;
-    std::vector<FrameSnapshot> snapshots;   ///< filled for `goroutine ID`
+    std::vector<FrameSnapshot> snapshots;  ///< filled for `goroutine ID`
 };
 
 enum class Strength : std::uint8_t { possible, likely, proved };
@@ -179,7 +179,7 @@ struct Actor {
 
 struct LockWaiter {
     Actor who;
-    std::string mode;                       ///< lock, rlock, wait
+    std::string mode;  ///< lock, rlock, wait
 };
 
 struct LockHolder {
@@ -190,13 +190,13 @@ struct LockHolder {
 
 struct Lock {
     Address address;
-    std::string type;                       ///< sync.Mutex, sync.RWMutex, pthread_mutex_t …
-    std::string where;                      ///< symbol or type+offset; empty: unknown
+    std::string type;   ///< sync.Mutex, sync.RWMutex, pthread_mutex_t …
+    std::string where;  ///< symbol or type+offset; empty: unknown
     struct State {
         std::uint64_t raw = 0;
         std::optional<bool> locked;
         std::optional<std::uint64_t> waiters;
-        std::string words;                  ///< "locked, 3 waiters", "2 readers, writer pending"
+        std::string words;  ///< "locked, 3 waiters", "2 readers, writer pending"
     } state;
     std::vector<LockWaiter> waiters;
     std::vector<LockHolder> holders;
@@ -204,7 +204,7 @@ struct Lock {
 
 struct WaitEdge {
     Actor from, to;
-    std::string what;                       ///< "sync.Mutex main.accounts[2].mu"
+    std::string what;  ///< "sync.Mutex main.accounts[2].mu"
     std::string basis;
     std::optional<Address> object;
 };
@@ -218,60 +218,60 @@ struct HeapType {
     std::string name;
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;
-    std::uint64_t live = 0;                 ///< bytes reachable
+    std::uint64_t live = 0;  ///< bytes reachable
 };
 
 struct Heap {
     std::vector<HeapType> types;
-    std::vector<HeapType> retainers;        ///< bytes = retained size
+    std::vector<HeapType> retainers;  ///< bytes = retained size
     std::map<std::string, std::uint64_t> totals;
 };
 
 struct Mapping {
     AddressRange range;
-    std::string permissions;                ///< "rw-p" as far as the core tells: "rw-"
-    std::uint64_t in_core = 0;              ///< bytes that the core file holds
-    std::uint64_t lost = 0;                 ///< bytes cut off by truncation
-    std::string origin;                     ///< core, file, absent, mixed
+    std::string permissions;    ///< "rw-p" as far as the core tells: "rw-"
+    std::uint64_t in_core = 0;  ///< bytes that the core file holds
+    std::uint64_t lost = 0;     ///< bytes cut off by truncation
+    std::string origin;         ///< core, file, absent, mixed
     std::string path;
     std::uint64_t file_offset = 0;
-    std::string what;                       ///< "Go heap arena", "stack of thread 12", "libc.so.6 data"
+    std::string what;  ///< "Go heap arena", "stack of thread 12", "libc.so.6 data"
 };
 
 struct Evidence {
-    std::string what;                       ///< the fact, one clause
+    std::string what;  ///< the fact, one clause
     std::optional<Address> address;
-    std::string value;                      ///< as read
-    std::string origin;                     ///< core, file; where the bytes came from
-    std::string by;                         ///< which reader found it: semtable, open-coded defers, dwarf …
+    std::string value;   ///< as read
+    std::string origin;  ///< core, file; where the bytes came from
+    std::string by;      ///< which reader found it: semtable, open-coded defers, dwarf …
 };
 
 struct Subject {
     std::optional<Address> address;
-    std::string what;                       ///< "lock", "map", "thread"
+    std::string what;  ///< "lock", "map", "thread"
     std::string type;
     std::string symbol;
 };
 
 struct Verify {
-    std::string tool;                       ///< gdb, dlv, go tool …
+    std::string tool;  ///< gdb, dlv, go tool …
     std::string command;
 };
 
 struct Finding {
-    std::string kind;                       ///< contract's finding kinds, forever
+    std::string kind;  ///< contract's finding kinds, forever
     Severity severity = Severity::info;
     Strength strength = Strength::possible;
-    std::string title;                      ///< one sentence: the report's WHAT
-    std::string where;                      ///< the report's WHERE, when this is the first finding
-    std::string why;                        ///< the report's WHY
+    std::string title;  ///< one sentence: the report's WHAT
+    std::string where;  ///< the report's WHERE, when this is the first finding
+    std::string why;    ///< the report's WHY
     Subject subject;
     std::string explanation;
     std::vector<Evidence> evidence;
     std::vector<std::int64_t> goroutines;
     std::vector<std::int32_t> threads;
     std::vector<FrameSnapshot> snapshots;
-    std::vector<std::string> innocent;      ///< harmless explanations not ruled out
+    std::vector<std::string> innocent;  ///< harmless explanations not ruled out
     std::vector<Verify> verify;
     std::string remedy;
     std::vector<std::string> related;
@@ -285,35 +285,35 @@ struct DetectorOutcome {
     Outcome outcome = Outcome::skipped;
     std::uint64_t checked = 0;
     std::uint64_t unchecked = 0;
-    std::string reason;                     ///< why skipped, partial or not applicable; what was not checked
+    std::string reason;  ///< why skipped, partial or not applicable; what was not checked
 };
 
 struct Gap {
-    std::string what;                       ///< what is unknown
+    std::string what;  ///< what is unknown
     std::string why;
-    std::string weakens;                    ///< which conclusions rest on it
-    bool damage = true;                     ///< counts for exit code 3: input damaged, incomplete, mismatched, or a pass failed
+    std::string weakens;  ///< which conclusions rest on it
+    bool damage = true;   ///< counts for exit code 3: input damaged, incomplete, mismatched, or a pass failed
 };
 
 /// Answer of `locate`.
 struct Location {
     Address address;
-    std::string kind;                       ///< go-heap, go-stack, image, native-stack, mapping, unmapped, unknown …
-    std::string text;                       ///< the one line everybody prints
+    std::string kind;  ///< go-heap, go-stack, image, native-stack, mapping, unmapped, unknown …
+    std::string text;  ///< the one line everybody prints
     std::vector<std::pair<std::string, std::string>> details;
 };
 
 /// One word of `read`.
 struct Word {
     Address address;
-    std::optional<std::uint64_t> value;     ///< null: unreadable, see text
-    std::string symbol;                     ///< what lies at the address itself
-    std::string points_to;                  ///< what the value is
-    std::string origin;                     ///< core, file, or why absent
+    std::optional<std::uint64_t> value;  ///< null: unreadable, see text
+    std::string symbol;                  ///< what lies at the address itself
+    std::string points_to;               ///< what the value is
+    std::string origin;                  ///< core, file, or why absent
 };
 
 struct Report {
-    std::string command;                    ///< analyze, crash, goroutines …: which sections to expect
+    std::string command;  ///< analyze, crash, goroutines …: which sections to expect
     Tool tool;
     Input input;
     Runtime runtime;
@@ -329,7 +329,7 @@ struct Report {
     std::vector<Gap> gaps;
     std::optional<Location> location;
     std::optional<std::vector<Word>> words;
-    std::shared_ptr<const void> keep_alive; ///< the Process whose memory the string_views point into
+    std::shared_ptr<const void> keep_alive;  ///< the Process whose memory the string_views point into
 };
 
 }  // namespace incident::report

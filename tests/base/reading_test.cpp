@@ -55,7 +55,12 @@ TEST(BoundedWalk, EndsOnCyclesAndLimits) {
     EXPECT_EQ(walk_chain(Address{1}, 1000, follow), WalkEnd::cycle);
     next[4] = 0;
     std::vector<std::uint64_t> seen;
-    EXPECT_EQ(walk_chain(Address{1}, 1000, [&](Address a) { seen.push_back(a.value); return follow(a); }), WalkEnd::done);
+    EXPECT_EQ(walk_chain(Address{1}, 1000,
+                         [&](Address a) {
+                             seen.push_back(a.value);
+                             return follow(a);
+                         }),
+              WalkEnd::done);
     EXPECT_EQ(seen, (std::vector<std::uint64_t>{1, 2, 3, 4}));
     EXPECT_EQ(walk_chain(Address{1}, 3, follow), WalkEnd::limit);
     EXPECT_EQ(walk_chain(Address{1}, 1000, [](Address) { return std::optional<Address>(); }), WalkEnd::stopped);

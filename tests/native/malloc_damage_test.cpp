@@ -1,4 +1,5 @@
-// Damaged heaps: what was planted is found where it is, the walk goes on behind it, and no bytes at all can hurt the reader.
+// Damaged heaps: what was planted is found where it is, the walk goes on behind it, and no bytes at all can hurt the
+// reader.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +20,7 @@ using testing::Field;
 struct Fault {
     std::optional<OpenedCore> opened;
     std::optional<Heaps> heaps;
-    std::map<std::string, Address> at;   ///< as malloc returned them
+    std::map<std::string, Address> at;  ///< as malloc returned them
     std::string problem;
 
     Address chunk(const std::string& name) const { return at.at(name) - 16; }
@@ -40,7 +41,8 @@ Fault run_fault(const std::string& mode) {
         return fault;
     }
     std::ifstream truth(run.directory / "truth");
-    for (std::string word, name, value; truth >> word >> name >> value;) fault.at[name] = Address{std::stoull(value, nullptr, 16)};
+    for (std::string word, name, value; truth >> word >> name >> value;)
+        fault.at[name] = Address{std::stoull(value, nullptr, 16)};
     ImageOptions options;
     options.executable = program.string();
     auto opened = OpenedCore::open(run.core.string(), options);
@@ -54,10 +56,10 @@ Fault run_fault(const std::string& mode) {
     return fault;
 }
 
-#define NEED_FAULT(name, mode)                                   \
-    Fault name = run_fault(mode);                                \
-    if (!name.problem.empty()) GTEST_SKIP() << name.problem;     \
-    ASSERT_TRUE(name.heaps.has_value());                         \
+#define NEED_FAULT(name, mode)                               \
+    Fault name = run_fault(mode);                            \
+    if (!name.problem.empty()) GTEST_SKIP() << name.problem; \
+    ASSERT_TRUE(name.heaps.has_value());                     \
     SCOPED_TRACE(name.words())
 
 TEST(MallocDamage, HealthyIsSilent) {
@@ -94,36 +96,41 @@ TEST(MallocDamage, ASizeThatCouldBeOneIsFoundWhereItLeads) {
 
 TEST(MallocDamage, TwiceInAThreadsCache) {
     NEED_FAULT(fault, "tcache-twice");
-    EXPECT_THAT(fault.heaps->corruptions(), Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::listed_twice),
-                                                                    Field(&Corruption::chunk, fault.chunk("victim")))));
+    EXPECT_THAT(fault.heaps->corruptions(),
+                Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::listed_twice),
+                                        Field(&Corruption::chunk, fault.chunk("victim")))));
     EXPECT_EQ(fault.heaps->find(fault.at["victim"])->state, ChunkState::free_tcache);
 }
 
 TEST(MallocDamage, TwiceInAFastbin) {
     NEED_FAULT(fault, "fast-twice");
-    EXPECT_THAT(fault.heaps->corruptions(), Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::listed_twice),
-                                                                    Field(&Corruption::chunk, fault.chunk("victim")))));
+    EXPECT_THAT(fault.heaps->corruptions(),
+                Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::listed_twice),
+                                        Field(&Corruption::chunk, fault.chunk("victim")))));
 }
 
 TEST(MallocDamage, WrittenAfterFree) {
     NEED_FAULT(fault, "tcache-poisoned");
-    EXPECT_THAT(fault.heaps->corruptions(), Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::list_link),
-                                                                    Field(&Corruption::at, fault.at["victim"]))));
+    EXPECT_THAT(fault.heaps->corruptions(),
+                Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::list_link),
+                                        Field(&Corruption::at, fault.at["victim"]))));
     EXPECT_EQ(fault.heaps->find(fault.at["victim"])->state, ChunkState::free_tcache);
 }
 
 TEST(MallocDamage, BinLinkWrittenAfterFree) {
     NEED_FAULT(fault, "bin-link");
-    EXPECT_THAT(fault.heaps->corruptions(), Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::list_link),
-                                                                    Field(&Corruption::at, fault.at["victim"] + 8),
-                                                                    Field(&Corruption::value, 0x4343434343434340u))));
+    EXPECT_THAT(fault.heaps->corruptions(),
+                Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::list_link),
+                                        Field(&Corruption::at, fault.at["victim"] + 8),
+                                        Field(&Corruption::value, 0x4343434343434340u))));
 }
 
 TEST(MallocDamage, CopyOfTheSize) {
     NEED_FAULT(fault, "prev-size");
-    EXPECT_THAT(fault.heaps->corruptions(), Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::prev_size),
-                                                                    Field(&Corruption::chunk, fault.chunk("victim")),
-                                                                    Field(&Corruption::value, 0x30u))));
+    EXPECT_THAT(
+        fault.heaps->corruptions(),
+        Contains(testing::AllOf(Field(&Corruption::kind, Corruption::Kind::prev_size),
+                                Field(&Corruption::chunk, fault.chunk("victim")), Field(&Corruption::value, 0x30u))));
 }
 
 TEST(MallocDamage, Top) {

@@ -16,8 +16,7 @@ namespace {
 
 std::string words(const Heaps& heaps) {
     std::string text;
-    for (const Corruption& c : heaps.corruptions())
-        text += std::string(to_string(c.kind)) + ": " + c.what + "\n";
+    for (const Corruption& c : heaps.corruptions()) text += std::string(to_string(c.kind)) + ": " + c.what + "\n";
     for (const report::Gap& gap : heaps.gaps()) text += "gap: " + gap.what + ": " + gap.why + "\n";
     return text;
 }
@@ -35,7 +34,8 @@ void expect_truth(const Heaps& heaps, const MallocTruth& truth, bool interposed)
         auto found = truth.live.find(chunk.user.begin.value);
         if (found == truth.live.end()) {
             if (!caches.contains(chunk.user.begin.value)) {
-                if (++extra < 5 && interposed) ADD_FAILURE() << std::hex << chunk.user.begin.value << " is not in use: " << std::dec << chunk.size;
+                if (++extra < 5 && interposed)
+                    ADD_FAILURE() << std::hex << chunk.user.begin.value << " is not in use: " << std::dec << chunk.size;
             }
         } else if (found->second > chunk.user.size()) {
             ++wrong_size;
@@ -44,8 +44,9 @@ void expect_truth(const Heaps& heaps, const MallocTruth& truth, bool interposed)
     for (const auto& [address, size] : truth.live) {
         auto chunk = heaps.find(Address{address});
         if (!chunk || !chunk->used() || chunk->user.begin.value != address) {
-            if (++missing < 5) ADD_FAILURE() << std::hex << address << " is in use, " << std::dec << size << " bytes; we say "
-                << (chunk ? to_string(chunk->state) : "nothing");
+            if (++missing < 5)
+                ADD_FAILURE() << std::hex << address << " is in use, " << std::dec << size << " bytes; we say "
+                              << (chunk ? to_string(chunk->state) : "nothing");
             continue;
         }
         if (size > 1) {
@@ -55,7 +56,11 @@ void expect_truth(const Heaps& heaps, const MallocTruth& truth, bool interposed)
     }
     EXPECT_EQ(missing, 0u);
     EXPECT_EQ(wrong_size, 0u);
-    if (interposed) { EXPECT_EQ(extra, 0u); } else { EXPECT_LT(extra, 40u); }
+    if (interposed) {
+        EXPECT_EQ(extra, 0u);
+    } else {
+        EXPECT_LT(extra, 40u);
+    }
 
     std::uint64_t fordblks = 0, fsmblks = 0, smblks = 0, ordblks = 0, system = 0, cached = 0;
     for (const Arena& arena : heaps.arenas()) {
@@ -74,7 +79,8 @@ void expect_truth(const Heaps& heaps, const MallocTruth& truth, bool interposed)
     EXPECT_EQ(ordblks, info("ordblks"));
     EXPECT_EQ(system, info("arena"));
     EXPECT_EQ(heaps.mmapped().chunks, info("hblks"));
-    std::uint64_t drift = info("hblkhd") - heaps.mmapped().bytes;  // from 2.43 on realloc and free leave 16 bytes behind
+    std::uint64_t drift =
+        info("hblkhd") - heaps.mmapped().bytes;  // from 2.43 on realloc and free leave 16 bytes behind
     EXPECT_TRUE(drift % 16 == 0 && drift < 4096) << heaps.mmapped().bytes << " is not " << info("hblkhd");
     ASSERT_EQ(heaps.arenas().size(), truth.arenas.size());
     for (std::size_t i = 0; i < truth.arenas.size(); ++i) {  // malloc_info goes round the same ring
@@ -91,8 +97,11 @@ void expect_truth(const Heaps& heaps, const MallocTruth& truth, bool interposed)
         EXPECT_EQ(arena.system_mem, truth.arenas[i].system) << i;
     }
     if (std::getenv("INCIDENT_PRINT_TABLE") != nullptr)
-        std::printf("  live %zu = in use %zu; arenas %zu; free bytes %lu = fordblks %lu; tcache %lu bytes in %zu caches; mmapped %lu\n", truth.live.size(),
-                    ours - caches.size(), heaps.arenas().size(), fordblks, info("fordblks"), cached, heaps.caches().size(), heaps.mmapped().chunks);
+        std::printf(
+            "  live %zu = in use %zu; arenas %zu; free bytes %lu = fordblks %lu; tcache %lu bytes in %zu caches; "
+            "mmapped %lu\n",
+            truth.live.size(), ours - caches.size(), heaps.arenas().size(), fordblks, info("fordblks"), cached,
+            heaps.caches().size(), heaps.mmapped().chunks);
 }
 
 /// One way to make a heap.
@@ -122,7 +131,8 @@ void run_case(const Case& test, const OtherLibc* libc) {
     BuildOptions build{test.flags, {}};
     if (libc != nullptr && libc->has_headers) build.sysroot = libc->root;
     auto program = build_target("native/targets/malloc_churn.c", build);
-    TargetRun run = run_to_core(program, {{"truth", test.mode, test.seed, test.threads, test.operations}, libc, {}, test.by_gdb});
+    TargetRun run =
+        run_to_core(program, {{"truth", test.mode, test.seed, test.threads, test.operations}, libc, {}, test.by_gdb});
     if (run.core.empty()) GTEST_SKIP() << run.why_no_core;
     ImageOptions options;
     if (libc == nullptr) options.executable = program.string();
@@ -145,7 +155,8 @@ TEST_P(MallocTruthTest, SameWithOtherGlibcs) {
         run_case(GetParam(), &libc);
     }
 }
-INSTANTIATE_TEST_SUITE_P(Malloc, MallocTruthTest, testing::ValuesIn(cases), [](const auto& row) { return row.param.name; });
+INSTANTIATE_TEST_SUITE_P(Malloc, MallocTruthTest, testing::ValuesIn(cases),
+                         [](const auto& row) { return row.param.name; });
 
 }  // namespace
 }  // namespace incident::native

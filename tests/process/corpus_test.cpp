@@ -1,5 +1,5 @@
-// Spans, stack maps, locate and snapshots on the bundled cores of every Go release, stripped or not: the runtime's own counts
-// and the program's own truth must hold.
+// Spans, stack maps, locate and snapshots on the bundled cores of every Go release, stripped or not: the runtime's own
+// counts and the program's own truth must hold.
 #include <gtest/gtest.h>
 
 #include <charconv>
@@ -64,7 +64,8 @@ void check_heap_truth(const LiveProcess& live, const std::string& truth) {
             EXPECT_TRUE(object && object->state == go::SlotState::allocated) << line;
             ++objects;
         } else if (line.starts_with("memstats.BySize ")) {
-            auto ours = live_by_size[number_after(line, "size=", 10).value_or(0)], theirs = number_after(line, "live=", 10).value_or(0);
+            auto ours = live_by_size[number_after(line, "size=", 10).value_or(0)],
+                 theirs = number_after(line, "live=", 10).value_or(0);
             EXPECT_GE(ours, theirs) << line;
             EXPECT_LE(ours, theirs + late_objects) << line;
             ++sizes;
@@ -85,8 +86,8 @@ void check_heap_truth(const LiveProcess& live, const std::string& truth) {
     EXPECT_GT(sizes, 30u);
 }
 
-/// What the collector calls a live pointer must be nil, or point to something that is neither freed nor dead. This checks
-/// stack walks, stack maps, spans and locate against each other.
+/// What the collector calls a live pointer must be nil, or point to something that is neither freed nor dead. This
+/// checks stack walks, stack maps, spans and locate against each other.
 void check_live_pointers(const LiveProcess& live, std::size_t at_least) {
     Locator locator(live.context());
     std::size_t pointers = 0, frames = 0;
@@ -104,7 +105,8 @@ void check_live_pointers(const LiveProcess& live, std::size_t at_least) {
                     auto value = live.memory().load_address(map->base + i * 8ull);
                     ASSERT_TRUE(value.has_value());
                     Placement place = locator.place(*value);
-                    EXPECT_TRUE(place.kind == PlaceKind::null || place.mapped()) << frame.name() << " " << hex(value->value);
+                    EXPECT_TRUE(place.kind == PlaceKind::null || place.mapped())
+                        << frame.name() << " " << hex(value->value);
                     EXPECT_FALSE(place.freed()) << frame.name() << ": " << locator.describe(place);
                 }
             }
@@ -150,14 +152,17 @@ TEST_P(EveryGo, SnapshotsOfAllFramesAreSound) {
             ++frames;
             for (const report::Slot& slot : snapshot.slots) {
                 EXPECT_EQ(slot.points_to.find("NOT above"), std::string::npos) << snapshot.frame.function;
-                EXPECT_EQ(slot.points_to.find("NO call"), std::string::npos) << snapshot.frame.function << " " << slot.points_to;
+                EXPECT_EQ(slot.points_to.find("NO call"), std::string::npos)
+                    << snapshot.frame.function << " " << slot.points_to;
                 EXPECT_FALSE(slot.place.empty());
                 if (slot.name == "saved bp") sound += slot.points_to.find("sound") != std::string::npos ? 1 : 0;
-                if (slot.name == "return") calls += slot.points_to.find("a call stands before it") != std::string::npos ? 1 : 0;
+                if (slot.name == "return")
+                    calls += slot.points_to.find("a call stands before it") != std::string::npos ? 1 : 0;
             }
             if (!snapshot.code.empty()) {
                 ++code;
-                EXPECT_EQ(std::ranges::count(snapshot.code, true, &report::CodeLine::current), 1) << snapshot.frame.function;
+                EXPECT_EQ(std::ranges::count(snapshot.code, true, &report::CodeLine::current), 1)
+                    << snapshot.frame.function;
             }
         }
     }

@@ -22,8 +22,13 @@ struct LiveProcess {
 
     const Memory& memory() const { return *target.memory; }
     LocateContext context() const {
-        return {.core = target.core, .memory = *target.memory, .images = *target.images, .runtime = &*runtime, .goroutines = &*goroutines,
-                .spans = &*spans, .stacks = stacks};
+        return {.core = target.core,
+                .memory = *target.memory,
+                .images = *target.images,
+                .runtime = &*runtime,
+                .goroutines = &*goroutines,
+                .spans = &*spans,
+                .stacks = stacks};
     }
 };
 

@@ -12,7 +12,7 @@
 namespace incident {
 namespace {
 
-constexpr std::uint64_t stack_span = go::test_arena + 0x10000;   // 4 pages of 8 KiB stacks
+constexpr std::uint64_t stack_span = go::test_arena + 0x10000;  // 4 pages of 8 KiB stacks
 constexpr std::uint64_t work_span = go::test_arena + 0x20000;
 constexpr std::uint64_t thread_stack = 0x7ffd00000000;
 constexpr std::uint64_t file_begin = 0x7f5000000000;
@@ -22,7 +22,12 @@ protected:
     LocateTest() : heap(26) {
         // 48-byte slots, pointers: 0 … 3 allocated, 5 allocated
         heap.add({.begin = go::test_arena, .elem_count = 168, .free_index = 4, .alloc_count = 5, .allocated = {5}});
-        heap.add({.begin = go::test_arena + 0x2000, .noscan = true, .elem_count = 170, .sweepgen = 8, .allocated = {1}, .marked = {}});
+        heap.add({.begin = go::test_arena + 0x2000,
+                  .noscan = true,
+                  .elem_count = 170,
+                  .sweepgen = 8,
+                  .allocated = {1},
+                  .marked = {}});
         heap.add({.begin = stack_span, .pages = 4, .state = 2, .size_class = 0, .elem_size = 8192, .elem_count = 0});
         heap.add({.begin = work_span, .pages = 1, .state = 2, .size_class = 0, .elem_size = 0, .elem_count = 0});
         memory = std::make_unique<TargetMemory>(heap.build());
@@ -62,7 +67,10 @@ protected:
         list.all = {parked, running};
     }
 
-    Locator locator() { return Locator(LocateContext{.core = *core, .memory = **memory, .images = *images, .goroutines = &list, .spans = spans.get()}); }
+    Locator locator() {
+        return Locator(LocateContext{
+            .core = *core, .memory = **memory, .images = *images, .goroutines = &list, .spans = spans.get()});
+    }
     std::string text(std::uint64_t a) { return locator().describe(Address{a}); }
 
     go::HeapTarget heap;
@@ -130,7 +138,12 @@ TEST_F(LocateTest, FramesOfWalkedStacks) {
     second.sp = first.cfa;
     second.cfa = Address{stack_span + 0x1100};
     stacks[0].physical = {first, second};
-    Locator with(LocateContext{.core = *core, .memory = **memory, .images = *images, .goroutines = &list, .spans = spans.get(), .stacks = stacks});
+    Locator with(LocateContext{.core = *core,
+                               .memory = **memory,
+                               .images = *images,
+                               .goroutines = &list,
+                               .spans = spans.get(),
+                               .stacks = stacks});
     EXPECT_EQ(with.describe(Address{stack_span + 0x107f}), "goroutine 41's stack, in main.settle 0xf81 below its top");
     EXPECT_EQ(with.place(Address{stack_span + 0x1080}).frame->name(), "main.main");
     EXPECT_EQ(with.place(Address{stack_span + 0x1100}).frame, nullptr);
@@ -162,12 +175,16 @@ TEST_F(LocateTest, RemarksOnlyWhereTheyHelp) {
 TEST_F(LocateTest, Details) {
     auto location = locator().location(Address{go::test_arena + 5 * 48 + 1});
     EXPECT_EQ(location.kind, "go-heap");
-    EXPECT_NE(std::ranges::find(location.details, std::pair<std::string, std::string>("slot", "5 of 168")), location.details.end());
+    EXPECT_NE(std::ranges::find(location.details, std::pair<std::string, std::string>("slot", "5 of 168")),
+              location.details.end());
 }
 
 TEST_F(LocateTest, ObjectTypesFromAnotherPass) {
-    LocateContext context{.core = *core, .memory = **memory, .images = *images, .goroutines = &list, .spans = spans.get()};
-    context.object_type = [](const go::ObjectRef& object) { return object.index == 5 ? std::string("main.Tx") : std::string(); };
+    LocateContext context{
+        .core = *core, .memory = **memory, .images = *images, .goroutines = &list, .spans = spans.get()};
+    context.object_type = [](const go::ObjectRef& object) {
+        return object.index == 5 ? std::string("main.Tx") : std::string();
+    };
     EXPECT_EQ(Locator(context).describe(Address{go::test_arena + 5 * 48 + 16}), "heap: main.Tx+0x10, 48 B, allocated");
 }
 

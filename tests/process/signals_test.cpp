@@ -10,12 +10,18 @@ namespace {
 constexpr std::uint64_t stack_at = 0xc000008000, stack_size = 0x8000;
 
 /// rt_sigframe: pretcode, ucontext {flags, link, ss_sp, ss_flags, ss_size, gregs…}, siginfo at +312.
-void write_frame(MemoryBuilder& memory, std::uint64_t at, std::uint64_t ss_sp, std::int32_t number, std::int32_t code, std::uint64_t word) {
-    memory.at(at).mark("frame").u64(0x401000);           // pretcode
+void write_frame(MemoryBuilder& memory, std::uint64_t at, std::uint64_t ss_sp, std::int32_t number, std::int32_t code,
+                 std::uint64_t word) {
+    memory.at(at).mark("frame").u64(0x401000);  // pretcode
     memory.at(at + 8).u64(7).u64(0).u64(ss_sp).u64(0).u64(stack_size);
-    memory.at(at + 8 + 40 + 8 * 15).u64(0xc000050000);   // rsp
-    memory.at(at + 8 + 40 + 8 * 16).u64(0x4a3a17);       // rip
-    memory.at(at + 312).u32(static_cast<std::uint32_t>(number)).u32(0).u32(static_cast<std::uint32_t>(code)).u32(0).u64(word);
+    memory.at(at + 8 + 40 + 8 * 15).u64(0xc000050000);  // rsp
+    memory.at(at + 8 + 40 + 8 * 16).u64(0x4a3a17);      // rip
+    memory.at(at + 312)
+        .u32(static_cast<std::uint32_t>(number))
+        .u32(0)
+        .u32(static_cast<std::uint32_t>(code))
+        .u32(0)
+        .u64(word);
 }
 
 TargetMemory stack_with(std::uint64_t ss_sp, std::int32_t number, std::int32_t code, std::uint64_t word) {

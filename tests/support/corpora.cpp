@@ -31,7 +31,8 @@ std::optional<fs::path> unpack(const std::string& bundle) {
         problem() = "SKIPPED: there is no bundle " + bundle;
         return std::nullopt;
     }
-    const std::string command = "'" + (source / "corpora/tools/unpack.sh").string() + "' '" + target.string() + "' '" + bundle + "' >/dev/null";
+    const std::string command =
+        "'" + (source / "corpora/tools/unpack.sh").string() + "' '" + target.string() + "' '" + bundle + "' >/dev/null";
     if (std::system(command.c_str()) != 0 || !fs::is_directory(target / bundle)) {
         problem() = "SKIPPED: cannot unpack " + bundle + " (zstd and tar are needed)";
         return std::nullopt;
@@ -68,7 +69,8 @@ std::optional<Probe> probe(std::string_view bundle, std::string_view build, std:
     auto directory = corpus(bundle);
     if (!directory) return std::nullopt;
     const fs::path process = *directory / (std::string(build) + "." + std::string(mode));
-    Probe result{(process / "core").string(), (*directory / ("exe." + std::string(build))).string(), (process / "truth.txt").string()};
+    Probe result{(process / "core").string(), (*directory / ("exe." + std::string(build))).string(),
+                 (process / "truth.txt").string()};
     if (fs::exists(result.core) && fs::exists(result.executable)) return result;
     problem() = "SKIPPED: bundle " + std::string(bundle) + " has no " + std::string(build) + "." + std::string(mode);
     return std::nullopt;

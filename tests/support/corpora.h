@@ -1,6 +1,6 @@
-// The bundled corpora, for tests: unpacked on first use into the build directory by corpora/tools/unpack.sh (which locks, so
-// that parallel tests share one copy), or taken from $INCIDENT_CORPORA when that names a directory of unpacked bundles.
-// A missing bundle or tool skips the test, and says so.
+// The bundled corpora, for tests: unpacked on first use into the build directory by corpora/tools/unpack.sh (which
+// locks, so that parallel tests share one copy), or taken from $INCIDENT_CORPORA when that names a directory of
+// unpacked bundles. A missing bundle or tool skips the test, and says so.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,6 +34,6 @@ std::string read_text(const std::string& path);
 }  // namespace incident::test
 
 /// Declares `name`, or skips the test.
-#define INCIDENT_NEED_PROBE(name, bundle, build, mode)                            \
-    const auto name = ::incident::test::probe(bundle, build, mode);               \
+#define INCIDENT_NEED_PROBE(name, bundle, build, mode)              \
+    const auto name = ::incident::test::probe(bundle, build, mode); \
     if (!name) GTEST_SKIP() << ::incident::test::corpus_problem()

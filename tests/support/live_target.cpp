@@ -1,8 +1,8 @@
 // Building and running small programs. Plain fork and exec: nothing here goes through a shell.
 #include "support/live_target.h"
 
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,7 +50,8 @@ struct Ended {
     std::string output;
 };
 
-Ended run(const std::vector<std::string>& command, const fs::path& directory, const std::vector<std::string>& environment, bool core) {
+Ended run(const std::vector<std::string>& command, const fs::path& directory,
+          const std::vector<std::string>& environment, bool core) {
     fs::path log = directory / "output";
     pid_t child = fork();
     if (child == 0) {
@@ -93,13 +94,15 @@ fs::path build_target(const std::string& source, const BuildOptions& options) {
     std::vector<std::string> command{cplusplus ? "g++" : "gcc"};
     if (!options.sysroot.empty()) {  // gcc looks for crt1.o and libc.so in its own folders first
         std::string root = options.sysroot.string();
-        command.insert(command.end(), {"--sysroot=" + root, "-B" + root + "/usr/lib/x86_64-linux-gnu",
-                                       "-L" + root + "/usr/lib/x86_64-linux-gnu", "-L" + root + "/lib/x86_64-linux-gnu"});
+        command.insert(command.end(),
+                       {"--sysroot=" + root, "-B" + root + "/usr/lib/x86_64-linux-gnu",
+                        "-L" + root + "/usr/lib/x86_64-linux-gnu", "-L" + root + "/lib/x86_64-linux-gnu"});
     }
     command.insert(command.end(), {"-g", "-pthread", std::string(INCIDENT_SOURCE_DIR "/tests/") + source});
     command.insert(command.end(), options.flags.begin(), options.flags.end());
     for (const char* library : {"/lib/x86_64-linux-gnu/libpthread.so.0"})  // its -dev link is absolute
-        if (fs::exists(options.sysroot / ("." + std::string(library)))) command.push_back(options.sysroot.string() + library);
+        if (fs::exists(options.sysroot / ("." + std::string(library))))
+            command.push_back(options.sysroot.string() + library);
     if (auto known = built.find(command); known != built.end()) return known->second;
     std::vector<std::string> key = command;
     fs::path directory = scratch().fresh(fs::path(source).stem().string());
@@ -121,8 +124,8 @@ std::vector<OtherLibc> other_libcs() {
         for (const char* inside : {"usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"}) {
             fs::path libraries = entry.path() / inside;
             if (!fs::exists(libraries / "ld-linux-x86-64.so.2") || !fs::exists(libraries / "libc.so.6")) continue;
-            found.push_back({entry.path().filename().string(), entry.path(), libraries / "ld-linux-x86-64.so.2", libraries,
-                             fs::exists(entry.path() / "usr/include/stdio.h")});
+            found.push_back({entry.path().filename().string(), entry.path(), libraries / "ld-linux-x86-64.so.2",
+                             libraries, fs::exists(entry.path() / "usr/include/stdio.h")});
             break;
         }
     }
@@ -149,8 +152,16 @@ TargetRun run_to_core(const fs::path& program, const RunOptions& options) {
         if (!result.core.empty()) return result;
     }
     fs::path core = result.directory / "core.gdb";
-    std::vector<std::string> gdb{"gdb", "-batch", "-nx", "-ex", "set debuginfod enabled off", "-ex", "run", "-ex",
-                                 "generate-core-file " + core.string(), "--args"};
+    std::vector<std::string> gdb{"gdb",
+                                 "-batch",
+                                 "-nx",
+                                 "-ex",
+                                 "set debuginfod enabled off",
+                                 "-ex",
+                                 "run",
+                                 "-ex",
+                                 "generate-core-file " + core.string(),
+                                 "--args"};
     gdb.insert(gdb.end(), command.begin(), command.end());
     Ended debugged = run(gdb, result.directory, options.environment, false);
     if (fs::exists(core)) result.core = core;

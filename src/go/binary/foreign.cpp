@@ -1,5 +1,5 @@
-// Recognising what is not the gc toolchain's Go, by what these tools leave behind. Checked in this order: UPX (nothing else of
-// the file can be trusted), gccgo, TinyGo, garble.
+// Recognising what is not the gc toolchain's Go, by what these tools leave behind. Checked in this order: UPX (nothing
+// else of the file can be trusted), gccgo, TinyGo, garble.
 #include "go/binary/foreign.h"
 
 #include <algorithm>
@@ -43,9 +43,13 @@ std::optional<std::string> garbled(const Memory& memory, const Image& image) {
         if (!head || Pclntab::is_header(*head)) continue;
         std::uint32_t magic;
         std::memcpy(&magic, head->data(), 4);
-        if (magic == 0xfffffffb) return "built by Go 1.15 or older; the oldest that is read is go1." + std::to_string(oldest_table);
-        const bool tail = (*head)[4] == std::byte{0} && (*head)[5] == std::byte{0} && (*head)[6] == std::byte{1} && (*head)[7] == std::byte{8};
-        if (tail) return "its function table has an unknown magic number: built by a newer Go than go1." + std::to_string(newest_table) + ", or obfuscated by garble";
+        if (magic == 0xfffffffb)
+            return "built by Go 1.15 or older; the oldest that is read is go1." + std::to_string(oldest_table);
+        const bool tail = (*head)[4] == std::byte{0} && (*head)[5] == std::byte{0} && (*head)[6] == std::byte{1} &&
+                          (*head)[7] == std::byte{8};
+        if (tail)
+            return "its function table has an unknown magic number: built by a newer Go than go1." +
+                   std::to_string(newest_table) + ", or obfuscated by garble";
         return "its function table is damaged or obfuscated";
     }
     return std::nullopt;
@@ -55,11 +59,13 @@ std::optional<std::string> garbled(const Memory& memory, const Image& image) {
 
 std::optional<std::string> recognise_foreign(const CoreFile& core, const Memory& memory, const Images& images) {
     for (const MappedFile& file : core.mapped_files())
-        if (const auto slash = file.path.rfind('/'); file.path.substr(slash == std::string::npos ? 0 : slash + 1).starts_with("libgo.so"))
+        if (const auto slash = file.path.rfind('/');
+            file.path.substr(slash == std::string::npos ? 0 : slash + 1).starts_with("libgo.so"))
             return "built by gccgo (it maps " + file.path + "), whose runtime is another one";
     const Image* executable = images.executable();
     if (executable != nullptr) {
-        if (packed_by_upx(*executable)) return "packed by UPX: the program itself is not in the file; analyse with the unpacked one (upx -d)";
+        if (packed_by_upx(*executable))
+            return "packed by UPX: the program itself is not in the file; analyse with the unpacked one (upx -d)";
         if (is_gccgo(*executable)) return "built by gccgo, whose runtime is another one";
         if (is_tinygo(*executable)) return "built by TinyGo, whose runtime is another one";
     }

@@ -1,5 +1,5 @@
-// The runtime's variables by symbol, and by shape. The scan is what is left when the executable is missing: its data is in the
-// core, its code is not.
+// The runtime's variables by symbol, and by shape. The scan is what is left when the executable is missing: its data is
+// in the core, its code is not.
 #include "go/binary/globals.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 namespace incident::go {
 namespace {
 
-constexpr std::size_t scan_limit = 64u << 20;   // bytes of all ranges together
+constexpr std::size_t scan_limit = 64u << 20;  // bytes of all ranges together
 
 std::uint64_t word_at(const std::byte* p) {
     std::uint64_t value;
@@ -27,20 +27,23 @@ void for_each_word(const Memory& memory, std::span<const AddressRange> ranges, V
             const std::byte* data = segment.data + (part.begin - segment.range.begin);
             const std::size_t size = std::min<std::uint64_t>(part.size(), budget);
             budget -= size;
-            for (std::size_t at = (8 - part.begin.value % 8) % 8; at + 8 <= size; at += 8) visit(part.begin + at, data + at, size - at);
+            for (std::size_t at = (8 - part.begin.value % 8) % 8; at + 8 <= size; at += 8)
+                visit(part.begin + at, data + at, size - at);
         }
 }
 
 }  // namespace
 
 bool GlobalSearch::in_data(Address at) const {
-    return data.empty() || std::any_of(data.begin(), data.end(), [at](const AddressRange& range) { return range.contains(at); });
+    return data.empty() ||
+           std::any_of(data.begin(), data.end(), [at](const AddressRange& range) { return range.contains(at); });
 }
 
 void find_by_symbols(GlobalSearch& search, const Image& image) {
     const GlobalChecks& checks = search.checks;
     Globals& out = search.found;
-    // The file is the one that was mapped, so its symbols are right; a check that fails says that the memory is damaged.
+    // The file is the one that was mapped, so its symbols are right; a check that fails says that the memory is
+    // damaged.
     auto take = [&](std::optional<Address>& place, std::string_view name, auto&& check) {
         if (place) return;
         auto symbol = image.find_symbol(name);
@@ -89,7 +92,8 @@ void find_by_scan(GlobalSearch& search) {
             const std::uint64_t length = word_at(p + 8), capacity = word_at(p + 16);
             const bool slice = length != 0 && length <= capacity && capacity < (1ull << 32);
             // work.stackRoots and others are slices of g too; allgs is the longest, and the one with spare capacity.
-            if (want_allgs && slice && (length > longest || (length == longest && capacity > widest)) && checks.allgs(at) == Verdict::yes) {
+            if (want_allgs && slice && (length > longest || (length == longest && capacity > widest)) &&
+                checks.allgs(at) == Verdict::yes) {
                 out.allgs = at;
                 longest = length;
                 widest = capacity;
@@ -115,7 +119,8 @@ void find_by_scan(GlobalSearch& search) {
             for (std::uint64_t i = 0; first && length && i < std::min<std::uint64_t>(*length, 100000); ++i) {
                 auto g = search.memory.load_address(*first + i * 8);
                 if (!g) continue;
-                if (auto goid = StructView(search.memory, *g).get(layout.g.goid)) highest_goid = std::max(highest_goid, *goid);
+                if (auto goid = StructView(search.memory, *g).get(layout.g.goid))
+                    highest_goid = std::max(highest_goid, *goid);
             }
         }
         std::uint64_t best = 0;
@@ -130,7 +135,8 @@ void find_by_scan(GlobalSearch& search) {
             best = goidgen;
         });
     }
-    search.by_scan = (want_allgs && out.allgs) || (want_allm && out.allm) || (want_mheap && out.mheap) || (want_sched && out.sched);
+    search.by_scan =
+        (want_allgs && out.allgs) || (want_allm && out.allm) || (want_mheap && out.mheap) || (want_sched && out.sched);
 }
 
 }  // namespace incident::go

@@ -1,6 +1,7 @@
-// Finding the runtime's package variables. Functions that pclntab names give addresses by their rip-relative operands, in
-// stripped binaries too, and faster than a symbol table is loaded; symbols fill what that missed; without code, .data and
-// .bss are scanned for the shapes. Whatever the way, the answer is checked against what the variable must look like.
+// Finding the runtime's package variables. Functions that pclntab names give addresses by their rip-relative operands,
+// in stripped binaries too, and faster than a symbol table is loaded; symbols fill what that missed; without code,
+// .data and .bss are scanned for the shapes. Whatever the way, the answer is checked against what the variable must
+// look like.
 #pragma once
 
 #include <span>
@@ -11,14 +12,14 @@ namespace incident::go {
 
 enum class Verdict : std::uint8_t { no, unreadable, yes };
 
-/// Structural checks: does the memory at an address look like this variable? `unreadable` when the bytes that would decide
-/// are not in the core.
+/// Structural checks: does the memory at an address look like this variable? `unreadable` when the bytes that would
+/// decide are not in the core.
 class GlobalChecks {
 public:
     GlobalChecks(const Memory& memory, const RuntimeLayout& layout) : memory_(memory), layout_(layout) {}
 
-    Verdict g(Address at) const;                 ///< a runtime.g
-    Verdict m(Address at) const;                 ///< a runtime.m: its g0 points back
+    Verdict g(Address at) const;  ///< a runtime.g
+    Verdict m(Address at) const;  ///< a runtime.m: its g0 points back
     Verdict allgs(Address at) const;
     Verdict allm(Address at) const;
     Verdict allp(Address at) const;
@@ -48,11 +49,12 @@ struct GlobalSearch {
     const RuntimeLayout& layout;
     GlobalChecks checks;
     Globals found;
-    std::vector<AddressRange> data;              ///< of the module with the runtime: where its variables can be; empty: anywhere
+    std::vector<AddressRange> data;  ///< of the module with the runtime: where its variables can be; empty: anywhere
     bool by_symbol = false, by_decoding = false, by_scan = false;
-    std::vector<std::string> doubtful;           ///< symbols whose memory does not look as it should
+    std::vector<std::string> doubtful;  ///< symbols whose memory does not look as it should
 
-    GlobalSearch(const Memory& m, const RuntimeLayout& l, std::vector<AddressRange> d = {}) : memory(m), layout(l), checks(m, l), data(std::move(d)) {}
+    GlobalSearch(const Memory& m, const RuntimeLayout& l, std::vector<AddressRange> d = {})
+        : memory(m), layout(l), checks(m, l), data(std::move(d)) {}
     bool in_data(Address at) const;
 };
 

@@ -1,5 +1,5 @@
-// What each of the runtime's variables must look like. A check reads little (a sample of the elements), so that scanning a
-// .bss with it stays cheap, and says `unreadable` when the core was cut before the deciding bytes.
+// What each of the runtime's variables must look like. A check reads little (a sample of the elements), so that
+// scanning a .bss with it stays cheap, and says `unreadable` when the core was cut before the deciding bytes.
 #include <algorithm>
 
 #include "go/binary/globals.h"
@@ -7,11 +7,12 @@
 namespace incident::go {
 namespace {
 
-constexpr std::uint64_t most_goroutines = 1ull << 28, most_spans = 1ull << 32, most_threads = 1 << 20, most_processors = 1 << 12;
-constexpr std::uint64_t page = 8192;             // runtime.pageSize
-constexpr std::size_t sample = 16;               // elements looked at from each end
+constexpr std::uint64_t most_goroutines = 1ull << 28, most_spans = 1ull << 32, most_threads = 1 << 20,
+                        most_processors = 1 << 12;
+constexpr std::uint64_t page = 8192;  // runtime.pageSize
+constexpr std::size_t sample = 16;    // elements looked at from each end
 constexpr std::size_t semtable_roots = 251, semtable_stride = 64;
-constexpr std::size_t size_class_lists = 35;     // stackLarge.free: heapAddrBits - pageShift
+constexpr std::size_t size_class_lists = 35;  // stackLarge.free: heapAddrBits - pageShift
 
 /// A pointer that user space can hold.
 bool may_point(std::uint64_t value) { return value % 8 == 0 && value >= 0x1000 && value < (1ull << 47); }
@@ -24,7 +25,9 @@ Verdict read_header(const Memory& memory, Address at, std::uint64_t most, Header
     const std::byte* bytes = memory.data_at(at, 24);
     if (bytes == nullptr) return Verdict::unreadable;
     std::memcpy(&header, bytes, 24);
-    return may_point(header.data) && header.length != 0 && header.length <= header.capacity && header.capacity <= most ? Verdict::yes : Verdict::no;
+    return may_point(header.data) && header.length != 0 && header.length <= header.capacity && header.capacity <= most
+               ? Verdict::yes
+               : Verdict::no;
 }
 
 /// Applies `check` to a sample of the pointers of a slice. Every one that can be read must pass.
@@ -44,7 +47,8 @@ Verdict check_elements(const Memory& memory, const Header& header, Check&& check
     const std::uint64_t front = std::min<std::uint64_t>(header.length, sample);
     for (std::uint64_t i = 0; i < front; ++i)
         if (!one(i)) return Verdict::no;
-    for (std::uint64_t i = std::max(front, header.length - std::min<std::uint64_t>(header.length, sample)); i < header.length; ++i)
+    for (std::uint64_t i = std::max(front, header.length - std::min<std::uint64_t>(header.length, sample));
+         i < header.length; ++i)
         if (!one(i)) return Verdict::no;
     return good != 0 ? Verdict::yes : Verdict::unreadable;
 }
@@ -81,8 +85,11 @@ Verdict GlobalChecks::m(Address at) const {
     if (!may_point(at.value)) return Verdict::no;
     Address g0, next;
     std::int64_t id;
-    if (!load(memory_, at, f.g0, g0) || !load(memory_, at, f.alllink, next) || !load(memory_, at, f.id, id)) return Verdict::unreadable;
-    if (!may_point(g0.value) || (!next.is_null() && !may_point(next.value)) || id < 0 || id > static_cast<std::int64_t>(most_threads)) return Verdict::no;
+    if (!load(memory_, at, f.g0, g0) || !load(memory_, at, f.alllink, next) || !load(memory_, at, f.id, id))
+        return Verdict::unreadable;
+    if (!may_point(g0.value) || (!next.is_null() && !may_point(next.value)) || id < 0 ||
+        id > static_cast<std::int64_t>(most_threads))
+        return Verdict::no;
     Address back;
     if (!load(memory_, g0, layout_.g.m, back)) return Verdict::unreadable;
     return back == at ? Verdict::yes : Verdict::no;
@@ -121,7 +128,8 @@ Verdict GlobalChecks::allp(Address at) const {
     return check_elements(memory_, header, [this](Address element, std::uint64_t i) {
         std::int32_t id;
         std::uint32_t status;
-        if (!load(memory_, element, layout_.p.id, id) || !load(memory_, element, layout_.p.status, status)) return Verdict::unreadable;
+        if (!load(memory_, element, layout_.p.id, id) || !load(memory_, element, layout_.p.status, status))
+            return Verdict::unreadable;
         return id >= 0 && static_cast<std::uint64_t>(id) == i && status <= 4 ? Verdict::yes : Verdict::no;
     });
 }
@@ -132,12 +140,15 @@ Verdict GlobalChecks::sched(Address at) const {
     std::int64_t mnext, start;
     std::int32_t most, idle, system_ms, idle_ps;
     Address idle_m, idle_p;
-    if (!load(memory_, at, f.goidgen, goidgen) || !load(memory_, at, f.mnext, mnext) || !load(memory_, at, f.maxmcount, most) ||
-        !load(memory_, at, f.nmidle, idle) || !load(memory_, at, f.nmsys, system_ms) || !load(memory_, at, f.npidle, idle_ps) ||
-        !load(memory_, at, f.midle, idle_m) || !load(memory_, at, f.pidle, idle_p) || !load(memory_, at, f.procresizetime, start))
+    if (!load(memory_, at, f.goidgen, goidgen) || !load(memory_, at, f.mnext, mnext) ||
+        !load(memory_, at, f.maxmcount, most) || !load(memory_, at, f.nmidle, idle) ||
+        !load(memory_, at, f.nmsys, system_ms) || !load(memory_, at, f.npidle, idle_ps) ||
+        !load(memory_, at, f.midle, idle_m) || !load(memory_, at, f.pidle, idle_p) ||
+        !load(memory_, at, f.procresizetime, start))
         return Verdict::unreadable;
-    const bool sound = goidgen != 0 && goidgen < (1ull << 48) && mnext >= 1 && mnext <= (1 << 24) && most >= 1 && idle >= 0 && idle <= mnext &&
-                       system_ms >= 0 && system_ms <= mnext && idle_ps >= 0 && idle_ps <= static_cast<std::int32_t>(most_processors) && start > 0 &&
+    const bool sound = goidgen != 0 && goidgen < (1ull << 48) && mnext >= 1 && mnext <= (1 << 24) && most >= 1 &&
+                       idle >= 0 && idle <= mnext && system_ms >= 0 && system_ms <= mnext && idle_ps >= 0 &&
+                       idle_ps <= static_cast<std::int32_t>(most_processors) && start > 0 &&
                        (idle_m.is_null() || may_point(idle_m.value)) && (idle_p.is_null() || may_point(idle_p.value));
     if (!sound) return Verdict::no;
     if (!idle_m.is_null() && m(idle_m) == Verdict::no) return Verdict::no;
@@ -153,7 +164,9 @@ Verdict GlobalChecks::semtable(Address at) const {
         const Address root = at + i * semtable_stride;
         Address treap;
         std::uint32_t waiters;
-        if (!load(memory_, root, layout_.semaRoot.treap, treap) || !load(memory_, root, layout_.semaRoot.nwait, waiters)) return Verdict::no;
+        if (!load(memory_, root, layout_.semaRoot.treap, treap) ||
+            !load(memory_, root, layout_.semaRoot.nwait, waiters))
+            return Verdict::no;
         if (waiters > most_goroutines || (!treap.is_null() && !may_point(treap.value))) return Verdict::no;
         if (treap.is_null()) continue;
         // The root of a treap has no parent, waits on an address of its own bucket, and belongs to a g.
@@ -175,7 +188,8 @@ Verdict GlobalChecks::mheap(Address at) const {
         const auto& f = layout_.mspan;
         std::uint64_t start, pages;
         std::uint8_t state;
-        if (!load(memory_, element, f.startAddr, start) || !load(memory_, element, f.npages, pages) || !load(memory_, element, f.state, state))
+        if (!load(memory_, element, f.startAddr, start) || !load(memory_, element, f.npages, pages) ||
+            !load(memory_, element, f.state, state))
             return Verdict::unreadable;
         if (start % page != 0 || start >= (1ull << 47) || pages >= (1ull << 34) || state > 2) return Verdict::no;
         // A dead span proves nothing: zeroed memory looks like one.
@@ -194,7 +208,8 @@ Verdict GlobalChecks::allfin(Address at) const {
         std::uint32_t count;
         Address link;
         if (!may_point(block.value)) return Verdict::no;
-        if (!load(memory_, block, layout_.finblock.cnt, count) || !load(memory_, block, layout_.finblock.alllink, link)) return Verdict::unreadable;
+        if (!load(memory_, block, layout_.finblock.cnt, count) || !load(memory_, block, layout_.finblock.alllink, link))
+            return Verdict::unreadable;
         if (count > 101) return Verdict::no;  // go1.27 mfinal.go: (finBlockSize - 2*8 - 2*4) / sizeof(finalizer)
         block = link;
     }
@@ -205,10 +220,12 @@ Verdict GlobalChecks::memstats(Address at) const {
     std::uint64_t last, last_unix;
     std::uint8_t enabled;
     std::uint32_t cycles;
-    if (!load(memory_, at, layout_.mstats.last_gc_nanotime, last) || !load(memory_, at, layout_.mstats.last_gc_unix, last_unix) || !load(memory_, at, layout_.mstats.enablegc, enabled) ||
-        !load(memory_, at, layout_.mstats.numgc, cycles))
+    if (!load(memory_, at, layout_.mstats.last_gc_nanotime, last) ||
+        !load(memory_, at, layout_.mstats.last_gc_unix, last_unix) ||
+        !load(memory_, at, layout_.mstats.enablegc, enabled) || !load(memory_, at, layout_.mstats.numgc, cycles))
         return Verdict::unreadable;
-    if (enabled != 1 || cycles > (1u << 30) || (last == 0) != (cycles == 0) || (last_unix == 0) != (cycles == 0)) return Verdict::no;
+    if (enabled != 1 || cycles > (1u << 30) || (last == 0) != (cycles == 0) || (last_unix == 0) != (cycles == 0))
+        return Verdict::no;
     // All zero before the first collection: nothing to tell it by.
     constexpr std::uint64_t year_2010 = 1262304000ull * 1000000000, year_2200 = 7258118400ull * 1000000000;
     if (cycles == 0) return Verdict::unreadable;
@@ -227,11 +244,14 @@ Verdict GlobalChecks::span_list(Address at) const {
     return Verdict::yes;
 }
 
-// go1.27 src/runtime/stack.go: stackpool [_NumStackOrders]struct{item stackpoolItem; _ pad to a cache line}; 4 orders on linux.
+// go1.27 src/runtime/stack.go: stackpool [_NumStackOrders]struct{item stackpoolItem; _ pad to a cache line}; 4 orders
+// on linux.
 Verdict GlobalChecks::stackpool(Address at) const {
     if (!layout_.stackpoolItem.span_first.present()) return Verdict::no;
     for (std::uint64_t order = 0; order < 4; ++order)
-        if (auto verdict = span_list(at + order * 64 + static_cast<std::uint64_t>(layout_.stackpoolItem.span_first.offset)); verdict != Verdict::yes)
+        if (auto verdict =
+                span_list(at + order * 64 + static_cast<std::uint64_t>(layout_.stackpoolItem.span_first.offset));
+            verdict != Verdict::yes)
             return verdict;
     return Verdict::yes;
 }
@@ -280,7 +300,8 @@ std::uint32_t GlobalChecks::count_strings(Address at) const {
         const std::byte* bytes = memory_.data_at(*data, std::max<std::uint64_t>(*length, 1));
         if (*length != 0 && bytes == nullptr) break;
         bool text = true;
-        for (std::uint64_t i = 0; i < *length; ++i) text = text && std::to_integer<unsigned>(bytes[i]) >= 0x20 && std::to_integer<unsigned>(bytes[i]) < 0x7f;
+        for (std::uint64_t i = 0; i < *length; ++i)
+            text = text && std::to_integer<unsigned>(bytes[i]) >= 0x20 && std::to_integer<unsigned>(bytes[i]) < 0x7f;
         if (!text) break;
     }
     return count;

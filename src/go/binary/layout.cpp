@@ -1,9 +1,9 @@
 // RuntimeLayout from tables: which generated table serves which version, and the list of all members as data.
 //
-// Surprising: struct layouts changed within Go 1.16 to 1.19, by backported fixes. A table is that of its minor version's last
-// patch release; an overlay takes it back to an early one. Where the change falls between two releases that were measured,
-// the fields it moves are absent in between: unknown is not guessed. Choices made when the program was built (GOEXPERIMENT)
-// are overlays too.
+// Surprising: struct layouts changed within Go 1.16 to 1.19, by backported fixes. A table is that of its minor
+// version's last patch release; an overlay takes it back to an early one. Where the change falls between two releases
+// that were measured, the fields it moves are absent in between: unknown is not guessed. Choices made when the program
+// was built (GOEXPERIMENT) are overlays too.
 #include "go/binary/layout.h"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace incident::go {
 namespace {
 
 struct Row {
-    std::uint16_t where;   ///< byte offset of the number within RuntimeLayout
+    std::uint16_t where;  ///< byte offset of the number within RuntimeLayout
     std::int32_t value;
 };
 
@@ -103,17 +103,17 @@ constexpr Row go1_27_nogreenteagc[] = {
 /// Patch releases whose layout was measured and differs from that of their minor version's last one.
 struct PatchOverlay {
     int minor;
-    int first, last;      ///< patches; equal at both ends, so also between
+    int first, last;  ///< patches; equal at both ends, so also between
     std::span<const Row> rows;
 };
 constexpr PatchOverlay patch_overlays[] = {
-    {16, 0, 3, go1_16_3},   // m.mFixup grew after 1.16.3
-    {17, 0, 0, go1_17_0},   // pollDesc.atomicInfo
-    {18, 0, 1, go1_18_1},   // memstats alone
-    {18, 8, 8, go1_18_8},   // mspan.freeIndexForScan
-    {19, 0, 0, go1_19_0},   // the same
-    {23, 0, 2, go1_23_2},   // timer.isSending, work.strongFromWeak, m.g0StackAccurate
-    {23, 5, 11, go1_23_11}, // m.allpSnapshot came with 1.23.12 and 1.24.6
+    {16, 0, 3, go1_16_3},    // m.mFixup grew after 1.16.3
+    {17, 0, 0, go1_17_0},    // pollDesc.atomicInfo
+    {18, 0, 1, go1_18_1},    // memstats alone
+    {18, 8, 8, go1_18_8},    // mspan.freeIndexForScan
+    {19, 0, 0, go1_19_0},    // the same
+    {23, 0, 2, go1_23_2},    // timer.isSending, work.strongFromWeak, m.g0StackAccurate
+    {23, 5, 11, go1_23_11},  // m.allpSnapshot came with 1.23.12 and 1.24.6
     {24, 0, 5, go1_24_5},
 };
 /// From this patch on the plain table was measured to hold.
@@ -129,12 +129,14 @@ struct ExperimentOverlay {
     std::span<const Row> rows;
 };
 constexpr ExperimentOverlay experiment_overlays[] = {
-    {24, "noswissmap", go1_24_noswissmap},     {25, "noswissmap", go1_25_noswissmap},     {25, "greenteagc", go1_25_greenteagc},
-    {26, "nogreenteagc", go1_26_nogreenteagc}, {27, "nogreenteagc", go1_27_nogreenteagc},
+    {24, "noswissmap", go1_24_noswissmap},     {25, "noswissmap", go1_25_noswissmap},
+    {25, "greenteagc", go1_25_greenteagc},     {26, "nogreenteagc", go1_26_nogreenteagc},
+    {27, "nogreenteagc", go1_27_nogreenteagc},
 };
 
 /// Experiments that move fields of the list, and for which there is no overlay.
-constexpr std::string_view unmeasured_experiments[] = {"staticlockranking", "noallocheaders", "noexectracer2", "nospinbitmutex", "nosynchashtriemap", "pagetrace"};
+constexpr std::string_view unmeasured_experiments[] = {"staticlockranking", "noallocheaders",    "noexectracer2",
+                                                       "nospinbitmutex",    "nosynchashtriemap", "pagetrace"};
 
 constexpr std::span<const Row> tables[] = {go1_16, go1_17, go1_18, go1_19, go1_20, go1_21,
                                            go1_22, go1_23, go1_24, go1_25, go1_26, go1_27};
@@ -149,7 +151,8 @@ void apply(RuntimeLayout& layout, std::span<const Row> rows) {
 /// What two layouts agree on; a field that they place differently is absent.
 RuntimeLayout agreement(const RuntimeLayout& before, RuntimeLayout after) {
     for (const LayoutMember& member : layout_members())
-        if (!member.field_name.empty() && get_member(before, member) != get_member(after, member)) set_member(after, member, -1);
+        if (!member.field_name.empty() && get_member(before, member) != get_member(after, member))
+            set_member(after, member, -1);
     return after;
 }
 
@@ -165,7 +168,8 @@ RuntimeLayout with_overlay(const RuntimeLayout& table, const PatchOverlay* overl
     return layout;
 }
 
-/// The measured layouts on both sides of a patch release; the same one twice when it was measured itself. null: the plain table.
+/// The measured layouts on both sides of a patch release; the same one twice when it was measured itself. null: the
+/// plain table.
 struct Neighbours {
     const PatchOverlay *before = nullptr, *after = nullptr;
 };
@@ -190,11 +194,11 @@ bool has_experiment(const Version& version, std::string_view name) {
 
 std::vector<LayoutMember> list_members() {
     std::vector<LayoutMember> out;
-#define INCIDENT_STRUCT(id, go_name)                                                     \
-    {                                                                                    \
-        using Fields = RuntimeLayout::id##_fields;                                       \
-        constexpr std::string_view name = #id;                                           \
-        constexpr std::size_t base = offsetof(RuntimeLayout, id);                        \
+#define INCIDENT_STRUCT(id, go_name)                              \
+    {                                                             \
+        using Fields = RuntimeLayout::id##_fields;                \
+        constexpr std::string_view name = #id;                    \
+        constexpr std::size_t base = offsetof(RuntimeLayout, id); \
         out.push_back({name, {}, go_name, 0, base + offsetof(Fields, size)});
 #define INCIDENT_FIELD(id, path, type) out.push_back({name, #id, path, sizeof(type), base + offsetof(Fields, id)});
 #define INCIDENT_PLACE(id, path) out.push_back({name, #id, path, 0, base + offsetof(Fields, id)});
@@ -226,7 +230,8 @@ void set_member(RuntimeLayout& layout, const LayoutMember& member, std::int32_t 
 
 std::optional<Version> parse_version(std::string_view text) {
     Version version;
-    version.text = std::string(text.substr(0, std::min<std::size_t>(text.find('\n'), 256)));  // bytes from a core: bounded
+    version.text =
+        std::string(text.substr(0, std::min<std::size_t>(text.find('\n'), 256)));  // bytes from a core: bounded
     version.devel = text.starts_with("devel");
     const std::size_t at = text.find("go1.");
     if (at == std::string_view::npos || (at != 0 && text[at - 1] != ' ')) return std::nullopt;
@@ -250,25 +255,31 @@ std::optional<Version> parse_version(std::string_view text) {
 LayoutVariant variant_of(const Version& version) {
     LayoutVariant variant;
     variant.classic_maps = version.minor <= 23 || has_experiment(version, "noswissmap");
-    variant.green_tea = version.minor >= 26 ? !has_experiment(version, "nogreenteagc") : has_experiment(version, "greenteagc");
+    variant.green_tea =
+        version.minor >= 26 ? !has_experiment(version, "nogreenteagc") : has_experiment(version, "greenteagc");
     return variant;
 }
 
-Result<RuntimeLayout> layout_from_table(const Version& version) { return layout_from_table(version, variant_of(version)); }
+Result<RuntimeLayout> layout_from_table(const Version& version) {
+    return layout_from_table(version, variant_of(version));
+}
 
 Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVariant& variant) {
     if (version.minor < oldest_table)
         return fail(ErrorKind::unsupported, version.text + " is older than go1." + std::to_string(oldest_table));
     if (version.minor > newest_table)
-        return fail(ErrorKind::unsupported, version.text + " is newer than go1." + std::to_string(newest_table) +
-                                                ", the newest layout known here, and the executable has no DWARF to read it from");
+        return fail(ErrorKind::unsupported,
+                    version.text + " is newer than go1." + std::to_string(newest_table) +
+                        ", the newest layout known here, and the executable has no DWARF to read it from");
     RuntimeLayout layout;
     apply(layout, tables[version.minor - oldest_table]);
     const Neighbours neighbours = neighbours_of(version);
-    const RuntimeLayout before = with_overlay(layout, neighbours.before), after = with_overlay(layout, neighbours.after);
+    const RuntimeLayout before = with_overlay(layout, neighbours.before),
+                        after = with_overlay(layout, neighbours.after);
     layout = neighbours.before == neighbours.after ? before : agreement(before, after);
     for (const ExperimentOverlay& overlay : experiment_overlays) {
-        const bool chosen = overlay.name == "noswissmap" ? variant.classic_maps : (overlay.name == "greenteagc") == variant.green_tea;
+        const bool chosen =
+            overlay.name == "noswissmap" ? variant.classic_maps : (overlay.name == "greenteagc") == variant.green_tea;
         if (overlay.minor == version.minor && chosen) apply(layout, overlay.rows);
     }
     layout.source = LayoutSource::table;

@@ -1,7 +1,8 @@
 // RuntimeLayout from DWARF: resolves the paths of runtime_fields.def against the program's own struct descriptions.
 //
-// A path crosses structs ("sched.sp": g, then gobuf), so the reading goes in rounds: the structs that are named, then those
-// that their members lead to. Go's string, slice and interface headers are structs like any other ("writebuf.len").
+// A path crosses structs ("sched.sp": g, then gobuf), so the reading goes in rounds: the structs that are named, then
+// those that their members lead to. Go's string, slice and interface headers are structs like any other
+// ("writebuf.len").
 #include <algorithm>
 
 #include "go/binary/layout.h"
@@ -10,7 +11,7 @@
 namespace incident::go {
 namespace {
 
-constexpr int most_rounds = 5;    // depth of the deepest path
+constexpr int most_rounds = 5;  // depth of the deepest path
 
 using Structs = std::unordered_map<std::string, StructLayout>;
 
@@ -25,7 +26,8 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 }
 
 /// Offset of `path` in `type`. A struct on the way that was not read yet goes into `wanted`.
-std::optional<std::int64_t> resolve(const Structs& structs, std::string type, std::string_view path, std::uint8_t size, std::vector<std::string>& wanted) {
+std::optional<std::int64_t> resolve(const Structs& structs, std::string type, std::string_view path, std::uint8_t size,
+                                    std::vector<std::string>& wanted) {
     std::int64_t offset = 0;
     const auto parts = split(path, '.');
     for (std::size_t i = 0; i < parts.size(); ++i) {
@@ -58,7 +60,7 @@ Result<RuntimeLayout> layout_from_dwarf_only(const Image& executable) {
         std::sort(wanted.begin(), wanted.end());
         wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
         for (const std::string& name : wanted) structs.try_emplace(name);  // empty: looked for, not there
-        wanted.push_back("runtime.g");                                     // or plain names ("[]uint8") alone would not be looked for in Go's unit
+        wanted.push_back("runtime.g");  // or plain names ("[]uint8") alone would not be looked for in Go's unit
         for (auto& [name, found] : find_structs(executable, wanted)) structs.insert_or_assign(name, std::move(found));
         wanted.clear();
 
@@ -68,7 +70,9 @@ Result<RuntimeLayout> layout_from_dwarf_only(const Image& executable) {
             if (member.field_name.empty()) {
                 current = nullptr;
                 for (std::string_view name : split(member.path, '|'))
-                    if (auto found = structs.find(std::string(name)); current == nullptr && found != structs.end() && found->second.size != 0) current = &found->second;
+                    if (auto found = structs.find(std::string(name));
+                        current == nullptr && found != structs.end() && found->second.size != 0)
+                        current = &found->second;
                 if (current != nullptr) set_member(layout, member, static_cast<std::int32_t>(current->size));
                 continue;
             }
@@ -80,7 +84,8 @@ Result<RuntimeLayout> layout_from_dwarf_only(const Image& executable) {
                 }
         }
     }
-    if (layout.g.size == 0) return fail(ErrorKind::absent, "the DWARF of " + executable.path() + " does not describe runtime.g");
+    if (layout.g.size == 0)
+        return fail(ErrorKind::absent, "the DWARF of " + executable.path() + " does not describe runtime.g");
     layout.source = LayoutSource::dwarf;
     return layout;
 }

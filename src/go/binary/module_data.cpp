@@ -1,7 +1,7 @@
-// Moduledata: see module_data.h. Surprising: where the pclntab is depends on who linked. The Go linker has .gopclntab, or
-// .data.rel.ro.gopclntab in a PIE up to 1.25; a C linker (c-shared, c-archive, external PIE) merges the latter into
-// .data.rel.ro, where only the magic finds it. The moduledata is in .noptrdata, from 1.26 on in .go.module, which relocation
-// read-only protection may have made unwritable: the search looks at every segment that is not code.
+// Moduledata: see module_data.h. Surprising: where the pclntab is depends on who linked. The Go linker has .gopclntab,
+// or .data.rel.ro.gopclntab in a PIE up to 1.25; a C linker (c-shared, c-archive, external PIE) merges the latter into
+// .data.rel.ro, where only the magic finds it. The moduledata is in .noptrdata, from 1.26 on in .go.module, which
+// relocation read-only protection may have made unwritable: the search looks at every segment that is not code.
 #include "go/binary/module_data.h"
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::uint8_t executable = 1;          // PF_X
-constexpr std::size_t search_limit = 1u << 30;        // bytes of one segment
+constexpr std::size_t search_limit = 1u << 30;  // bytes of one segment
 constexpr std::size_t most_headers = 16, most_modules = 64;
 
 /// Calls visit(segment part) for the held bytes of `range`, code left out.
@@ -75,7 +75,8 @@ std::string read_string(const Memory& memory, Address data, std::uint64_t length
 
 bool has_go_sections(const Image& image) {
     for (const Section& section : image.sections())
-        for (std::string_view name : {".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid", ".go.module"})
+        for (std::string_view name :
+             {".go.buildinfo", ".gopclntab", ".data.rel.ro.gopclntab", ".note.go.buildid", ".go.module"})
             if (section.name == name) return true;
     return false;
 }
@@ -84,12 +85,15 @@ std::vector<Address> find_pclntabs(const Memory& memory, const Image& image) {
     std::vector<Address> headers;
     for (const Section& section : image.sections())
         if (section.name == ".gopclntab" || section.name == ".data.rel.ro.gopclntab")
-            if (auto head = memory.view(section.range.begin, 8); head && Pclntab::is_header(*head)) headers.push_back(section.range.begin);
-    if (headers.empty() && (has_go_sections(image) || image.sections().empty())) search_headers(memory, image.range(), headers);
+            if (auto head = memory.view(section.range.begin, 8); head && Pclntab::is_header(*head))
+                headers.push_back(section.range.begin);
+    if (headers.empty() && (has_go_sections(image) || image.sections().empty()))
+        search_headers(memory, image.range(), headers);
     return headers;
 }
 
-Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address at, const Image* image) {
+Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address at,
+                               const Image* image) {
     const StructView md(memory, at);
     const auto& f = layout.moduledata;
     auto bytes = [&](Field<Address> data, Field<std::uint64_t> length, std::uint64_t element) -> Result<AddressRange> {
@@ -103,7 +107,8 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
     module.image = image;
     module.text = {TRY(md.get(f.text)), TRY(md.get(f.etext))};
     const Address minpc = TRY(md.get(f.minpc)), maxpc = TRY(md.get(f.maxpc));
-    if (module.text.empty() || minpc < module.text.begin || maxpc < minpc || maxpc.value > module.text.end.value + (1u << 20))
+    if (module.text.empty() || minpc < module.text.begin || maxpc < minpc ||
+        maxpc.value > module.text.end.value + (1u << 20))
         return fail(ErrorKind::corrupt, "moduledata: text and pc range contradict each other", at);
     if (image != nullptr && !image->range().contains(module.text.begin))
         return fail(ErrorKind::corrupt, "moduledata: text lies outside its file", at);
@@ -150,8 +155,9 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
 
 namespace {
 
-std::vector<ModuleData> modules_of(const Memory& memory, std::span<const Address> headers, std::span<const AddressRange> order, const Image* image,
-                                   const RuntimeLayout& layout, const Version& version, std::vector<Error>& refused) {
+std::vector<ModuleData> modules_of(const Memory& memory, std::span<const Address> headers,
+                                   std::span<const AddressRange> order, const Image* image, const RuntimeLayout& layout,
+                                   const Version& version, std::vector<Error>& refused) {
     std::vector<ModuleData> modules;
     for (Address header : headers) {
         bool found = false;
@@ -175,14 +181,14 @@ std::vector<ModuleData> modules_of(const Memory& memory, std::span<const Address
 
 }  // namespace
 
-std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout, const Version& version,
-                                     std::vector<Error>& refused) {
+std::vector<ModuleData> find_modules(const Memory& memory, const Image& image, const RuntimeLayout& layout,
+                                     const Version& version, std::vector<Error>& refused) {
     const std::vector<AddressRange> order = search_order(image);
     return modules_of(memory, find_pclntabs(memory, image), order, &image, layout, version, refused);
 }
 
-std::vector<ModuleData> find_modules(const Memory& memory, std::span<const AddressRange> data, const RuntimeLayout& layout, const Version& version,
-                                     std::vector<Error>& refused) {
+std::vector<ModuleData> find_modules(const Memory& memory, std::span<const AddressRange> data,
+                                     const RuntimeLayout& layout, const Version& version, std::vector<Error>& refused) {
     std::vector<Address> headers;
     for (const AddressRange& range : data) search_headers(memory, range, headers);
     return modules_of(memory, headers, data, nullptr, layout, version, refused);

@@ -1,8 +1,8 @@
-// Pclntab: parsing and looking functions up. All tables are bounded views of the target; nothing here trusts an offset. A
-// damaged table gives wrong or missing names, never a read outside of it.
+// Pclntab: parsing and looking functions up. All tables are bounded views of the target; nothing here trusts an offset.
+// A damaged table gives wrong or missing names, never a read outside of it.
 //
-// Surprising: the header of Go 1.26 keeps the textStart slot but leaves it 0, so text comes from the moduledata; Go 1.16 and
-// 1.17 keep absolute addresses in the functab, which in a PIE are right only in the core, not in the file.
+// Surprising: the header of Go 1.26 keeps the textStart slot but leaves it 0, so text comes from the moduledata;
+// Go 1.16 and 1.17 keep absolute addresses in the functab, which in a PIE are right only in the core, not in the file.
 #include "go/binary/pclntab.h"
 
 #include <unordered_map>
@@ -14,17 +14,71 @@ namespace {
 
 constexpr FuncFormat formats[] = {
     // go1.16, go1.17 (the flag byte is padding, 0, in 1.16)
-    {.magic = 0xfffffffa, .functab_stride = 16, .size = 44, .name = 8, .args = 12, .deferreturn = 16, .pcsp = 20, .pcfile = 24,
-     .pcln = 28, .npcdata = 32, .cu_offset = 36, .start_line = 0, .func_id = 40, .flag = 41, .nfuncdata = 43,
-     .funcdata_pointers = true, .inline_size = 20, .inline_func_id = 2, .inline_name = 12, .inline_parent_pc = 16, .inline_start_line = 0},
+    {.magic = 0xfffffffa,
+     .functab_stride = 16,
+     .size = 44,
+     .name = 8,
+     .args = 12,
+     .deferreturn = 16,
+     .pcsp = 20,
+     .pcfile = 24,
+     .pcln = 28,
+     .npcdata = 32,
+     .cu_offset = 36,
+     .start_line = 0,
+     .func_id = 40,
+     .flag = 41,
+     .nfuncdata = 43,
+     .funcdata_pointers = true,
+     .inline_size = 20,
+     .inline_func_id = 2,
+     .inline_name = 12,
+     .inline_parent_pc = 16,
+     .inline_start_line = 0},
     // go1.18, go1.19
-    {.magic = 0xfffffff0, .functab_stride = 8, .size = 40, .name = 4, .args = 8, .deferreturn = 12, .pcsp = 16, .pcfile = 20,
-     .pcln = 24, .npcdata = 28, .cu_offset = 32, .start_line = 0, .func_id = 36, .flag = 37, .nfuncdata = 39,
-     .funcdata_pointers = false, .inline_size = 20, .inline_func_id = 2, .inline_name = 12, .inline_parent_pc = 16, .inline_start_line = 0},
+    {.magic = 0xfffffff0,
+     .functab_stride = 8,
+     .size = 40,
+     .name = 4,
+     .args = 8,
+     .deferreturn = 12,
+     .pcsp = 16,
+     .pcfile = 20,
+     .pcln = 24,
+     .npcdata = 28,
+     .cu_offset = 32,
+     .start_line = 0,
+     .func_id = 36,
+     .flag = 37,
+     .nfuncdata = 39,
+     .funcdata_pointers = false,
+     .inline_size = 20,
+     .inline_func_id = 2,
+     .inline_name = 12,
+     .inline_parent_pc = 16,
+     .inline_start_line = 0},
     // go1.20 and later
-    {.magic = 0xfffffff1, .functab_stride = 8, .size = 44, .name = 4, .args = 8, .deferreturn = 12, .pcsp = 16, .pcfile = 20,
-     .pcln = 24, .npcdata = 28, .cu_offset = 32, .start_line = 36, .func_id = 40, .flag = 41, .nfuncdata = 43,
-     .funcdata_pointers = false, .inline_size = 16, .inline_func_id = 0, .inline_name = 4, .inline_parent_pc = 8, .inline_start_line = 12},
+    {.magic = 0xfffffff1,
+     .functab_stride = 8,
+     .size = 44,
+     .name = 4,
+     .args = 8,
+     .deferreturn = 12,
+     .pcsp = 16,
+     .pcfile = 20,
+     .pcln = 24,
+     .npcdata = 28,
+     .cu_offset = 32,
+     .start_line = 36,
+     .func_id = 40,
+     .flag = 41,
+     .nfuncdata = 43,
+     .funcdata_pointers = false,
+     .inline_size = 16,
+     .inline_func_id = 0,
+     .inline_name = 4,
+     .inline_parent_pc = 8,
+     .inline_start_line = 12},
 };
 
 /// runtime.funcID_wrapper / abi.FuncIDWrapper: the last of an enumeration that grows.
@@ -77,8 +131,8 @@ bool Pclntab::is_header(std::span<const std::byte> bytes) {
     if (bytes.size() < 8) return false;
     std::uint32_t magic;
     std::memcpy(&magic, bytes.data(), 4);
-    return find_format(magic) != nullptr && bytes[4] == std::byte{0} && bytes[5] == std::byte{0} && bytes[6] == std::byte{1} &&
-           bytes[7] == std::byte{8};
+    return find_format(magic) != nullptr && bytes[4] == std::byte{0} && bytes[5] == std::byte{0} &&
+           bytes[6] == std::byte{1} && bytes[7] == std::byte{8};
 }
 
 Result<Pclntab::Tables> Pclntab::tables_from_header(const Memory& memory, Address header, Address limit) {
@@ -109,7 +163,8 @@ Result<Pclntab::Tables> Pclntab::tables_from_header(const Memory& memory, Addres
     tables.filetab = range(offsets[2], offsets[3]);
     tables.pctab = range(offsets[3], offsets[4]);
     tables.pclntable = range(offsets[4], room);
-    if (nfunc >= (room - offsets[4]) / format.functab_stride) return fail(ErrorKind::corrupt, "pclntab header: too many functions", header);
+    if (nfunc >= (room - offsets[4]) / format.functab_stride)
+        return fail(ErrorKind::corrupt, "pclntab header: too many functions", header);
     tables.functab = range(offsets[4], offsets[4] + (nfunc + 1) * format.functab_stride);
     return tables;
 }
@@ -141,7 +196,8 @@ Result<Pclntab> Pclntab::parse(const Memory& memory, const Tables& tables, const
     const std::size_t entries = state->functab.bytes.size() / stride;
     if (entries < 2) return fail(ErrorKind::corrupt, "pclntab without functions", tables.header);
     state->count = entries - 1;
-    if (state->entry_at(0) > state->entry_at(state->count)) return fail(ErrorKind::corrupt, "functab is not sorted", tables.functab.begin);
+    if (state->entry_at(0) > state->entry_at(state->count))
+        return fail(ErrorKind::corrupt, "functab is not sorted", tables.functab.begin);
     Pclntab result;
     result.state_ = std::move(state);
     return result;

@@ -1,8 +1,8 @@
-// Pclntab: what holds at a pc: sp delta, line, pcdata, funcdata, inlined calls. These run for every frame of every goroutine:
-// no allocation and no Result in here.
+// Pclntab: what holds at a pc: sp delta, line, pcdata, funcdata, inlined calls. These run for every frame of every
+// goroutine: no allocation and no Result in here.
 //
-// Surprising: an inlined call has no pc range of its own. The pc's index in the inline tree gives the innermost call, and
-// each entry's parentPc is an instruction of the caller, where file, line and the next index are looked up again.
+// Surprising: an inlined call has no pc range of its own. The pc's index in the inline tree gives the innermost call,
+// and each entry's parentPc is an instruction of the caller, where file, line and the next index are looked up again.
 #include "go/binary/pclntab_state.h"
 
 namespace incident::go {
@@ -46,14 +46,15 @@ inline bool read_uvarint32(const std::byte*& at, const std::byte* end, std::uint
     return false;
 }
 
-constexpr std::size_t step_limit = 1 << 22;   // of one pc-value table
-constexpr std::size_t inline_limit = 64;      // levels; the compiler's budget keeps real ones below 40
+constexpr std::size_t step_limit = 1 << 22;  // of one pc-value table
+constexpr std::size_t inline_limit = 64;     // levels; the compiler's budget keeps real ones below 40
 
 }  // namespace
 
-// go1.27 src/runtime/symtab.go, func step: value delta zigzag, pc delta in units of the instruction quantum (1 on amd64);
-// a zero value delta ends the table, but for the first pair.
-bool Pclntab::State::pcvalue(std::uint32_t offset, std::uint64_t entry, std::uint64_t pc, std::int32_t& value) const noexcept {
+// go1.27 src/runtime/symtab.go, func step: value delta zigzag, pc delta in units of the instruction quantum (1 on
+// amd64); a zero value delta ends the table, but for the first pair.
+bool Pclntab::State::pcvalue(std::uint32_t offset, std::uint64_t entry, std::uint64_t pc,
+                             std::int32_t& value) const noexcept {
     if (offset == 0 || offset >= pctab.bytes.size() || pc < entry) return false;
     const std::byte* at = pctab.bytes.data() + offset;
     const std::byte* end = pctab.bytes.data() + pctab.bytes.size();
@@ -75,7 +76,8 @@ bool Pclntab::State::pcvalue(std::uint32_t offset, std::uint64_t entry, std::uin
     return false;
 }
 
-bool Pclntab::State::pcvalue(std::uint32_t offset, std::uint64_t entry, std::uint64_t pc, std::int32_t& value, PcValueCache* cache) const noexcept {
+bool Pclntab::State::pcvalue(std::uint32_t offset, std::uint64_t entry, std::uint64_t pc, std::int32_t& value,
+                             PcValueCache* cache) const noexcept {
     if (cache == nullptr) return pcvalue(offset, entry, pc, value);
     auto& slot = cache->slot(pc, offset);
     if (slot.table == this && slot.pc == pc && slot.offset == offset) {
@@ -112,12 +114,15 @@ std::optional<std::int32_t> Pclntab::sp_delta(const Func& f, Address pc, PcValue
 }
 
 SourcePosition Pclntab::position(const Func& f, Address pc) const { return state_->position(f, pc.value, nullptr); }
-SourcePosition Pclntab::position(const Func& f, Address pc, PcValueCache& cache) const { return state_->position(f, pc.value, &cache); }
+SourcePosition Pclntab::position(const Func& f, Address pc, PcValueCache& cache) const {
+    return state_->position(f, pc.value, &cache);
+}
 
 namespace {
 
 /// Offset in pctab of pcdata table `number`; 0: the function has none.
-std::uint32_t pcdata_table(const TableBytes& pclntable, const FuncFormat& format, std::uint64_t record, const Func& f, int number) {
+std::uint32_t pcdata_table(const TableBytes& pclntable, const FuncFormat& format, std::uint64_t record, const Func& f,
+                           int number) {
     if (number < 0 || static_cast<std::uint32_t>(number) >= f.npcdata) return 0;
     std::uint32_t offset = 0;
     pclntable.load(record + format.size + static_cast<std::uint64_t>(number) * 4, offset);
@@ -146,11 +151,13 @@ std::optional<Address> Pclntab::funcdata(const Func& f, FuncData which) const {
         // 8-aligned as an address; records are 8-aligned themselves.
         if ((s.tables.pclntable.begin.value + at) % 8 != 0) at += 4;
         std::uint64_t pointer = 0;
-        if (!s.pclntable.load(at + static_cast<std::uint64_t>(number) * 8, pointer) || pointer == 0) return std::nullopt;
+        if (!s.pclntable.load(at + static_cast<std::uint64_t>(number) * 8, pointer) || pointer == 0)
+            return std::nullopt;
         return Address{pointer};
     }
     std::uint32_t offset = ~std::uint32_t{0};
-    if (!s.pclntable.load(at + static_cast<std::uint64_t>(number) * 4, offset) || offset == ~std::uint32_t{0}) return std::nullopt;
+    if (!s.pclntable.load(at + static_cast<std::uint64_t>(number) * 4, offset) || offset == ~std::uint32_t{0})
+        return std::nullopt;
     return s.tables.gofunc + offset;
 }
 
@@ -160,14 +167,16 @@ std::size_t Pclntab::logical_frames(const Func& f, Address pc, std::span<Logical
     std::size_t count = 0;
     std::uint64_t at = pc.value;
     const std::uint64_t record = f.record.value - s.tables.pclntable.begin.value;
-    const std::uint32_t indices = pcdata_table(s.pclntable, *s.format, record, f, pcdata_number(PcData::inline_tree_index));
+    const std::uint32_t indices =
+        pcdata_table(s.pclntable, *s.format, record, f, pcdata_number(PcData::inline_tree_index));
     const auto tree = indices == 0 ? std::nullopt : funcdata(f, FuncData::inline_tree);
     if (tree) {
         const FuncFormat& format = *s.format;
         for (std::size_t level = 0; level < inline_limit; ++level) {
             std::int32_t index = -1;
             if (!s.pcvalue(indices, f.entry.value, at, index, cache) || index < 0 || index > (1 << 20)) break;
-            const std::byte* entry = s.memory->data_at(*tree + static_cast<std::uint64_t>(index) * format.inline_size, format.inline_size);
+            const std::byte* entry =
+                s.memory->data_at(*tree + static_cast<std::uint64_t>(index) * format.inline_size, format.inline_size);
             if (entry == nullptr) break;
             std::int32_t name, parent_pc, start_line = 0;
             std::memcpy(&name, entry + format.inline_name, 4);
@@ -176,7 +185,8 @@ std::size_t Pclntab::logical_frames(const Func& f, Address pc, std::span<Logical
             if (parent_pc < 0 || f.entry.value + static_cast<std::uint32_t>(parent_pc) >= f.end.value) break;
             if (count + 1 < out.size())
                 out[count++] = {s.name_at_offset(name), s.position(f, at, cache), true,
-                                std::to_integer<std::uint8_t>(entry[format.inline_func_id]) == s.wrapper_id, start_line};
+                                std::to_integer<std::uint8_t>(entry[format.inline_func_id]) == s.wrapper_id,
+                                start_line};
             at = f.entry.value + static_cast<std::uint32_t>(parent_pc);
         }
     }

@@ -1,13 +1,13 @@
-// Names of runtime types. A name is stored behind a flag byte: its length in two big-endian bytes up to Go 1.16, as a varint
-// since 1.17 (go1.17 src/runtime/type.go, name.readvarint), then the bytes. Most types share the string of their pointer type
-// and carry a flag that says "without the star".
+// Names of runtime types. A name is stored behind a flag byte: its length in two big-endian bytes up to Go 1.16, as a
+// varint since 1.17 (go1.17 src/runtime/type.go, name.readvarint), then the bytes. Most types share the string of their
+// pointer type and carry a flag that says "without the star".
 #include "go/binary/runtime_state.h"
 
 namespace incident::go {
 namespace {
 
-constexpr std::uint8_t flag_extra_star = 2;       // abi.TFlagExtraStar
-constexpr std::uint64_t longest_name = 1 << 16;   // bytes; generic instantiations get long
+constexpr std::uint8_t flag_extra_star = 2;      // abi.TFlagExtraStar
+constexpr std::uint64_t longest_name = 1 << 16;  // bytes; generic instantiations get long
 
 std::optional<std::string_view> read_name(const Memory& memory, Address at, const Version& version) {
     std::uint64_t length = 0;

@@ -1,8 +1,9 @@
-// Runtime::attach: version, layout, modules, globals, in that order, each needing the one before. Whatever is missing becomes
-// a gap, but for the version: without it nothing else has a meaning.
+// Runtime::attach: version, layout, modules, globals, in that order, each needing the one before. Whatever is missing
+// becomes a gap, but for the version: without it nothing else has a meaning.
 //
-// Two degraded ways in. Executable missing: the build info and the data are in the core itself, so version, layout and the
-// globals that have a shape are still there. Data lost from a cut core: the linker's moduledata is also in the file.
+// Two degraded ways in. Executable missing: the build info and the data are in the core itself, so version, layout and
+// the globals that have a shape are still there. Data lost from a cut core: the linker's moduledata is also in the
+// file.
 #include "go/binary/runtime.h"
 
 #include <algorithm>
@@ -23,7 +24,8 @@ bool may_hold_go(const Image& image) { return has_go_sections(image) || image.se
 /// Executable first: a plugin or library of another version would be refused by the runtime itself.
 std::vector<const Image*> candidates(const Images& images) {
     std::vector<const Image*> list;
-    if (const Image* executable = images.executable(); executable != nullptr && may_hold_go(*executable)) list.push_back(executable);
+    if (const Image* executable = images.executable(); executable != nullptr && may_hold_go(*executable))
+        list.push_back(executable);
     for (const Image& image : images.all())
         if (&image != images.executable() && may_hold_go(image)) list.push_back(&image);
     return list;
@@ -36,8 +38,8 @@ std::string debug_info_of(const Image& image) {
     return image.has_dwarf() ? "dwarf" : image.has_symtab() ? "symbols" : "stripped";
 }
 
-/// The tables are as good as DWARF for the releases they were made from (the conformance test compares every field), and DWARF
-/// costs a tenth of a second to a few: it is read when the version is none of these.
+/// The tables are as good as DWARF for the releases they were made from (the conformance test compares every field),
+/// and DWARF costs a tenth of a second to a few: it is read when the version is none of these.
 Result<RuntimeLayout> choose_layout(const Image* image, const Version& version, const LayoutVariant& variant) {
     auto table = layout_from_table(version, variant);
     if (table && table_is_exact(version)) return table;
@@ -46,7 +48,8 @@ Result<RuntimeLayout> choose_layout(const Image* image, const Version& version, 
     return table;
 }
 
-/// The dumped data of the image whose mapping holds `at`: its file mappings and the anonymous memory right behind them (.bss).
+/// The dumped data of the image whose mapping holds `at`: its file mappings and the anonymous memory right behind them
+/// (.bss).
 std::vector<AddressRange> data_ranges(const CoreFile& core, const Memory& memory, Address at, bool writable_only) {
     std::string path;
     for (const MappedFile& file : core.mapped_files())
@@ -59,7 +62,9 @@ std::vector<AddressRange> data_ranges(const CoreFile& core, const Memory& memory
     for (const Segment& segment : memory.segments()) {
         constexpr std::uint8_t writable = 2;
         if (segment.range.end <= hull.begin || (writable_only && (segment.permissions & writable) == 0)) continue;
-        if (segment.range.begin > hull.end || segment.range.begin.value - std::min(segment.range.begin.value, file_end.value) > most_anonymous_data) break;
+        if (segment.range.begin > hull.end ||
+            segment.range.begin.value - std::min(segment.range.begin.value, file_end.value) > most_anonymous_data)
+            break;
         ranges.push_back(segment.range);
         hull.end = std::max(hull.end, segment.range.end);
     }
@@ -90,7 +95,8 @@ Result<void> Search::find_version(const std::vector<const Image*>& list) {
             if (auto symbol = image->find_symbol("runtime.buildVersion"))
                 if (auto data = memory.load_address(symbol->address))
                     if (auto length = memory.load<std::uint64_t>(symbol->address + 8); length && *length < 256)
-                        if (auto bytes = memory.view(*data, *length)) text.assign(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+                        if (auto bytes = memory.view(*data, *length))
+                            text.assign(reinterpret_cast<const char*>(bytes->data()), bytes->size());
         }
         if (info && !build_info) build_info = std::move(info);
         if (text.empty()) continue;
@@ -98,7 +104,9 @@ Result<void> Search::find_version(const std::vector<const Image*>& list) {
             state.version = *version;
             return {};
         }
-        if (text == "unknown") return fail(ErrorKind::unsupported, "obfuscated by garble: its Go version reads \"unknown\", and names and tables are changed");
+        if (text == "unknown")
+            return fail(ErrorKind::unsupported,
+                        "obfuscated by garble: its Go version reads \"unknown\", and names and tables are changed");
         return fail(ErrorKind::unsupported, "its Go version reads \"" + escape_for_terminal(text) + "\"");
     }
     return fail(ErrorKind::absent, "no Go version found");
@@ -112,11 +120,12 @@ Result<void> Search::find_version_in_core() {
             state.version = *version;
             return {};
         }
-        return fail(ErrorKind::unsupported, "its Go version reads \"" + escape_for_terminal(*build_info->version) + "\"");
+        return fail(ErrorKind::unsupported,
+                    "its Go version reads \"" + escape_for_terminal(*build_info->version) + "\"");
     }
     if (build_info->inline_strings) return fail(ErrorKind::truncated, "the Go version is cut off", build_info->at);
-    // Up to Go 1.17 the text is in read-only data, which is not in the core; 1.16 and 1.17 differ in where g.gopc is, and
-    // only there can be told apart: a goroutine was created somewhere, and few have got a signal.
+    // Up to Go 1.17 the text is in read-only data, which is not in the core; 1.16 and 1.17 differ in where g.gopc is,
+    // and only there can be told apart: a goroutine was created somewhere, and few have got a signal.
     const auto ranges = data_ranges(core, memory, build_info->at, true);
     std::size_t best = 0;
     for (int minor : {16, 17}) {
@@ -144,7 +153,9 @@ Result<void> Search::find_version_in_core() {
         }
     }
     if (best == 0) return fail(ErrorKind::absent, "Go 1.17 or older; its exact version is in the executable only");
-    state.gaps.push_back({"the patch release of " + state.version.text, "its text is in the executable only; " + state.version.text + " by the shape of its goroutines", "", false});
+    state.gaps.push_back(
+        {"the patch release of " + state.version.text,
+         "its text is in the executable only; " + state.version.text + " by the shape of its goroutines", "", false});
     return {};
 }
 
@@ -158,29 +169,36 @@ void Search::find_all_modules(const std::vector<const Image*>& list) {
             own->freeze();
             found = find_modules(*own, *image, state.layout, state.version, refused);
             if (!found.empty()) {
-                state.gaps.push_back({"the module data of " + image->path(), "the core has lost it; taken from the file", "", true});
+                state.gaps.push_back(
+                    {"the module data of " + image->path(), "the core has lost it; taken from the file", "", true});
                 state.file_memories.push_back(std::move(own));
             }
         }
         for (ModuleData& module : found) state.modules.push_back(std::move(module));
     }
     if (state.modules.empty() && build_info)
-        for (ModuleData& module : find_modules(memory, data_ranges(core, memory, build_info->at, false), state.layout, state.version, refused))
+        for (ModuleData& module : find_modules(memory, data_ranges(core, memory, build_info->at, false), state.layout,
+                                               state.version, refused))
             state.modules.push_back(std::move(module));
     if (state.modules.empty() && !list.empty())
-        state.gaps.push_back({"Go functions, lines and types", refused.empty() ? "no module data found" : incident::describe(refused.front()), "every Go stack and type", true});
+        state.gaps.push_back({"Go functions, lines and types",
+                              refused.empty() ? "no module data found" : incident::describe(refused.front()),
+                              "every Go stack and type", true});
     // Plugins hang on the chain; those whose file is missing show up only there.
     std::size_t steps = 0;
     for (std::size_t i = 0; i < state.modules.size() && steps < 256; ++i) {
         auto next = StructView(memory, state.modules[i].address).get(state.layout.moduledata.next);
         ++steps;
         if (!next || next->is_null()) continue;
-        const bool known = std::any_of(state.modules.begin(), state.modules.end(), [&](const ModuleData& m) { return m.address == *next; });
+        const bool known = std::any_of(state.modules.begin(), state.modules.end(),
+                                       [&](const ModuleData& m) { return m.address == *next; });
         if (known) continue;
         if (auto module = read_module(memory, state.layout, state.version, *next, images.find(*next)))
             state.modules.push_back(std::move(*module));
         else
-            state.gaps.push_back({"a further Go module (plugin) at " + hex(next->value), incident::describe(module.error()), "functions, lines and types of that plugin", true});
+            state.gaps.push_back({"a further Go module (plugin) at " + hex(next->value),
+                                  incident::describe(module.error()), "functions, lines and types of that plugin",
+                                  true});
     }
 }
 
@@ -188,7 +206,8 @@ void Search::find_globals(const Disassembler& disassembler) {
     // The module with the runtime in it: plugins have none.
     const ModuleData* runtime_module = nullptr;
     for (const ModuleData& module : state.modules)
-        if (runtime_module == nullptr && (module.pluginpath.empty() || state.modules.size() == 1)) runtime_module = &module;
+        if (runtime_module == nullptr && (module.pluginpath.empty() || state.modules.size() == 1))
+            runtime_module = &module;
     std::vector<AddressRange> data;
     if (runtime_module != nullptr)
         data = {runtime_module->data, runtime_module->bss, runtime_module->noptrbss, runtime_module->noptrdata};
@@ -202,13 +221,18 @@ void Search::find_globals(const Disassembler& disassembler) {
         if (!complete && runtime_module->image != nullptr) find_by_symbols(search, *runtime_module->image);
     }
     find_by_scan(search);
-    if (search.found.wait_reason_strings) search.found.wait_reason_count = search.checks.count_strings(*search.found.wait_reason_strings);
-    for (auto [used, word] : {std::pair(search.by_symbol, "symbols"), {search.by_decoding, "decoded"}, {search.by_scan, "scan"}})
+    if (search.found.wait_reason_strings)
+        search.found.wait_reason_count = search.checks.count_strings(*search.found.wait_reason_strings);
+    for (auto [used, word] :
+         {std::pair(search.by_symbol, "symbols"), {search.by_decoding, "decoded"}, {search.by_scan, "scan"}})
         if (used) search.found.basis += (search.found.basis.empty() ? "" : ", ") + std::string(word);
     for (const std::string& name : search.doubtful)
-        state.gaps.push_back({"whether " + name + " can be trusted", "its memory does not look as it should", "what is read through it", true});
+        state.gaps.push_back({"whether " + name + " can be trusted", "its memory does not look as it should",
+                              "what is read through it", true});
     const std::pair<const std::optional<Address>&, const char*> needed[] = {
-        {search.found.allgs, "goroutines"}, {search.found.allm, "the threads of the Go scheduler"}, {search.found.mheap, "the Go heap"}};
+        {search.found.allgs, "goroutines"},
+        {search.found.allm, "the threads of the Go scheduler"},
+        {search.found.mheap, "the Go heap"}};
     for (const auto& [place, what] : needed)
         if (!place) state.gaps.push_back({what, "the runtime's variable was not found", "", true});
     state.globals = std::move(search.found);
@@ -234,7 +258,8 @@ void Search::fill_description(const std::vector<const Image*>& list) {
             const auto begin = at + line.size();
             return build_info->module_info.substr(begin, build_info->module_info.find('\n', begin) - begin);
         };
-        if (auto mode = setting("-buildmode"); mode && *mode != "exe" && *mode != "default") words.push_back("buildmode " + *mode);
+        if (auto mode = setting("-buildmode"); mode && *mode != "exe" && *mode != "default")
+            words.push_back("buildmode " + *mode);
         if (setting("-race") == "true") words.push_back("race detector");
         if (setting("-asan") == "true") words.push_back("asan");
         if (setting("-msan") == "true") words.push_back("msan");
@@ -246,7 +271,8 @@ void Search::fill_description(const std::vector<const Image*>& list) {
 
 }  // namespace
 
-Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, const Images& images, const Disassembler& disassembler) {
+Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, const Images& images,
+                                const Disassembler& disassembler) {
     auto state = std::make_shared<State>();
     state->memory = &memory;
     Search search{core, memory, images, *state, {}};
@@ -261,7 +287,8 @@ Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, cons
     state->variant = variant_of(state->version);
     state->layout = TRY(choose_layout(list.empty() ? nullptr : list.front(), state->version, state->variant));
     if (state->layout.source == LayoutSource::table && !table_is_exact(state->version))
-        state->gaps.push_back({"the exact layout of some runtime structs", state->version.text + " lies between the versions that were measured",
+        state->gaps.push_back({"the exact layout of some runtime structs",
+                               state->version.text + " lies between the versions that were measured",
                                "fields that moved within go1." + std::to_string(state->version.minor), false});
     search.find_all_modules(list);
     if (state->modules.empty())

@@ -1,4 +1,5 @@
-// SpanLookup; see its header. Layout facts: go1.16–1.27 src/runtime/mheap.go, spanOf, arenaIndex (arenaL1Bits is 0 on unix).
+// SpanLookup; see its header. Layout facts: go1.16–1.27 src/runtime/mheap.go, spanOf, arenaIndex (arenaL1Bits is 0 on
+// unix).
 #include "go/heap/span_lookup.h"
 
 #include <algorithm>
@@ -11,7 +12,8 @@ Result<SpanLookup> SpanLookup::create(const Memory& memory, const Runtime& runti
     if (!runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
     Address mheap = *runtime.globals().mheap;
     const RuntimeLayout& layout = runtime.layout();
-    if (!layout.mheap.arenas.present() || !layout.heapArena.spans.present()) return fail(ErrorKind::absent, "the layout of heap arenas is incomplete");
+    if (!layout.mheap.arenas.present() || !layout.heapArena.spans.present())
+        return fail(ErrorKind::absent, "the layout of heap arenas is incomplete");
     auto reader = TRY(SpanReader::create(memory, layout, runtime.version(), mheap));
     Address table = TRY(memory.load_address(mheap + static_cast<std::uint64_t>(layout.mheap.arenas.offset)));
     SpanLookup lookup(reader, table);
@@ -23,8 +25,10 @@ Result<SpanLookup> SpanLookup::create(const Memory& memory, const Runtime& runti
         lookup.offset_ = offset;
         for (std::uint64_t number : numbers) {
             AddressRange arena{{number * arena_bytes}, {(number + 1) * arena_bytes}};
-            if (!lookup.arenas_.empty() && lookup.arenas_.back().end == arena.begin) lookup.arenas_.back().end = arena.end;
-            else lookup.arenas_.push_back(arena);
+            if (!lookup.arenas_.empty() && lookup.arenas_.back().end == arena.begin)
+                lookup.arenas_.back().end = arena.end;
+            else
+                lookup.arenas_.push_back(arena);
         }
         return lookup;
     }
@@ -57,7 +61,8 @@ Result<std::optional<Span>> SpanLookup::find(Address a) const {
     bool inline_marks = false;
     if (fields.pageUseSpanInlineMarkBits.present()) {  // one bit per page, set on the first page of the span
         std::uint64_t first = span.range.begin.value % arena_bytes / page_bytes;
-        auto byte = memory.load<std::uint8_t>(arena + static_cast<std::uint64_t>(fields.pageUseSpanInlineMarkBits.offset) + first / 8);
+        auto byte = memory.load<std::uint8_t>(
+            arena + static_cast<std::uint64_t>(fields.pageUseSpanInlineMarkBits.offset) + first / 8);
         inline_marks = byte && (*byte >> (first % 8) & 1) != 0;
     }
     describe_pointers(span, memory, reader_.version(), inline_marks);

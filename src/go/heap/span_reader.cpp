@@ -12,8 +12,8 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint64_t largest_small_object = 32768;   // internal/runtime/gc.MaxSmallSize
-constexpr unsigned size_class_limit = 68;               // go1.16–1.27: size classes 0 … 67
+constexpr std::uint64_t largest_small_object = 32768;  // internal/runtime/gc.MaxSmallSize
+constexpr unsigned size_class_limit = 68;              // go1.16–1.27: size classes 0 … 67
 
 /// One mspan's bytes; offsets were checked against `size` before.
 class RawSpan {
@@ -41,25 +41,29 @@ bool sound(const Span& s) {
 
 }  // namespace
 
-Result<SliceHeader> load_slice(const Memory& memory, Address base, Place place, std::string_view name, std::uint64_t limit) {
+Result<SliceHeader> load_slice(const Memory& memory, Address base, Place place, std::string_view name,
+                               std::uint64_t limit) {
     if (!place.present()) return fail(ErrorKind::absent, fmt::format("no layout for {}", name), base);
     Address at = base + static_cast<std::uint64_t>(place.offset);
     auto slice = TRY(memory.load<SliceHeader>(at));
     if (slice.len > slice.cap || slice.len > limit || slice.data % 8 != 0)
-        return fail(ErrorKind::corrupt, fmt::format("{} has len {} cap {} data {}", name, slice.len, slice.cap, hex(slice.data)), at);
+        return fail(ErrorKind::corrupt,
+                    fmt::format("{} has len {} cap {} data {}", name, slice.len, slice.cap, hex(slice.data)), at);
     return slice;
 }
 
-Result<SpanReader> SpanReader::create(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap) {
+Result<SpanReader> SpanReader::create(const Memory& memory, const RuntimeLayout& layout, const Version& version,
+                                      Address mheap) {
     const auto& f = layout.mspan;
     std::size_t needed = 0;
     auto require = [&](auto field) {
-        needed = std::max(needed, static_cast<std::size_t>(std::max(field.offset, 0)) + sizeof(typename decltype(field)::type));
+        needed = std::max(needed,
+                          static_cast<std::size_t>(std::max(field.offset, 0)) + sizeof(typename decltype(field)::type));
         return field.present();
     };
-    if (!(require(f.startAddr) && require(f.npages) && require(f.freeindex) && require(f.nelems) && require(f.allocBits) &&
-          require(f.gcmarkBits) && require(f.sweepgen) && require(f.allocCount) && require(f.spanclass) && require(f.state) &&
-          require(f.elemsize) && require(f.limit) && require(f.specials)))
+    if (!(require(f.startAddr) && require(f.npages) && require(f.freeindex) && require(f.nelems) &&
+          require(f.allocBits) && require(f.gcmarkBits) && require(f.sweepgen) && require(f.allocCount) &&
+          require(f.spanclass) && require(f.state) && require(f.elemsize) && require(f.limit) && require(f.specials)))
         return fail(ErrorKind::absent, "the layout of runtime.mspan is incomplete");
     require(f.largeType);
     SpanReader reader(memory, layout, version);
@@ -117,15 +121,20 @@ void describe_pointers(Span& s, const Memory& memory, const Version& version, bo
     bool small = !s.large() && s.elem_size <= largest_in_span_bitmap;
     if (inline_marks && small && s.elem_size >= 16) {
         s.inline_mark_bits = true;
-        s.mark_bytes = memory.data_at(s.range.end - inline_mark_block + inline_marks_offset, inline_mark_block - inline_marks_offset);
+        s.mark_bytes = memory.data_at(s.range.end - inline_mark_block + inline_marks_offset,
+                                      inline_mark_block - inline_marks_offset);
     }
     if (s.noscan()) return;
-    if (!version.at_least(22)) s.pointers = PointerInfo::arena_bitmap;
-    else if (small) s.pointers = PointerInfo::span_bitmap;
-    else s.pointers = s.large() ? PointerInfo::span_type : PointerInfo::header;
+    if (!version.at_least(22))
+        s.pointers = PointerInfo::arena_bitmap;
+    else if (small)
+        s.pointers = PointerInfo::span_bitmap;
+    else
+        s.pointers = s.large() ? PointerInfo::span_type : PointerInfo::header;
 }
 
-Result<std::vector<std::uint64_t>> read_arenas(const Memory& memory, const RuntimeLayout& layout, Address mheap, std::uint64_t offset) {
+Result<std::vector<std::uint64_t>> read_arenas(const Memory& memory, const RuntimeLayout& layout, Address mheap,
+                                               std::uint64_t offset) {
     std::vector<std::uint64_t> numbers;
     auto add = [&](Place place, std::string_view name) -> Result<void> {
         auto slice = TRY(load_slice(memory, mheap, place, name, arena_limit));

@@ -1,5 +1,5 @@
-// Spans: the questions. Everything here is [any thread], allocates nothing and never touches the target but for the bitmaps,
-// whose places were resolved when the spans were read.
+// Spans: the questions. Everything here is [any thread], allocates nothing and never touches the target but for the
+// bitmaps, whose places were resolved when the spans were read.
 #include "go/heap/spans.h"
 
 #include <algorithm>
@@ -87,7 +87,8 @@ std::optional<bool> Spans::marked(const Span& span, std::uint32_t index) noexcep
 
 Address Spans::heap_bits(const Span& span) noexcept {
     if (span.pointers != PointerInfo::span_bitmap) return {};
-    // One bit per word of the whole span (go1.22 src/runtime/mbitmap.go, spanHeapBitsRange); green tea's block comes after it.
+    // One bit per word of the whole span (go1.22 src/runtime/mbitmap.go, spanHeapBitsRange); green tea's block comes
+    // after it.
     Address end = span.range.end - (span.inline_mark_bits ? inline_mark_block : 0);
     return end - span.range.size() / 8 / 8;
 }

@@ -1,6 +1,7 @@
-// Spans: reading mheap_.allspans. Every mspan ever made stands in it, dead ones too (state 0), since the runtime recycles
-// them. What is read is checked structurally: alignment, arenas, counts and sizes that fit, no overlap; what fails is left out
-// and named in a gap, so that a damaged mspan cannot answer questions about memory that is not its own.
+// Spans: reading mheap_.allspans. Every mspan ever made stands in it, dead ones too (state 0), since the runtime
+// recycles them. What is read is checked structurally: alignment, arenas, counts and sizes that fit, no overlap; what
+// fails is left out and named in a gap, so that a damaged mspan cannot answer questions about memory that is not its
+// own.
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -17,7 +18,7 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint64_t span_limit = 1ull << 28;        // 2^28 spans are at least 2 TB of heap
+constexpr std::uint64_t span_limit = 1ull << 28;  // 2^28 spans are at least 2 TB of heap
 
 /// Which slots are there, by the runtime's three accounts; see the top of spans.h.
 std::uint32_t count_allocated(const Span& s) {
@@ -34,12 +35,14 @@ std::uint32_t count_allocated(const Span& s) {
     return count;
 }
 
-/// Is green tea on? Presence is what counts (it was an experiment in 1.25 and can be switched off later): spans of small
-/// objects that keep 128 bytes for their marks hold fewer elements. Each span whose count tells the two apart has one vote.
+/// Is green tea on? Presence is what counts (it was an experiment in 1.25 and can be switched off later): spans of
+/// small objects that keep 128 bytes for their marks hold fewer elements. Each span whose count tells the two apart has
+/// one vote.
 bool uses_inline_marks(const std::vector<Span>& spans) {
     std::int64_t votes = 0;
     for (const Span& s : spans) {
-        if (s.state != SpanState::in_use || s.large() || s.elem_size < 16 || s.elem_size > largest_in_span_bitmap) continue;
+        if (s.state != SpanState::in_use || s.large() || s.elem_size < 16 || s.elem_size > largest_in_span_bitmap)
+            continue;
         std::uint64_t bitmap = s.noscan() ? 0 : s.range.size() / 64;
         std::uint64_t plain = (s.range.size() - bitmap) / s.elem_size;
         std::uint64_t reserved = (s.range.size() - bitmap - inline_mark_block) / s.elem_size;
@@ -88,12 +91,14 @@ Result<Reading> read_all(const SpanReader& reader, Address mheap, unsigned jobs)
 }
 
 /// The runtime's list of arenas, at the machine's offset: the one under which the spans lie in arenas.
-Result<std::vector<std::uint64_t>> choose_arenas(const SpanReader& reader, Address mheap, const std::vector<Span>& spans) {
+Result<std::vector<std::uint64_t>> choose_arenas(const SpanReader& reader, Address mheap,
+                                                 const std::vector<Span>& spans) {
     for (std::uint64_t offset : {amd64_arena_offset, std::uint64_t{0}}) {
         auto numbers = TRY(read_arenas(reader.memory(), reader.layout(), mheap, offset));
         std::ranges::sort(numbers);
         std::size_t inside = 0;
-        for (const Span& s : spans) inside += std::ranges::binary_search(numbers, s.range.begin.value / arena_bytes) ? 1 : 0;
+        for (const Span& s : spans)
+            inside += std::ranges::binary_search(numbers, s.range.begin.value / arena_bytes) ? 1 : 0;
         if (inside * 2 >= spans.size()) return numbers;
     }
     return fail(ErrorKind::corrupt, "most spans lie outside the listed arenas", mheap);
@@ -115,8 +120,8 @@ Result<std::vector<std::uint64_t>> arenas_of_spans(const std::vector<Span>& span
 void report_losses(const Reading& reading, const SpanCheck& check, std::vector<report::Gap>& gaps) {
     if (std::size_t lost = reading.unreadable + reading.damaged; lost > 0)
         gaps.push_back({fmt::format("{} of {} heap spans", lost, reading.listed),
-                        fmt::format("{} not readable, {} contradict themselves, one at {}", reading.unreadable, reading.damaged,
-                                    hex(reading.example.value)),
+                        fmt::format("{} not readable, {} contradict themselves, one at {}", reading.unreadable,
+                                    reading.damaged, hex(reading.example.value)),
                         "freed pages cannot be told from pages of these spans", true});
     if (check.unreadable > 0)
         gaps.push_back({fmt::format("allocation bits of {} heap spans", check.unreadable), "not in the core",
@@ -125,16 +130,19 @@ void report_losses(const Reading& reading, const SpanCheck& check, std::vector<r
 
 }  // namespace
 
-/// Puts each span at its first page and takes them in address order, which sorts them in O(pages); then fills the index.
-/// Returns the mspans that lie outside the arenas or claim pages of others.
+/// Puts each span at its first page and takes them in address order, which sorts them in O(pages); then fills the
+/// index. Returns the mspans that lie outside the arenas or claim pages of others.
 std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
     std::vector<Address> rejected;
     for (std::uint32_t i = 0; i < unsorted.size(); ++i) {
         const Span& s = unsorted[i];
         std::uint32_t arena = find_arena(s.range.begin);
-        std::uint32_t* page = arena == no_span ? nullptr : &pages[arena][s.range.begin.value % arena_bytes / page_bytes];
-        if (page != nullptr && *page == no_span && find_arena(s.range.end - 1) != no_span) *page = i;
-        else rejected.push_back(s.mspan);
+        std::uint32_t* page =
+            arena == no_span ? nullptr : &pages[arena][s.range.begin.value % arena_bytes / page_bytes];
+        if (page != nullptr && *page == no_span && find_arena(s.range.end - 1) != no_span)
+            *page = i;
+        else
+            rejected.push_back(s.mspan);
     }
     spans.reserve(unsorted.size() - rejected.size());
     for (auto& table : pages) {
@@ -142,8 +150,10 @@ std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
             if (page == no_span) continue;
             const Span& s = unsorted[page];
             page = no_span;
-            if (spans.empty() || spans.back().range.end <= s.range.begin) spans.push_back(s);
-            else rejected.push_back(s.mspan);
+            if (spans.empty() || spans.back().range.end <= s.range.begin)
+                spans.push_back(s);
+            else
+                rejected.push_back(s.mspan);
         }
     }
     for (std::uint32_t i = 0; i < spans.size(); ++i) {
@@ -151,7 +161,8 @@ std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
             Address stop = std::min(a.align_down(arena_bytes) + arena_bytes, spans[i].range.end);
             if (std::uint32_t arena = find_arena(a); arena != no_span) {
                 auto* table = pages[arena].data();
-                std::fill(table + a.value % arena_bytes / page_bytes, table + (stop.value - 1) % arena_bytes / page_bytes + 1, i);
+                std::fill(table + a.value % arena_bytes / page_bytes,
+                          table + (stop.value - 1) % arena_bytes / page_bytes + 1, i);
             }
             a = stop;
         }
@@ -183,12 +194,15 @@ void Spans::State::examine(const Memory& memory, const Version& version, unsigne
         totals.objects += allocated[i];
         totals.object_bytes += allocated[i] * s.elem_size;
         ++check.spans;
-        if (allocated[i] == s.alloc_count) ++check.equal;
-        else if (check.unequal.size() < 64) check.unequal.push_back(i);
+        if (allocated[i] == s.alloc_count)
+            ++check.equal;
+        else if (check.unequal.size() < 64)
+            check.unequal.push_back(i);
     }
 }
 
-Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap, unsigned jobs) {
+Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, const Version& version, Address mheap,
+                          unsigned jobs) {
     SpanReader reader = TRY(SpanReader::create(memory, layout, version, mheap));
     Reading reading = TRY(read_all(reader, mheap, jobs));
 

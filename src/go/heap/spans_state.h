@@ -1,5 +1,5 @@
-// What Spans holds: private to go/heap. The page index is per arena (64 MB, 8192 pages), so its size follows the arenas that
-// exist and not the address space.
+// What Spans holds: private to go/heap. The page index is per arena (64 MB, 8192 pages), so its size follows the arenas
+// that exist and not the address space.
 #pragma once
 
 #include <array>
@@ -9,18 +9,19 @@
 
 namespace incident::go {
 
-inline constexpr std::uint64_t page_bytes = 8192;               // runtime.pageSize, all versions
-inline constexpr std::uint64_t arena_bytes = 64ull << 20;       // heapArenaBytes on 64-bit unix
+inline constexpr std::uint64_t page_bytes = 8192;          // runtime.pageSize, all versions
+inline constexpr std::uint64_t arena_bytes = 64ull << 20;  // heapArenaBytes on 64-bit unix
 inline constexpr std::size_t pages_per_arena = arena_bytes / page_bytes;
 inline constexpr std::uint32_t no_span = 0xffffffff;
 
 struct Spans::State {
-    std::vector<Span> spans;                    // sorted by address, disjoint
-    std::vector<std::uint64_t> arena_numbers;   // sorted address >> 26
+    std::vector<Span> spans;                                        // sorted by address, disjoint
+    std::vector<std::uint64_t> arena_numbers;                       // sorted address >> 26
     std::vector<std::array<std::uint32_t, pages_per_arena>> pages;  // parallel to arena_numbers: index into spans
-    // Direct table over [first, first + direct.size()) when the arenas lie close together (they nearly always do); else empty.
+    // Direct table over [first, first + direct.size()) when the arenas lie close together (they nearly always do); else
+    // empty.
     std::uint64_t first_arena = 0;
-    std::vector<std::uint32_t> direct;          // index into pages, no_span = no arena
+    std::vector<std::uint32_t> direct;  // index into pages, no_span = no arena
     std::vector<AddressRange> arenas;
     SpanCheck check;
     HeapTotals totals;

@@ -1,6 +1,6 @@
-// What a deferred closure calls. Since Go 1.17 `defer mu.Unlock()` defers a wrapper without arguments, f.deferwrapN (1.22+),
-// f.funcN (1.18–1.21) or f·dwrap·N (1.17), that loads what it captured and calls. We look through it: by the inlined
-// calls in its pclntab, else by following its few straight-line instructions with what the closure holds.
+// What a deferred closure calls. Since Go 1.17 `defer mu.Unlock()` defers a wrapper without arguments, f.deferwrapN
+// (1.22+), f.funcN (1.18–1.21) or f·dwrap·N (1.17), that loads what it captured and calls. We look through it: by the
+// inlined calls in its pclntab, else by following its few straight-line instructions with what the closure holds.
 #include <array>
 #include <unordered_map>
 
@@ -20,7 +20,8 @@ bool ends_in_number_after(std::string_view name, std::string_view word) {
 }
 
 bool is_wrapper(const Func& func) {
-    return func.wrapper || ends_in_number_after(func.name, ".deferwrap") || ends_in_number_after(func.name, "·dwrap·") || func.name.ends_with("-fm");
+    return func.wrapper || ends_in_number_after(func.name, ".deferwrap") ||
+           ends_in_number_after(func.name, "·dwrap·") || func.name.ends_with("-fm");
 }
 
 /// A method value's wrapper bears the method's name and a suffix.
@@ -31,14 +32,16 @@ std::string_view without_fm(std::string_view name) {
 
 /// Helpers that compiled code calls on its way: not what the wrapper is for.
 bool is_helper(std::string_view name) {
-    return name.starts_with("runtime.morestack") || name.starts_with("runtime.gcWriteBarrier") || name.starts_with("runtime.wb") ||
-           name.starts_with("runtime.duff") || name == "runtime.panicwrap" || name == "runtime.typedmemmove" || name == "runtime.newobject";
+    return name.starts_with("runtime.morestack") || name.starts_with("runtime.gcWriteBarrier") ||
+           name.starts_with("runtime.wb") || name.starts_with("runtime.duff") || name == "runtime.panicwrap" ||
+           name == "runtime.typedmemmove" || name == "runtime.newobject";
 }
 
 /// The register contents that straight-line code makes out of the closure.
 class Evaluator {
 public:
-    Evaluator(const Memory& memory, const Machine& machine, Address closure) : memory_(memory), machine_(machine), registers_(machine) {
+    Evaluator(const Memory& memory, const Machine& machine, Address closure)
+        : memory_(memory), machine_(machine), registers_(machine) {
         for (unsigned i = 0; i < machine.registers.size(); ++i) {
             if (machine.registers[i].name == "rdx") registers_.set(i, closure.value);  // Go's closure register
         }
@@ -49,8 +52,11 @@ public:
 
     void apply(const Instruction& instruction) {
         const bool moves = instruction.mnemonic.starts_with("mov") && instruction.mnemonic.size() <= 6;
-        if (instruction.mnemonic == "sub" || instruction.mnemonic == "add" || instruction.mnemonic == "push" || instruction.mnemonic == "pop") {
-            if (instruction.destination && *instruction.destination != machine_.sp && *instruction.destination != machine_.fp) registers_.forget(*instruction.destination);
+        if (instruction.mnemonic == "sub" || instruction.mnemonic == "add" || instruction.mnemonic == "push" ||
+            instruction.mnemonic == "pop") {
+            if (instruction.destination && *instruction.destination != machine_.sp &&
+                *instruction.destination != machine_.fp)
+                registers_.forget(*instruction.destination);
             if (instruction.immediate && instruction.destination == machine_.sp) {
                 auto sp = registers_.sp();
                 std::uint64_t by = static_cast<std::uint64_t>(*instruction.immediate);
@@ -61,8 +67,10 @@ public:
         if (moves && !instruction.destination && instruction.source && !instruction.memory.empty()) {
             if (auto at = Disassembler::effective_address(instruction.memory[0], registers_)) {
                 auto value = registers_.get(*instruction.source);
-                if (value) stores_[at->value] = *value;
-                else stores_.erase(at->value);
+                if (value)
+                    stores_[at->value] = *value;
+                else
+                    stores_.erase(at->value);
             }
             return;
         }
@@ -71,13 +79,16 @@ public:
         std::optional<std::uint64_t> value;
         if (instruction.lea && !instruction.memory.empty()) {
             if (auto at = Disassembler::effective_address(instruction.memory[0], registers_)) value = at->value;
-        } else if (moves && !instruction.memory.empty() && instruction.memory[0].size == 8 && !instruction.memory[0].fs_relative) {
+        } else if (moves && !instruction.memory.empty() && instruction.memory[0].size == 8 &&
+                   !instruction.memory[0].fs_relative) {
             value = load(instruction.memory[0]);
         } else if (moves && instruction.source) {
             value = registers_.get(*instruction.source);
         }
-        if (value) registers_.set(destination, *value);
-        else registers_.forget(destination);
+        if (value)
+            registers_.set(destination, *value);
+        else
+            registers_.forget(destination);
     }
 
     /// Where an indirect call goes: through a register, or a word in memory.
@@ -127,8 +138,8 @@ struct CalleeResolver::State {
     const Disassembler* disassembler;
     struct Known {
         std::optional<Func> func;
-        std::string_view inlined;       ///< a call inlined into the wrapper
-        Address direct;                 ///< a call that does not depend on the closure
+        std::string_view inlined;  ///< a call inlined into the wrapper
+        Address direct;            ///< a call that does not depend on the closure
         bool wrapper = false;
     };
     std::unordered_map<std::uint64_t, Known> by_entry;
@@ -158,7 +169,8 @@ struct CalleeResolver::State {
         if (disassembler == nullptr) return callee;
         Evaluator evaluator(memory, x86_64(), closure);
         bool complete = false;
-        for (const auto& instruction : disassembler->decode_range(memory, {wrapper.entry, wrapper.end}, max_instructions, &complete)) {
+        for (const auto& instruction :
+             disassembler->decode_range(memory, {wrapper.entry, wrapper.end}, max_instructions, &complete)) {
             auto frames = wrapper.table->logical_frames(wrapper, instruction.pc);
             if (frames.size() > 1) {
                 // The outermost inlined call is what the source deferred.
@@ -167,7 +179,8 @@ struct CalleeResolver::State {
             }
             std::optional<Address> target;
             if (instruction.flow == Flow::call || instruction.flow == Flow::jump) target = instruction.target;
-            if (instruction.flow == Flow::indirect_call || instruction.flow == Flow::indirect_jump) target = evaluator.call_target(instruction);
+            if (instruction.flow == Flow::indirect_call || instruction.flow == Flow::indirect_jump)
+                target = evaluator.call_target(instruction);
             const bool inside = target && *target >= wrapper.entry && *target < wrapper.end;
             if (target && !inside) {
                 auto func = runtime.find_func(*target);
@@ -189,7 +202,8 @@ struct CalleeResolver::State {
     }
 };
 
-CalleeResolver::CalleeResolver(const Memory& memory, const Runtime& runtime, CodeTable& code, const Disassembler* disassembler)
+CalleeResolver::CalleeResolver(const Memory& memory, const Runtime& runtime, CodeTable& code,
+                               const Disassembler* disassembler)
     : state_(new State{memory, runtime, code, disassembler, {}}) {}
 CalleeResolver::~CalleeResolver() = default;
 CalleeResolver::CalleeResolver(CalleeResolver&&) noexcept = default;
@@ -199,10 +213,13 @@ CalleeResolver::Callee CalleeResolver::resolve(Address closure) {
     if (!entry) return {};
     const State::Known& known = state_->known(*entry);
     if (!known.func) return {.entry = *entry, .function = {}, .wrapper = {}};
-    if (!known.wrapper) return {.entry = *entry, .function = state_->code.printed_name(known.func->name), .wrapper = {}};
+    if (!known.wrapper)
+        return {.entry = *entry, .function = state_->code.printed_name(known.func->name), .wrapper = {}};
     if (!known.direct.is_null()) {
         if (auto func = state_->runtime.find_func(known.direct); func && func->entry == known.direct) {
-            return {.entry = func->entry, .function = state_->code.printed_name(func->name), .wrapper = state_->code.printed_name(known.func->name)};
+            return {.entry = func->entry,
+                    .function = state_->code.printed_name(func->name),
+                    .wrapper = state_->code.printed_name(known.func->name)};
         }
     }
     Callee callee = state_->look_through(*known.func, closure);

@@ -23,7 +23,8 @@ struct Shard {
 
 std::uint64_t key_of(Address pc, bool after_call) { return pc.value << 1 | (after_call ? 1 : 0); }
 
-/// go1.23 src/runtime/traceback.go, isExportedRuntime: exported functions, and from 1.23 on exported methods of exported types.
+/// go1.23 src/runtime/traceback.go, isExportedRuntime: exported functions, and from 1.23 on exported methods of
+/// exported types.
 bool is_exported_runtime(std::string_view name, bool methods) {
     name.remove_prefix(std::string_view("runtime.").size());
     auto upper = [](std::string_view s) { return !s.empty() && s[0] >= 'A' && s[0] <= 'Z'; };
@@ -31,7 +32,8 @@ bool is_exported_runtime(std::string_view name, bool methods) {
     auto dot = name.rfind('.');
     if (dot == std::string_view::npos) return upper(name);
     std::string_view receiver = name.substr(0, dot);
-    if (receiver.size() >= 3 && receiver.starts_with("(*") && receiver.ends_with(')')) receiver = receiver.substr(2, receiver.size() - 3);
+    if (receiver.size() >= 3 && receiver.starts_with("(*") && receiver.ends_with(')'))
+        receiver = receiver.substr(2, receiver.size() - 3);
     return upper(name.substr(dot + 1)) && (receiver.empty() || upper(receiver));
 }
 
@@ -56,14 +58,15 @@ std::string elide_type_arguments(std::string_view name) {
     if (close == std::string_view::npos || close <= open) return std::string(name);
     std::string_view interior = name.substr(open + 1, close - open - 1);
     auto cut = [&] { return std::string(name.substr(0, open)) + "[...]" + std::string(name.substr(close + 1)); };
-    // Generic method of a generic type, go1.27: "main.T[int].Map[string]" keeps what stands between the brackets. "][" at
-    // depth 0 tells it from nested brackets.
+    // Generic method of a generic type, go1.27: "main.T[int].Map[string]" keeps what stands between the brackets. "]["
+    // at depth 0 tells it from nested brackets.
     int depth = 1;
     std::size_t end_of_first = std::string_view::npos;
     for (std::size_t i = 0; i < interior.size(); ++i) {
         if (interior[i] == '[' && ++depth == 1) {
-            return std::string(name.substr(0, open)) + "[...]" + std::string(interior.substr(end_of_first + 1, i - end_of_first - 1)) +
-                   "[...]" + std::string(name.substr(close + 1));
+            return std::string(name.substr(0, open)) + "[...]" +
+                   std::string(interior.substr(end_of_first + 1, i - end_of_first - 1)) + "[...]" +
+                   std::string(name.substr(close + 1));
         }
         if (interior[i] == ']' && --depth == 0) end_of_first = i;
         if (depth < 0) return std::string(name);
@@ -79,7 +82,7 @@ struct CodeTable::State {
         std::uint64_t bias = 0;
     };
     std::vector<Module> modules;
-    std::vector<MappedFile> files;    // for pcs of no Go function
+    std::vector<MappedFile> files;  // for pcs of no Go function
     std::deque<std::string> paths;
     std::array<Shard, shard_count> shards;
     std::mutex names_mutex;
@@ -134,8 +137,8 @@ const CodePoint* CodeTable::at(Address pc, bool after_call) {
     slot->second = &point;
     point.pc = pc;
     point.after_call = after_call;
-    // A call may be the last instruction of its function (it does not return), so a return address is looked up at pc-1;
-    // a pc at the entry was never a return address: the runtime makes such frames for what has not run yet.
+    // A call may be the last instruction of its function (it does not return), so a return address is looked up at
+    // pc-1; a pc at the entry was never a return address: the runtime makes such frames for what has not run yet.
     const Runtime& runtime = state_->runtime;
     Address lookup = pc;
     if (after_call) {
@@ -156,8 +159,11 @@ const CodePoint* CodeTable::at(Address pc, bool after_call) {
     const Func& func = *point.func;
     if (func.pcsp != 0) point.sp_delta = func.table->sp_delta(func, pc < func.end ? pc : lookup);
     for (const auto& frame : func.table->logical_frames(func, lookup)) {
-        point.logical.push_back({.function = printed_name(frame.function), .raw_name = frame.function, .position = frame.position,
-                                 .inlined = frame.inlined, .wrapper = frame.wrapper,
+        point.logical.push_back({.function = printed_name(frame.function),
+                                 .raw_name = frame.function,
+                                 .position = frame.position,
+                                 .inlined = frame.inlined,
+                                 .wrapper = frame.wrapper,
                                  .show = show_of(frame.function, runtime.version())});
     }
     for (const auto& module : state_->modules) {

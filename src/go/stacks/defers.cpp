@@ -1,5 +1,6 @@
-// Reading pending defers. Three formats of FUNCDATA_OpenCodedDeferInfo: with arguments (1.16, 1.17), one offset per closure
-// (1.18–1.21), one offset of consecutive slots (1.22+). A set bit i of deferBits: defer number i, in source order, is pending.
+// Reading pending defers. Three formats of FUNCDATA_OpenCodedDeferInfo: with arguments (1.16, 1.17), one offset per
+// closure (1.18–1.21), one offset of consecutive slots (1.22+). A set bit i of deferBits: defer number i, in source
+// order, is pending.
 #include "go/stacks/defers.h"
 
 #include <fmt/format.h>
@@ -13,18 +14,18 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::size_t max_records = 1u << 20;   // deep recursion with a deferring loop
-constexpr std::uint64_t max_open_coded = 8;     // cmd/compile …/ssagen/ssa.go, maxOpenDefers
+constexpr std::size_t max_records = 1u << 20;  // deep recursion with a deferring loop
+constexpr std::uint64_t max_open_coded = 8;    // cmd/compile …/ssagen/ssa.go, maxOpenDefers
 constexpr std::size_t max_info_bytes = 4096;
 
 struct OpenCodedSlot {
-    std::uint64_t closure_offset = 0;           ///< below varp
+    std::uint64_t closure_offset = 0;                                ///< below varp
     std::vector<std::pair<std::uint64_t, std::uint64_t>> arguments;  ///< {offset below varp, size}
 };
 
 struct OpenCodedInfo {
-    std::uint64_t bits_offset = 0;              ///< below varp
-    std::vector<OpenCodedSlot> slots;           ///< by bit number
+    std::uint64_t bits_offset = 0;     ///< below varp
+    std::vector<OpenCodedSlot> slots;  ///< by bit number
 };
 
 /// go1.17 src/runtime/panic.go, runOpenDeferFrame; go1.21 the same without arguments; go1.22 initOpenCodedDefers.
@@ -36,7 +37,8 @@ Result<OpenCodedInfo> parse_info(const Memory& memory, Address at, const Version
     if (version.at_least(22)) {
         const std::uint64_t slots = TRY(reader.read_uvarint());
         // The slot of bit i is 8*i above the first: 8*i less below varp.
-        for (std::uint64_t i = 0; i < max_open_coded && slots >= 8 * i + 8; ++i) info.slots.push_back({.closure_offset = slots - 8 * i, .arguments = {}});
+        for (std::uint64_t i = 0; i < max_open_coded && slots >= 8 * i + 8; ++i)
+            info.slots.push_back({.closure_offset = slots - 8 * i, .arguments = {}});
         return info;
     }
     const std::uint64_t count = TRY(reader.read_uvarint());
@@ -48,7 +50,8 @@ Result<OpenCodedInfo> parse_info(const Memory& memory, Address at, const Version
         slot.closure_offset = TRY(reader.read_uvarint());
         if (version.at_least(18)) continue;
         const std::uint64_t arguments = TRY(reader.read_uvarint());
-        if (arguments > 256) return fail(ErrorKind::corrupt, fmt::format("open-coded defer with {} arguments", arguments), at);
+        if (arguments > 256)
+            return fail(ErrorKind::corrupt, fmt::format("open-coded defer with {} arguments", arguments), at);
         for (std::uint64_t a = 0; a < arguments; ++a) {
             const std::uint64_t offset = TRY(reader.read_uvarint());
             const std::uint64_t size = TRY(reader.read_uvarint());
@@ -76,7 +79,8 @@ private:
     Result<void> open_coded(std::uint32_t index) {
         const PhysicalFrame& frame = stack_.physical[index];
         const Func* func = frame.func();
-        if (func == nullptr || frame.owner != StackOwner::goroutine || func->deferreturn == 0 || func->table == nullptr) return {};
+        if (func == nullptr || frame.owner != StackOwner::goroutine || func->deferreturn == 0 || func->table == nullptr)
+            return {};
         auto at = func->table->funcdata(*func, FuncData::open_coded_defer_info);
         auto varp = frame.varp();
         // A frame that is not set up yet (asked for more stack in its prologue) has no defers.
@@ -86,11 +90,15 @@ private:
         const auto bits = TRY(memory_.load<std::uint8_t>(*varp - info.bits_offset));
         for (std::size_t bit = 8; bit-- > 0;) {
             if ((bits >> bit & 1) == 0) continue;
-            if (bit >= info.slots.size()) return fail(ErrorKind::corrupt, fmt::format("deferBits {:#x} of {} name a defer that it does not have", bits, func->name), *varp - info.bits_offset);
+            if (bit >= info.slots.size())
+                return fail(ErrorKind::corrupt,
+                            fmt::format("deferBits {:#x} of {} name a defer that it does not have", bits, func->name),
+                            *varp - info.bits_offset);
             const OpenCodedSlot& slot = info.slots[bit];
             PendingDefer pending{.kind = DeferKind::open_coded};
             pending.closure = TRY(memory_.load_address(*varp - slot.closure_offset));
-            for (auto [offset, size] : slot.arguments) pending.arguments.push_back({*varp - offset, *varp - offset + size});
+            for (auto [offset, size] : slot.arguments)
+                pending.arguments.push_back({*varp - offset, *varp - offset + size});
             add(std::move(pending), index);
         }
         return {};
@@ -125,13 +133,17 @@ private:
             add(std::move(pending), physical);
             return *link;
         });
-        if (end != WalkEnd::done) incomplete(end == WalkEnd::stopped ? "a _defer record cannot be read" : "the list of _defer records does not end");
+        if (end != WalkEnd::done)
+            incomplete(end == WalkEnd::stopped ? "a _defer record cannot be read"
+                                               : "the list of _defer records does not end");
     }
 
     std::optional<std::uint32_t> frame_at(Address sp) const {
         for (std::uint32_t i = 0; i < stack_.physical.size(); ++i) {
             const auto& frame = stack_.physical[i];
-            if (frame.sp == sp && frame.func() != nullptr && frame.owner == StackOwner::goroutine && frame.func()->deferreturn != 0) return i;
+            if (frame.sp == sp && frame.func() != nullptr && frame.owner == StackOwner::goroutine &&
+                frame.func()->deferreturn != 0)
+                return i;
         }
         return std::nullopt;
     }
@@ -171,7 +183,8 @@ std::string_view to_string(DeferKind kind) {
     return "unknown";
 }
 
-Defers read_defers(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack, CalleeResolver& callees) {
+Defers read_defers(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack,
+                   CalleeResolver& callees) {
     Defers result;
     Reader reader(memory, runtime, stack, callees, result);
     reader.open_coded_frames();

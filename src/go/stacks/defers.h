@@ -1,6 +1,6 @@
-// Pending defers of a goroutine, all three kinds: records on g._defer, open-coded ones (a bit and a slot in the frame, never
-// on the list while the function runs normally) and those of range-over-func bodies. Open-coded ones are the usual case:
-// whoever reads only the list calls every `defer mu.Unlock()` missing.
+// Pending defers of a goroutine, all three kinds: records on g._defer, open-coded ones (a bit and a slot in the frame,
+// never on the list while the function runs normally) and those of range-over-func bodies. Open-coded ones are the
+// usual case: whoever reads only the list calls every `defer mu.Unlock()` missing.
 #pragma once
 
 #include <cstdint>
@@ -16,19 +16,19 @@
 namespace incident::go {
 
 enum class DeferKind : std::uint8_t { open_coded, record, rangefunc };
-std::string_view to_string(DeferKind kind);   ///< "open-coded", "record", "rangefunc"
+std::string_view to_string(DeferKind kind);  ///< "open-coded", "record", "rangefunc"
 
 struct PendingDefer {
     DeferKind kind = DeferKind::record;
-    Address closure;                   ///< *funcval; null: `defer` of a nil func. Captured words follow its first
-    Address entry;                     ///< code it starts at
-    std::string_view function;         ///< what will be called, the compiler's wrapper looked through; empty: unknown
-    std::string_view wrapper;          ///< that wrapper ("main.hold.deferwrap1"); empty: none
-    std::string_view deferred_in;      ///< function that deferred it; empty: its frame is not on the stack
+    Address closure;               ///< *funcval; null: `defer` of a nil func. Captured words follow its first
+    Address entry;                 ///< code it starts at
+    std::string_view function;     ///< what will be called, the compiler's wrapper looked through; empty: unknown
+    std::string_view wrapper;      ///< that wrapper ("main.hold.deferwrap1"); empty: none
+    std::string_view deferred_in;  ///< function that deferred it; empty: its frame is not on the stack
     std::optional<std::uint32_t> physical;  ///< its frame: index into GoStack::physical
-    Address record;                    ///< *_defer; null for open-coded ones
+    Address record;                         ///< *_defer; null for open-coded ones
     std::vector<AddressRange> arguments;    ///< up to Go 1.17: where its arguments lie, receiver first
-    bool running = false;              ///< up to Go 1.21: a panic or Goexit runs it now, its record stays until it returns
+    bool running = false;  ///< up to Go 1.21: a panic or Goexit runs it now, its record stays until it returns
 };
 
 struct Defers {
@@ -46,8 +46,8 @@ public:
 
     struct Callee {
         Address entry;
-        std::string_view function;     ///< empty: unknown
-        std::string_view wrapper;      ///< empty: `function` is what the closure itself is
+        std::string_view function;  ///< empty: unknown
+        std::string_view wrapper;   ///< empty: `function` is what the closure itself is
     };
     Callee resolve(Address closure);
 
@@ -56,6 +56,7 @@ private:
     std::unique_ptr<State> state_;
 };
 
-Defers read_defers(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack, CalleeResolver& callees);
+Defers read_defers(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack,
+                   CalleeResolver& callees);
 
 }  // namespace incident::go

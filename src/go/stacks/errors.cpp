@@ -1,5 +1,5 @@
-// Error() of the errors that programs panic with most, from their fields: the runtime's own, errors.New, fmt.Errorf and a
-// few of the standard library's structs.
+// Error() of the errors that programs panic with most, from their fields: the runtime's own, errors.New, fmt.Errorf and
+// a few of the standard library's structs.
 #include <fmt/format.h>
 
 #include <array>
@@ -10,7 +10,7 @@ namespace incident::go {
 
 namespace {
 
-constexpr int max_error_depth = 16;   // wrapped errors wrap errors
+constexpr int max_error_depth = 16;  // wrapped errors wrap errors
 
 /// strconv.Quote for what numbers look like; other bytes are left to the renderer.
 std::string quoted(const std::string& text) {
@@ -49,7 +49,8 @@ std::string Values::bounds_error(Address at) const {
         {"slice bounds out of range [::%x] with capacity %y", "slice bounds out of range [::%x]"},
         {"slice bounds out of range [:%x:%y]", "slice bounds out of range [:%x:]"},
         {"slice bounds out of range [%x:%y:]", "slice bounds out of range [%x::]"},
-        {"cannot convert slice with length %y to array or pointer to array with length %x", "cannot convert slice with length %y to array or pointer to array with length %x"},
+        {"cannot convert slice with length %y to array or pointer to array with length %x",
+         "cannot convert slice with length %y to array or pointer to array with length %x"},
     }};
     auto x = memory_.load<std::int64_t>(at);
     auto y = memory_.load<std::int64_t>(at + 8);
@@ -59,7 +60,8 @@ std::string Values::bounds_error(Address at) const {
     std::string text = "runtime error: ";
     std::string_view format = *is_signed != 0 && *x < 0 ? words[*code].negative : words[*code].both;
     // Go 1.17–1.19 said "cannot convert slice with length %x to pointer to array with length %y".
-    if (*code == 8 && !runtime_.version().at_least(20)) format = "cannot convert slice with length %x to pointer to array with length %y";
+    if (*code == 8 && !runtime_.version().at_least(20))
+        format = "cannot convert slice with length %x to pointer to array with length %y";
     for (std::size_t i = 0; i < format.size(); ++i) {
         if (format[i] != '%') {
             text += format[i];
@@ -96,7 +98,8 @@ std::optional<std::string> Values::error_text(Address type, Address data, int de
         if (!text) return std::nullopt;
         return std::string(prefix) + *text;
     };
-    if (*name == "runtime.errorString" || *name == "runtime.errorAddressString") return prefixed("runtime error: ", text_at(0));
+    if (*name == "runtime.errorString" || *name == "runtime.errorAddressString")
+        return prefixed("runtime error: ", text_at(0));
     if (*name == "runtime.plainError") return text_at(0);
     if (*name == "runtime.boundsError") return bounds_error(data);
     if (*name == "*runtime.TypeAssertionError") return type_assertion_error(data);

@@ -1,5 +1,6 @@
-// Logical frames from physical ones, by the rules of runtime.Stack's text: which frames are shown, which are the runtime's
-// own business, which wrappers are left out (src/runtime/traceback.go: traceback2, showframe, elideWrapperCalling).
+// Logical frames from physical ones, by the rules of runtime.Stack's text: which frames are shown, which are the
+// runtime's own business, which wrappers are left out (src/runtime/traceback.go: traceback2, showframe,
+// elideWrapperCalling).
 #include <algorithm>
 
 #include "go/stacks/walk.h"
@@ -22,7 +23,8 @@ report::Frame frame_of(const PhysicalFrame& physical) {
 
 bool is_panic(const LogicalCode& logical) {
     // A wrapper that called one of these, instead of what it wraps, is shown.
-    return logical.raw_name == "runtime.gopanic" || logical.raw_name == "runtime.sigpanic" || logical.raw_name == "runtime.panicwrap";
+    return logical.raw_name == "runtime.gopanic" || logical.raw_name == "runtime.sigpanic" ||
+           logical.raw_name == "runtime.panicwrap";
 }
 
 }  // namespace
@@ -39,7 +41,8 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
         if (physical.func() == nullptr) {
             callee_is_panic = false;
             std::vector<report::Frame> native;
-            if (images != nullptr && physical.native < stack.native.size()) native = symbolize_native(stack.native[physical.native], *images);
+            if (images != nullptr && physical.native < stack.native.size())
+                native = symbolize_native(stack.native[physical.native], *images);
             if (native.empty()) {
                 native.push_back(frame_of(physical));
                 if (physical.code != nullptr) {
@@ -64,9 +67,11 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
             frame.line = static_cast<std::uint32_t>(std::max(logical.position.line, 0));
             frame.module = code.module;
             frame.module_offset = code.module_offset;
-            frame.function_offset = static_cast<std::uint32_t>(std::max<std::int64_t>(physical.pc - code.func->entry, 0));
+            frame.function_offset =
+                static_cast<std::uint32_t>(std::max<std::int64_t>(physical.pc - code.func->entry, 0));
             frame.inlined = logical.inlined;
-            frame.runtime_internal = logical.show == Show::runtime_internal || (logical.show == Show::panic && shown == 0);
+            frame.runtime_internal =
+                logical.show == Show::runtime_internal || (logical.show == Show::panic && shown == 0);
             if (!frame.runtime_internal) ++shown;
             stack.frames.push_back(frame);
             stack.frame_of.push_back(index);

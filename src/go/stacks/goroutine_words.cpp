@@ -1,5 +1,5 @@
-// The runtime's words for statuses and wait reasons. Their numbers shift by release (1.20, 1.22 … 1.26), so the words come
-// from a table made from every release's source.
+// The runtime's words for statuses and wait reasons. Their numbers shift by release (1.20, 1.22 … 1.26), so the words
+// come from a table made from every release's source.
 #include <span>
 
 #include "go/stacks/goroutines.h"

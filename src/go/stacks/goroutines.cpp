@@ -1,5 +1,5 @@
-// Reads allgs and allm. Surprising: allgs only grows, most of it may be dead goroutines kept for reuse; and a goroutine that
-// waits for nothing visible may still be locked to a thread that C called it on.
+// Reads allgs and allm. Surprising: allgs only grows, most of it may be dead goroutines kept for reuse; and a goroutine
+// that waits for nothing visible may still be locked to a thread that C called it on.
 #include "go/stacks/goroutines.h"
 
 #include <fmt/format.h>
@@ -38,8 +38,8 @@ Status status_of(std::uint32_t raw) {
     }
 }
 
-/// isSystemGoroutine (go1.27 src/runtime/traceback.go), per start pc; `varies`: the finalizer and cleanup goroutines, which
-/// count as the user's while they run user code.
+/// isSystemGoroutine (go1.27 src/runtime/traceback.go), per start pc; `varies`: the finalizer and cleanup goroutines,
+/// which count as the user's while they run user code.
 struct StartKind {
     bool system = false;
     bool varies = false;
@@ -47,8 +47,9 @@ struct StartKind {
 
 /// Without the executable there are no names: what only the runtime's own goroutines wait for.
 bool is_runtime_reason(std::string_view reason) {
-    constexpr std::string_view reasons[] = {"force gc (idle)", "GC sweep wait", "GC scavenge wait", "finalizer wait", "cleanup wait",
-                                            "GC worker (idle)", "GC worker (active)", "GOMAXPROCS updater (idle)", "trace reader (blocked)"};
+    constexpr std::string_view reasons[] = {
+        "force gc (idle)",  "GC sweep wait",      "GC scavenge wait",          "finalizer wait",        "cleanup wait",
+        "GC worker (idle)", "GC worker (active)", "GOMAXPROCS updater (idle)", "trace reader (blocked)"};
     return std::find(std::begin(reasons), std::end(reasons), reason) != std::end(reasons);
 }
 
@@ -76,7 +77,8 @@ private:
     std::unordered_map<std::uint64_t, StartKind> known_;
 };
 
-Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields& f, const Version& version, StartKinds& starts) {
+Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields& f, const Version& version,
+                 StartKinds& starts) {
     Goroutine g;
     g.g = at;
     g.goid = static_cast<std::int64_t>(record.get_or(f.goid, {}));
@@ -94,7 +96,8 @@ Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields
     g.locked_m = record.get_or(f.lockedm, {});
     g.locked_to_thread = !g.locked_m.is_null();
     g.wait_reason_number = record.get_or(f.waitreason, {});
-    if (g.status == Status::waiting || g.status == Status::leaked) g.wait_reason = wait_reason_words(version, g.wait_reason_number);
+    if (g.status == Status::waiting || g.status == Status::leaked)
+        g.wait_reason = wait_reason_words(version, g.wait_reason_number);
     g.wait_since = record.get_or(f.waitsince, {});
     g.waiting = record.get_or(f.waiting, {});
     g.defers = record.get_or(f._defer, {});
@@ -109,7 +112,8 @@ Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields
     g.sig_pc = record.get_or(f.sigpc, {});
 
     StartKind kind = starts.of(g.startpc);
-    // fingRunning and g.runningCleanups say whether user code runs; the wait reason says the same and is always readable.
+    // fingRunning and g.runningCleanups say whether user code runs; the wait reason says the same and is always
+    // readable.
     bool idle = g.status == Status::waiting && (g.wait_reason == "finalizer wait" || g.wait_reason == "cleanup wait");
     g.system = (kind.system && (!kind.varies || idle)) || (!starts.names_known() && is_runtime_reason(g.wait_reason));
     return g;
@@ -154,20 +158,24 @@ const Goroutine* GoroutineList::find(std::int64_t goid) const { return lookup(*t
 const Goroutine* GoroutineList::at(Address g) const { return lookup(*this, by_address, g); }
 
 const Machine_m* GoroutineList::machine(Address m) const {
-    auto found = std::find_if(machines.begin(), machines.end(), [&](const Machine_m& machine) { return machine.m == m; });
+    auto found =
+        std::find_if(machines.begin(), machines.end(), [&](const Machine_m& machine) { return machine.m == m; });
     return found != machines.end() ? &*found : nullptr;
 }
 
 const Machine_m* GoroutineList::machine_of_thread(std::int32_t tid) const {
     if (tid == 0) return nullptr;
-    auto found = std::find_if(machines.begin(), machines.end(), [&](const Machine_m& machine) { return machine.tid == tid; });
+    auto found =
+        std::find_if(machines.begin(), machines.end(), [&](const Machine_m& machine) { return machine.tid == tid; });
     return found != machines.end() ? &*found : nullptr;
 }
 
-Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs, Which which) {
+Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory, const Runtime& runtime, unsigned jobs,
+                                      Which which) {
     if (which == Which::all && !runtime.globals().allgs) return fail(ErrorKind::absent, "runtime.allgs was not found");
     const auto& fields = runtime.layout().g;
-    if (fields.size == 0 || !fields.goid.present() || !fields.atomicstatus.present() || !fields.sched_sp.present() || !fields.sched_pc.present()) {
+    if (fields.size == 0 || !fields.goid.present() || !fields.atomicstatus.present() || !fields.sched_sp.present() ||
+        !fields.sched_pc.present()) {
         return fail(ErrorKind::absent, "the layout of runtime.g is not known");
     }
     GoroutineList list;
@@ -201,7 +209,8 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
             Address at;
             std::optional<Record> record;
             if (which == Which::on_threads) at = on_threads[i];
-            if (which == Which::on_threads || pointers.load(allgs.data + i * 8, at)) record = Record::view(records, at, fields.size);
+            if (which == Which::on_threads || pointers.load(allgs.data + i * 8, at))
+                record = Record::view(records, at, fields.size);
             if (!record) {
                 ++part.unreadable;
                 continue;
@@ -226,7 +235,8 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
     }
     if (unreadable > 0) {
         list.gaps.push_back({.what = fmt::format("{} of {} goroutines could not be read", unreadable, allgs.length),
-                             .why = "their memory is not in the core", .weakens = "every statement about all goroutines"});
+                             .why = "their memory is not in the core",
+                             .weakens = "every statement about all goroutines"});
     }
     std::unordered_map<std::uint64_t, std::int32_t> tid_of_m;
     for (const auto& machine : list.machines) {
@@ -256,7 +266,8 @@ Origin_g origin_of(const Runtime& runtime, const GoroutineList& list, const Goro
     origin.created_by = list.code->printed_name(creator->name);
     origin.created_pc = g.gopc;
     if (g.parent_goid != 0) origin.created_by_goroutine = g.parent_goid;
-    if (creator->table != nullptr) origin.created_at = creator->table->position(*creator, g.gopc > creator->entry ? g.gopc - 1 : g.gopc);
+    if (creator->table != nullptr)
+        origin.created_at = creator->table->position(*creator, g.gopc > creator->entry ? g.gopc - 1 : g.gopc);
     return origin;
 }
 

@@ -1,5 +1,5 @@
-// Profiler labels of a goroutine. g.labels is a *labelMap: up to Go 1.23 a map[string]string (a classic hmap), since 1.24 a
-// struct around []label{key, value string} (runtime/pprof/label.go; 1.26+ internal/runtime/pprof/label).
+// Profiler labels of a goroutine. g.labels is a *labelMap: up to Go 1.23 a map[string]string (a classic hmap),
+// since 1.24 a struct around []label{key, value string} (runtime/pprof/label.go; 1.26+ internal/runtime/pprof/label).
 #include <algorithm>
 #include <string_view>
 
@@ -40,7 +40,8 @@ void read_buckets(const Memory& memory, Address buckets, std::uint64_t count, La
         for (int chain = 0; chain < 64 && !bucket.is_null(); ++chain) {
             for (std::uint64_t slot = 0; slot < slots && labels.size() < max_labels; ++slot) {
                 auto top = memory.load<std::uint8_t>(bucket + slot);
-                if (top && *top >= min_top_hash) add(memory, bucket + keys + slot * string_size, bucket + values + slot * string_size, labels);
+                if (top && *top >= min_top_hash)
+                    add(memory, bucket + keys + slot * string_size, bucket + values + slot * string_size, labels);
             }
             bucket = memory.load_address(bucket + overflow).value_or(Address{});
         }

@@ -1,4 +1,5 @@
-// g._panic. Once a panic is fatal the runtime has replaced errors by their text (preprintpanics), so the string is there.
+// g._panic. Once a panic is fatal the runtime has replaced errors by their text (preprintpanics), so the string is
+// there.
 #include "go/stacks/panics.h"
 
 #include "base/bounded_walk.h"

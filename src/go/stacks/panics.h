@@ -9,19 +9,19 @@
 namespace incident::go {
 
 struct ActivePanic {
-    Address panic;                ///< *_panic
-    Address type, data;           ///< its argument, an interface{}
-    std::string type_name;        ///< "*main.codedError"; empty: nil, or unknown
-    std::string value;            ///< as the runtime prints it
-    bool exact = true;            ///< false: the runtime would have called Error or String, which we cannot
+    Address panic;          ///< *_panic
+    Address type, data;     ///< its argument, an interface{}
+    std::string type_name;  ///< "*main.codedError"; empty: nil, or unknown
+    std::string value;      ///< as the runtime prints it
+    bool exact = true;      ///< false: the runtime would have called Error or String, which we cannot
     bool recovered = false;
-    bool aborted = false;         ///< up to Go 1.21: a later panic took over
-    bool goexit = false;          ///< no panic: runtime.Goexit runs the defers
-    bool repanicked = false;      ///< 1.25+: panicked again with the same value
+    bool aborted = false;     ///< up to Go 1.21: a later panic took over
+    bool goexit = false;      ///< no panic: runtime.Goexit runs the defers
+    bool repanicked = false;  ///< 1.25+: panicked again with the same value
 };
 
 struct Panics {
-    std::vector<ActivePanic> chain;   ///< newest first
+    std::vector<ActivePanic> chain;  ///< newest first
     bool complete = true;
 };
 

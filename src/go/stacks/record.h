@@ -1,5 +1,6 @@
-// Record: one runtime struct of dead memory taken in one piece, for loops over many: a field read is a bounds check and a
-// memcpy, no look-up and no error text. A field that this runtime lacks, or that the record is too short for, is nullopt.
+// Record: one runtime struct of dead memory taken in one piece, for loops over many: a field read is a bounds check and
+// a memcpy, no look-up and no error text. A field that this runtime lacks, or that the record is too short for, is
+// nullopt.
 #pragma once
 
 #include <cstddef>

@@ -9,8 +9,8 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::int32_t map_limit = 1 << 20;         // maps per function, words per frame: beyond any linker's output
-constexpr std::uint64_t object_limit = 1 << 16;     // stack objects per frame
+constexpr std::int32_t map_limit = 1 << 20;            // maps per function, words per frame: beyond any linker's output
+constexpr std::uint64_t object_limit = 1 << 16;        // stack objects per frame
 constexpr std::int32_t args_size_unknown = INT32_MIN;  // abi.ArgsSizeUnknown: reflect stubs
 
 /// struct stackmap {n int32, nbit int32, bytedata [n][(nbit+7)/8]uint8}
@@ -22,7 +22,8 @@ Result<PointerMap> read_map(const Memory& memory, Address at, std::int32_t index
     if (count < 0 || count > map_limit || words < 0 || words > map_limit)
         return fail(ErrorKind::corrupt, fmt::format("stack map of {} times {} words", count, words), at);
     if (words == 0 || count == 0) return map;
-    if (index < 0 || index >= count) return fail(ErrorKind::corrupt, fmt::format("stack map {} of {}", index, count), at);
+    if (index < 0 || index >= count)
+        return fail(ErrorKind::corrupt, fmt::format("stack map {} of {}", index, count), at);
     map.words = static_cast<std::uint32_t>(words);
     std::size_t bytes = (map.words + 7) / 8;
     map.bits = TRY(memory.view(at + 8 + static_cast<std::uint64_t>(index) * bytes, bytes));
@@ -33,7 +34,7 @@ struct ObjectRecord17 {  // up to 1.17
     std::int64_t offset;
     std::uint64_t type;
 };
-struct ObjectRecord18 {  // 1.18 on
+struct ObjectRecord18 {                        // 1.18 on
     std::int32_t offset, size, pointer_bytes;  // pointer_bytes < 0 (up to 1.23): the mask is a GC program
     std::uint32_t mask_offset;                 // from moduledata.rodata
 };
@@ -49,7 +50,8 @@ std::span<const std::byte> view_or_empty(const Memory& memory, Address at, std::
     return data == nullptr ? std::span<const std::byte>{} : std::span(data, size);
 }
 
-/// runtime._type, unchanged 1.16–1.27 where we look: size 0, ptrdata 8, gcdata 32; kind at 23 with KindGCProg 0x40 (≤1.23).
+/// runtime._type, unchanged 1.16–1.27 where we look: size 0, ptrdata 8, gcdata 32; kind at 23 with KindGCProg 0x40
+/// (≤1.23).
 StackObject object_of_type(const Memory& memory, Address at, Address type) {
     StackObject object;
     object.type = type;
@@ -64,7 +66,8 @@ StackObject object_of_type(const Memory& memory, Address at, Address type) {
     return object;
 }
 
-Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame, const Func& func, Address at) {
+Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame,
+                                              const Func& func, Address at) {
     auto count = TRY(memory.load<std::uint64_t>(at));
     if (count > object_limit) return fail(ErrorKind::corrupt, fmt::format("{} stack objects in one frame", count), at);
     const ModuleData* module = module_of(runtime, func.entry);
@@ -111,7 +114,8 @@ FrameMaps::Word FrameMaps::classify(Address a) const {
 }
 
 Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const PhysicalFrame& frame) {
-    if (frame.func() == nullptr || frame.func()->table == nullptr) return fail(ErrorKind::absent, "no Go function", frame.pc);
+    if (frame.func() == nullptr || frame.func()->table == nullptr)
+        return fail(ErrorKind::absent, "no Go function", frame.pc);
     const Func& func = *frame.func();
     const auto varp = frame.varp();
     FrameMaps maps;
@@ -127,20 +131,24 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
         maps.locals = TRY(read_map(memory, *at, index));
         maps.locals.base = *varp - std::uint64_t{maps.locals.words} * 8;
         if (maps.locals.base < frame.sp || maps.locals.base > *varp)
-            return fail(ErrorKind::corrupt, fmt::format("{} words of locals in a frame of {} bytes", maps.locals.words, *varp - frame.sp),
+            return fail(ErrorKind::corrupt,
+                        fmt::format("{} words of locals in a frame of {} bytes", maps.locals.words, *varp - frame.sp),
                         frame.sp);
     } else if (!has_locals) {
         maps.locals.known = true;
     }
     if (func.args == 0) {
         maps.args.known = true;
-    } else if (auto at = func.table->funcdata(func, FuncData::args_pointer_maps); at && func.args != args_size_unknown) {
+    } else if (auto at = func.table->funcdata(func, FuncData::args_pointer_maps);
+               at && func.args != args_size_unknown) {
         maps.args = TRY(read_map(memory, *at, index));
         // The map may cover results too; never more than the argument area.
-        maps.args.words = std::min<std::uint32_t>(maps.args.words, static_cast<std::uint32_t>(std::max(func.args, 0)) / 8);
+        maps.args.words =
+            std::min<std::uint32_t>(maps.args.words, static_cast<std::uint32_t>(std::max(func.args, 0)) / 8);
     }
     maps.args.base = frame.cfa;
-    if (auto at = func.table->funcdata(func, FuncData::stack_objects)) maps.objects = TRY(read_objects(memory, runtime, frame, func, *at));
+    if (auto at = func.table->funcdata(func, FuncData::stack_objects))
+        maps.objects = TRY(read_objects(memory, runtime, frame, func, *at));
     return maps;
 }
 

@@ -1,6 +1,6 @@
-// allm and time. A thread's identity is its LWP id in the core, m.procid in the runtime: equal, but for a core that gcore
-// wrote outside of the process's PID namespace. Then fs_base decides: it points into m.tls, or to a TCB whose slot below
-// holds a g of that m.
+// allm and time. A thread's identity is its LWP id in the core, m.procid in the runtime: equal, but for a core that
+// gcore wrote outside of the process's PID namespace. Then fs_base decides: it points into m.tls, or to a TCB whose
+// slot below holds a g of that m.
 #include "go/stacks/threads.h"
 
 #include <fmt/format.h>
@@ -32,7 +32,8 @@ struct ThreadPointers {
 
 /// m by fs_base: in pure Go fs_base is &m.tls + 8 (runtime·settls adds 8), with cgo g lies at fs_base-8 as the TLS slot
 /// runtime.tlsg of an executable without other thread-locals.
-std::optional<std::size_t> machine_by_thread_pointer(const ThreadState& thread, const Memory& memory, const ThreadPointers& pointers) {
+std::optional<std::size_t> machine_by_thread_pointer(const ThreadState& thread, const Memory& memory,
+                                                     const ThreadPointers& pointers) {
     const Machine& machine = thread.registers.machine();
     if (machine.thread_pointer < 0) return std::nullopt;
     auto base = thread.registers.get(static_cast<unsigned>(machine.thread_pointer));
@@ -73,9 +74,11 @@ void join_threads(const CoreFile& core, const Memory& memory, const Runtime& run
         }
     }
     if (other_namespace) {
-        list.gaps.push_back({.what = "thread ids differ between the core and the runtime",
-                             .why = "the core was taken outside of the process's PID namespace; threads are joined by fs_base",
-                             .weakens = "thread ids in the runtime's own messages are not those of this report", .damage = false});
+        list.gaps.push_back(
+            {.what = "thread ids differ between the core and the runtime",
+             .why = "the core was taken outside of the process's PID namespace; threads are joined by fs_base",
+             .weakens = "thread ids in the runtime's own messages are not those of this report",
+             .damage = false});
     }
 }
 
@@ -83,7 +86,8 @@ void join_threads(const CoreFile& core, const Memory& memory, const Runtime& run
 
 void read_machines(const CoreFile& core, const Memory& memory, const Runtime& runtime, GoroutineList& list) {
     if (!runtime.globals().allm) {
-        list.gaps.push_back({.what = "which goroutine runs on which thread is unknown", .why = "runtime.allm was not found",
+        list.gaps.push_back({.what = "which goroutine runs on which thread is unknown",
+                             .why = "runtime.allm was not found",
                              .weakens = "stacks of running goroutines"});
         return;
     }
@@ -113,9 +117,10 @@ void read_machines(const CoreFile& core, const Memory& memory, const Runtime& ru
         return next;
     });
     if (end != WalkEnd::done) {
-        list.gaps.push_back({.what = fmt::format("the list of the runtime's threads ends early, after {}", list.machines.size()),
-                             .why = end == WalkEnd::cycle ? "runtime.allm is a cycle" : "a link of runtime.allm cannot be read",
-                             .weakens = "stacks of running goroutines"});
+        list.gaps.push_back(
+            {.what = fmt::format("the list of the runtime's threads ends early, after {}", list.machines.size()),
+             .why = end == WalkEnd::cycle ? "runtime.allm is a cycle" : "a link of runtime.allm cannot be read",
+             .weakens = "stacks of running goroutines"});
     }
     join_threads(core, memory, runtime, list);
 }
@@ -123,14 +128,17 @@ void read_machines(const CoreFile& core, const Memory& memory, const Runtime& ru
 LatestTime latest_time(const Memory& memory, const Runtime& runtime, const GoroutineList& list) {
     LatestTime latest;
     auto offer = [&](std::int64_t time, std::string_view basis) {
-        if (time > latest.nanotime && time < std::int64_t{1} << 60) latest = {time, basis};  // 2^60 ns: 36 years of uptime
+        if (time > latest.nanotime && time < std::int64_t{1} << 60)
+            latest = {time, basis};  // 2^60 ns: 36 years of uptime
     };
     for (const auto& g : list.all) offer(g.wait_since, "the latest waitsince of all goroutines");
     if (auto sched = runtime.globals().sched) {
         StructView view(memory, *sched);
-        if (auto time = view.get(runtime.layout().schedt.lastpoll)) offer(*time, "the last network poll (sched.lastpoll)");
+        if (auto time = view.get(runtime.layout().schedt.lastpoll))
+            offer(*time, "the last network poll (sched.lastpoll)");
         // Set whenever the world starts again: twice in each collection, and the runtime forces one every two minutes.
-        if (auto time = view.get(runtime.layout().schedt.procresizetime)) offer(*time, "the last start of the world (sched.procresizetime)");
+        if (auto time = view.get(runtime.layout().schedt.procresizetime))
+            offer(*time, "the last start of the world (sched.procresizetime)");
     }
     return latest;
 }

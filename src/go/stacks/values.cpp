@@ -124,7 +124,8 @@ bool Values::has_method(Address type, std::string_view name) const {
         if (!module.types.contains(type)) continue;
         for (unsigned i = 0; i < *count; ++i) {
             auto offset_of_name = memory_.load<std::int32_t>(type + offset + *methods + i * 16ull);
-            if (offset_of_name && name_at(module.types.begin + static_cast<std::uint64_t>(*offset_of_name)) == name) return true;
+            if (offset_of_name && name_at(module.types.begin + static_cast<std::uint64_t>(*offset_of_name)) == name)
+                return true;
         }
     }
     return false;
@@ -143,18 +144,22 @@ std::string Values::basic(Kind kind, Address at) const {
     auto complex = [&]<class T>(T) -> std::string {
         auto real = memory_.load<T>(at), imaginary = memory_.load<T>(at + sizeof(T));
         if (!real || !imaginary) return "?";
-        return fmt::format("({}{}i)", runtime_float(static_cast<double>(*real)), runtime_float(static_cast<double>(*imaginary)));
+        return fmt::format("({}{}i)", runtime_float(static_cast<double>(*real)),
+                           runtime_float(static_cast<double>(*imaginary)));
     };
     switch (kind) {
         case Kind::boolean: {
             auto value = memory_.load<std::uint8_t>(at);
             return !value ? "?" : *value != 0 ? "true" : "false";
         }
-        case Kind::int_: case Kind::int64: return number(std::int64_t{});
+        case Kind::int_:
+        case Kind::int64: return number(std::int64_t{});
         case Kind::int8: return number(std::int8_t{});
         case Kind::int16: return number(std::int16_t{});
         case Kind::int32: return number(std::int32_t{});
-        case Kind::uint: case Kind::uint64: case Kind::uintptr: return number(std::uint64_t{});
+        case Kind::uint:
+        case Kind::uint64:
+        case Kind::uintptr: return number(std::uint64_t{});
         case Kind::uint8: return number(std::uint8_t{});
         case Kind::uint16: return number(std::uint16_t{});
         case Kind::uint32: return number(std::uint32_t{});
@@ -188,10 +193,12 @@ std::string Values::value(Address type, Address at, int depth) const {
             StructView view(memory_, type);
             auto length = view.get(runtime_.layout().arraytype.len);
             auto elem = view.get(runtime_.layout().arraytype.elem);
-            auto size = elem ? StructView(memory_, *elem).get(runtime_.layout().type.size_) : Result<std::uint64_t>(std::unexpected(elem.error()));
+            auto size = elem ? StructView(memory_, *elem).get(runtime_.layout().type.size_)
+                             : Result<std::uint64_t>(std::unexpected(elem.error()));
             if (!length || !size || depth > max_depth) return "[…]";
             std::string text = "[";
-            for (std::uint64_t i = 0; i < std::min(*length, max_elements); ++i) text += (i > 0 ? " " : "") + value(*elem, at + i * *size, depth + 1);
+            for (std::uint64_t i = 0; i < std::min(*length, max_elements); ++i)
+                text += (i > 0 ? " " : "") + value(*elem, at + i * *size, depth + 1);
             return text + (*length > max_elements ? " …]" : "]");
         }
         case Kind::slice: {
@@ -213,7 +220,8 @@ std::string Values::value(Address type, Address at, int depth) const {
             }
             if (!data) return "?";
             if (auto text = error_text(dynamic, *data, depth + 1)) return '"' + *text + '"';
-            if (depth > max_depth || direct_interface(dynamic)) return fmt::format("({}) {:#x}", type_text(dynamic), data->value);
+            if (depth > max_depth || direct_interface(dynamic))
+                return fmt::format("({}) {:#x}", type_text(dynamic), data->value);
             return fmt::format("{}({})", type_text(dynamic), value(dynamic, *data, depth + 1));
         }
         case Kind::pointer: {
@@ -237,7 +245,8 @@ std::string Values::panic_argument(Address type, Address data, bool* exact) cons
     const bool by_method = has_method(type, "Error") || has_method(type, "String");
     if (exact != nullptr && by_method) *exact = false;
     if (std::string text = basic(k, data); !text.empty()) {
-        // Built-in types are printed bare, others with their name: main.Code(7); complex ones bring their own parentheses.
+        // Built-in types are printed bare, others with their name: main.Code(7); complex ones bring their own
+        // parentheses.
         const bool built_in = name.find('.') == std::string::npos;
         if (built_in || text.starts_with('(')) return built_in ? text : name + text;
         return name + "(" + text + ")";

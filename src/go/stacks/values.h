@@ -1,5 +1,5 @@
-// Go values printed from dead memory by their runtime types (rtypes), which stripped binaries keep too. For panic values and
-// whatever else is held in an interface.
+// Go values printed from dead memory by their runtime types (rtypes), which stripped binaries keep too. For panic
+// values and whatever else is held in an interface.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,41 @@ namespace incident::go {
 
 /// reflect.Kind, as in the low five bits of a type's kind byte.
 enum class Kind : std::uint8_t {
-    invalid, boolean, int_, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64, uintptr, float32, float64, complex64,
-    complex128, array, chan, func, interface, map, pointer, slice, string, struct_, unsafe_pointer,
+    invalid,
+    boolean,
+    int_,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+    uintptr,
+    float32,
+    float64,
+    complex64,
+    complex128,
+    array,
+    chan,
+    func,
+    interface,
+    map,
+    pointer,
+    slice,
+    string,
+    struct_,
+    unsafe_pointer,
 };
 
 class Values {
 public:
     Values(const Memory& memory, const Runtime& runtime) : memory_(memory), runtime_(runtime) {}
 
-    /// `{type, data}` of an interface value: printed as the runtime prints a panic's argument. `exact` is cleared when the
-    /// runtime would have called a method (Error, String) whose text we cannot know.
+    /// `{type, data}` of an interface value: printed as the runtime prints a panic's argument. `exact` is cleared when
+    /// the runtime would have called a method (Error, String) whose text we cannot know.
     std::string panic_argument(Address type, Address data, bool* exact = nullptr) const;
     /// Error() of the errors that everybody uses; nullopt: another type, or unreadable.
     std::optional<std::string> error_text(Address type, Address data, int depth = 0) const;
@@ -31,7 +56,7 @@ public:
     std::string value(Address type, Address at, int depth = 0) const;
 
     Kind kind(Address type) const;
-    bool direct_interface(Address type) const;   ///< the interface's data word is the value itself
+    bool direct_interface(Address type) const;  ///< the interface's data word is the value itself
     bool has_method(Address type, std::string_view name) const;
     std::optional<std::string> string_at(Address header) const;
 

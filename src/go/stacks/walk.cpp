@@ -1,6 +1,6 @@
-// One walk over Go frames. The rules are the runtime's (src/runtime/traceback.go, unwinder): cfa = sp + spdelta + 8, the
-// return address below it; a frame under sigpanic or asyncPreempt was interrupted, not called. Beyond the runtime we also
-// follow threads through signal handlers and system stacks, as its crash traceback does, and C code.
+// One walk over Go frames. The rules are the runtime's (src/runtime/traceback.go, unwinder): cfa = sp + spdelta + 8,
+// the return address below it; a frame under sigpanic or asyncPreempt was interrupted, not called. Beyond the runtime
+// we also follow threads through signal handlers and system stacks, as its crash traceback does, and C code.
 #include <elf.h>
 #include <fmt/format.h>
 
@@ -17,11 +17,14 @@ constexpr unsigned max_switches = 4096;   // stack switches of one walk: callbac
 
 bool is_injected(const Func& func) {
     // go1.27 src/runtime/traceback.go, isInjectedCall: the callee was not called, its "caller" was interrupted.
-    return func.special == SpecialFunc::sigpanic || func.special == SpecialFunc::async_preempt || func.name == "runtime.debugCallV2";
+    return func.special == SpecialFunc::sigpanic || func.special == SpecialFunc::async_preempt ||
+           func.name == "runtime.debugCallV2";
 }
 
 bool is_bottom(const Func& func) {
-    if (func.special == SpecialFunc::goexit || func.special == SpecialFunc::mstart || func.special == SpecialFunc::rt0_go) return true;
+    if (func.special == SpecialFunc::goexit || func.special == SpecialFunc::mstart ||
+        func.special == SpecialFunc::rt0_go)
+        return true;
     return func.top_frame() && func.special != SpecialFunc::sigtramp;
 }
 
@@ -106,7 +109,8 @@ void Walk::goroutine(const Goroutine& g) {
         return run(saved_context(g));
     }
     const auto threads = in_.core.threads();
-    auto thread = std::find_if(threads.begin(), threads.end(), [&](const ThreadState& t) { return runs_on->tid != 0 && t.tid == runs_on->tid; });
+    auto thread = std::find_if(threads.begin(), threads.end(),
+                               [&](const ThreadState& t) { return runs_on->tid != 0 && t.tid == runs_on->tid; });
     if (thread == threads.end()) {
         if (!g.syscall_sp.is_null()) return run(saved_context(g));
         finish("it was running, on a thread that the core does not show", false);
@@ -147,7 +151,8 @@ void Walk::run(Context context) {
         if (stack_.complete || on_goroutine_ || goroutine_ == nullptr) break;
         on_goroutine_ = true;
         const CodePoint* saved = in_.code.at(goroutine_->sched_pc, true);
-        const bool switched = saved->is(SpecialFunc::systemstack_switch) && goroutine_->stack.contains(goroutine_->sched_sp);
+        const bool switched =
+            saved->is(SpecialFunc::systemstack_switch) && goroutine_->stack.contains(goroutine_->sched_sp);
         if (goroutine_->syscall_sp.is_null() && !switched) break;
         context = saved_context(*goroutine_);
         context.trust = report::Trust::pclntab;
@@ -170,7 +175,8 @@ Walk::Next Walk::step(Context& context) {
     if (context.pc.is_null() && stack_.physical.empty()) {
         // A call of a nil func: the caller's return address is on top.
         Address caller;
-        if (!load(context.sp, caller)) return finish(fmt::format("pc is 0 and the stack at {:#x} is not in the core", context.sp.value), false);
+        if (!load(context.sp, caller))
+            return finish(fmt::format("pc is 0 and the stack at {:#x} is not in the core", context.sp.value), false);
         context.pc = caller;
         context.sp += 8;
         context.after_call = true;
@@ -211,12 +217,15 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
         }
     }
     if (func.special == SpecialFunc::gogo) return finish("in runtime.gogo, between two stacks", false);
-    if (!code.sp_delta || *code.sp_delta < 0) return by_frame_pointer(context, frame, fmt::format("{} has no sp delta here", func.name));
-    // Functions that move sp by hand (TEXT … SPWRITE): what the table says holds at their entry only. The runtime ends there
-    // too, but for cgocallback, which keeps both its stacks walkable, and for the pc that entersyscall saved.
-    const bool saved_syscall = innermost && goroutine_ != nullptr && context.pc == goroutine_->syscall_pc && context.sp == goroutine_->syscall_sp;
+    if (!code.sp_delta || *code.sp_delta < 0)
+        return by_frame_pointer(context, frame, fmt::format("{} has no sp delta here", func.name));
+    // Functions that move sp by hand (TEXT … SPWRITE): what the table says holds at their entry only. The runtime ends
+    // there too, but for cgocallback, which keeps both its stacks walkable, and for the pc that entersyscall saved.
+    const bool saved_syscall = innermost && goroutine_ != nullptr && context.pc == goroutine_->syscall_pc &&
+                               context.sp == goroutine_->syscall_sp;
     const bool known = func.special == SpecialFunc::cgocallback || func.special == SpecialFunc::sigtramp ||
-                       func.special == SpecialFunc::asmcgocall || func.special == SpecialFunc::systemstack || is_bottom(func);
+                       func.special == SpecialFunc::asmcgocall || func.special == SpecialFunc::systemstack ||
+                       is_bottom(func);
     if (func.sp_write() && !known && !saved_syscall) {
         if (innermost && machine_ != nullptr && !machine_->vdso_sp.is_null()) {
             context.pc = machine_->vdso_pc;
@@ -236,15 +245,20 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
     if (func.special == SpecialFunc::sigtramp) return from_signal(context, frame.cfa);
     if (is_bottom(func)) {
         frame.cfa = {};
-        return finish(func.special == SpecialFunc::goexit ? "goexit" : func.special == SpecialFunc::none ? std::string(func.name) : "start of the thread", true);
+        return finish(func.special == SpecialFunc::goexit ? "goexit"
+                      : func.special == SpecialFunc::none ? std::string(func.name)
+                                                          : "start of the thread",
+                      true);
     }
     Address caller_pc;
     if (!context.sp.is_aligned(8) || frame.cfa <= context.sp || !context.stack.contains(frame.cfa - 8)) {
-        std::string why = fmt::format("{}: its frame {:#x}–{:#x} leaves the stack", func.name, context.sp.value, frame.cfa.value);
+        std::string why =
+            fmt::format("{}: its frame {:#x}–{:#x} leaves the stack", func.name, context.sp.value, frame.cfa.value);
         frame.cfa = {};
         return by_frame_pointer(context, frame, std::move(why));
     }
-    if (!load(frame.cfa - 8, caller_pc)) return finish(fmt::format("return address at {:#x} is not in the core", (frame.cfa - 8).value), false);
+    if (!load(frame.cfa - 8, caller_pc))
+        return finish(fmt::format("return address at {:#x} is not in the core", (frame.cfa - 8).value), false);
 
     // The prologue saves rbp just below the return address in every function that has a frame.
     Address caller_bp = context.bp;
@@ -275,7 +289,8 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
         if (!caller_bp.is_null()) registers.set_fp(caller_bp);
     }
     if (!next->func && context.owner == StackOwner::goroutine) {
-        return finish(fmt::format("return address {:#x} of {} is in no Go function", caller_pc.value, func.name), false);
+        return finish(fmt::format("return address {:#x} of {} is in no Go function", caller_pc.value, func.name),
+                      false);
     }
     return Next::go_on;
 }
@@ -284,15 +299,19 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
 Walk::Next Walk::switch_stack(Context& context, const PhysicalFrame& frame, SpecialFunc special) {
     const Goroutine* g = current_goroutine();
     if (g == nullptr || context.owner == StackOwner::signal) {
-        return finish(special == SpecialFunc::mcall ? "scheduler" : fmt::format("top of the system stack ({})", frame.name()), true);
+        return finish(
+            special == SpecialFunc::mcall ? "scheduler" : fmt::format("top of the system stack ({})", frame.name()),
+            true);
     }
     if (++switches_ > max_switches) return finish("too many stack switches", false);
     return from_saved(context, *g, special == SpecialFunc::systemstack);
 }
 
-/// Goes on where `g` left its stack. `keep_pc`: systemstack returns there as itself, runtime.systemstack_switch only marks it.
+/// Goes on where `g` left its stack. `keep_pc`: systemstack returns there as itself, runtime.systemstack_switch only
+/// marks it.
 Walk::Next Walk::from_saved(Context& context, const Goroutine& g, bool keep_pc) {
-    if (!g.stack.contains(g.sched_sp)) return finish(fmt::format("the saved sp {:#x} is not on the goroutine's stack", g.sched_sp.value), false);
+    if (!g.stack.contains(g.sched_sp))
+        return finish(fmt::format("the saved sp {:#x} is not on the goroutine's stack", g.sched_sp.value), false);
     const Address system_pc = context.pc;
     context = {};
     context.pc = g.sched_pc;
@@ -317,8 +336,8 @@ Walk::Next Walk::from_saved(Context& context, const Goroutine& g, bool keep_pc) 
     return Next::go_on;
 }
 
-/// asmcgocall on the thread's stack keeps {depth on the goroutine's stack, g}, or {sp, 0} when it was called on a system stack:
-/// at sp+0 since go1.22, at sp+40 before (src/runtime/asm_amd64.s).
+/// asmcgocall on the thread's stack keeps {depth on the goroutine's stack, g}, or {sp, 0} when it was called on a
+/// system stack: at sp+0 since go1.22, at sp+40 before (src/runtime/asm_amd64.s).
 Walk::Next Walk::from_asmcgocall(Context& context, const PhysicalFrame& frame, const CodePoint& code) {
     const std::uint64_t saved = in_.runtime.version().at_least(22) ? 0 : 40;
     Address depth, g_address;
@@ -336,7 +355,9 @@ Walk::Next Walk::from_asmcgocall(Context& context, const PhysicalFrame& frame, c
     } else {
         const Goroutine* g = in_.list.at(g_address);
         if (g == nullptr || depth.value > g->stack.size()) {
-            return finish(fmt::format("runtime.asmcgocall was entered from {:#x}, which is no goroutine", g_address.value), false);
+            return finish(
+                fmt::format("runtime.asmcgocall was entered from {:#x}, which is no goroutine", g_address.value),
+                false);
         }
         next.sp = g->stack.end - depth.value;
         next.owner = StackOwner::goroutine;
@@ -355,21 +376,24 @@ Walk::Next Walk::from_asmcgocall(Context& context, const PhysicalFrame& frame, c
     PhysicalFrame& on_system = stack_.physical.back();
     on_system.cfa = context.sp + static_cast<std::uint64_t>(std::max(*code.sp_delta, 0)) + 8;
     Address caller_pc;
-    if (!context.stack.contains(on_system.cfa - 8) || !load(on_system.cfa - 8, caller_pc)) return finish("return address of runtime.asmcgocall is not in the core", false);
+    if (!context.stack.contains(on_system.cfa - 8) || !load(on_system.cfa - 8, caller_pc))
+        return finish("return address of runtime.asmcgocall is not in the core", false);
     context.pc = caller_pc;
     context.sp = on_system.cfa;
     return Next::go_on;
 }
 
 Walk::Next Walk::from_signal(Context& context, Address ucontext) {
-    // The kernel's rt_sigframe: {return address of the restorer, ucontext_t, siginfo_t}; cfa is behind the return address.
+    // The kernel's rt_sigframe: {return address of the restorer, ucontext_t, siginfo_t}; cfa is behind the return
+    // address.
     Registers current = context.registers.value_or(Registers(in_.core.machine()));
     auto interrupted = read_ucontext(in_.memory, in_.core.machine(), ucontext, current);
     if (!interrupted) return finish(fmt::format("no ucontext at {:#x} above runtime.sigtramp", ucontext.value), false);
     if (++switches_ > max_switches) return finish("too many stack switches", false);
     stack_.physical.back().kind = report::FrameKind::signal;
     Context next = context_of(interrupted->registers, false);
-    if (next.owner == StackOwner::signal && next.sp <= context.sp) return finish("the interrupted sp does not rise", false);
+    if (next.owner == StackOwner::signal && next.sp <= context.sp)
+        return finish("the interrupted sp does not rise", false);
     context = next;
     return Next::go_on;
 }
@@ -380,26 +404,45 @@ Walk::Next Walk::step_raw(Context& context) {
     frame.kind = report::FrameKind::go;
     const auto& segments = in_.core.load_segments();
     auto is_code = [&](Address pc) {
-        return std::any_of(segments.begin(), segments.end(), [&](const LoadSegment& s) { return (s.permissions & PF_X) != 0 && s.range.contains(pc); });
+        return std::any_of(segments.begin(), segments.end(),
+                           [&](const LoadSegment& s) { return (s.permissions & PF_X) != 0 && s.range.contains(pc); });
     };
     Address bp = context.bp, caller_bp, caller_pc;
-    const bool usable = bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) && load(bp, caller_bp) && load(bp + 8, caller_pc);
-    if (!usable || !is_code(caller_pc)) return finish("end of the frame pointers; there is no function table without the executable", bp.is_null());
+    const bool usable = bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) && load(bp, caller_bp) &&
+                        load(bp + 8, caller_pc);
+    if (!usable || !is_code(caller_pc))
+        return finish("end of the frame pointers; there is no function table without the executable", bp.is_null());
     frame.cfa = bp + 16;
-    context = Context{.pc = caller_pc, .sp = bp + 16, .bp = caller_bp, .after_call = true, .trap = false, .owner = context.owner,
-                      .stack = context.stack, .trust = report::Trust::frame_pointer, .registers = std::nullopt};
+    context = Context{.pc = caller_pc,
+                      .sp = bp + 16,
+                      .bp = caller_bp,
+                      .after_call = true,
+                      .trap = false,
+                      .owner = context.owner,
+                      .stack = context.stack,
+                      .trust = report::Trust::frame_pointer,
+                      .registers = std::nullopt};
     return Next::go_on;
 }
 
 /// [bp] = caller's bp, [bp+8] = return address. A fallback: the chain skips frameless functions.
 Walk::Next Walk::by_frame_pointer(Context& context, PhysicalFrame& frame, std::string why) {
     Address bp = context.bp, caller_bp, caller_pc;
-    const bool usable = !bp.is_null() && bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) && load(bp, caller_bp) && load(bp + 8, caller_pc);
-    if (!usable || !in_.code.at(caller_pc, true)->func || !may_be_return_address(in_.memory, caller_pc)) return finish(std::move(why), false);
+    const bool usable = !bp.is_null() && bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) &&
+                        load(bp, caller_bp) && load(bp + 8, caller_pc);
+    if (!usable || !in_.code.at(caller_pc, true)->func || !may_be_return_address(in_.memory, caller_pc))
+        return finish(std::move(why), false);
     frame.cfa = bp + 16;
     frame.frame_has_saved_bp = true;
-    context = Context{.pc = caller_pc, .sp = bp + 16, .bp = caller_bp, .after_call = true, .trap = false, .owner = context.owner,
-                      .stack = context.stack, .trust = report::Trust::frame_pointer, .registers = std::nullopt};
+    context = Context{.pc = caller_pc,
+                      .sp = bp + 16,
+                      .bp = caller_bp,
+                      .after_call = true,
+                      .trap = false,
+                      .owner = context.owner,
+                      .stack = context.stack,
+                      .trust = report::Trust::frame_pointer,
+                      .registers = std::nullopt};
     return Next::go_on;
 }
 

@@ -1,6 +1,6 @@
 // Walking Go stacks, by pcsp: the linker's exact sp deltas, which every binary has, stripped or not. A walk follows the
-// runtime's own stack switches: signal handler → the context it interrupted, system stack (systemstack, mcall, morestack,
-// asmcgocall) → the goroutine, C called from Go, and Go called from C back into C.
+// runtime's own stack switches: signal handler → the context it interrupted, system stack (systemstack, mcall,
+// morestack, asmcgocall) → the goroutine, C called from Go, and Go called from C back into C.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ struct PhysicalFrame {
     report::Trust trust = report::Trust::pclntab;
     report::FrameKind kind = report::FrameKind::go;
     StackOwner owner = StackOwner::goroutine;
-    std::uint32_t native = ~0u;       ///< index into GoStack::native for C frames
+    std::uint32_t native = ~0u;  ///< index into GoStack::native for C frames
 
     const Func* func() const { return code != nullptr && code->func ? &*code->func : nullptr; }
     std::string_view name() const { return func() ? func()->name : std::string_view(); }
@@ -44,35 +44,36 @@ struct PhysicalFrame {
 };
 
 struct GoStack {
-    std::vector<PhysicalFrame> physical;    ///< innermost first
-    std::vector<UnwoundFrame> native;       ///< registers of the C frames
-    std::vector<report::Frame> frames;      ///< logical ones, wrappers left out
-    std::vector<std::uint32_t> frame_of;    ///< frames[i] belongs to physical[frame_of[i]]
-    std::string end;                        ///< why it ended; "goexit", "start of the thread" …
-    std::size_t elided = 0;                 ///< physical frames left out of a very deep stack …
-    std::size_t elided_at = 0;              ///< … before physical[elided_at]
-    bool complete = false;                  ///< reached a known outermost frame
+    std::vector<PhysicalFrame> physical;  ///< innermost first
+    std::vector<UnwoundFrame> native;     ///< registers of the C frames
+    std::vector<report::Frame> frames;    ///< logical ones, wrappers left out
+    std::vector<std::uint32_t> frame_of;  ///< frames[i] belongs to physical[frame_of[i]]
+    std::string end;                      ///< why it ended; "goexit", "start of the thread" …
+    std::size_t elided = 0;               ///< physical frames left out of a very deep stack …
+    std::size_t elided_at = 0;            ///< … before physical[elided_at]
+    bool complete = false;                ///< reached a known outermost frame
 
-    void clear();                           ///< keeps the buffers
+    void clear();  ///< keeps the buffers
 };
 
 struct StackOptions {
-    std::size_t limit = 10000;     ///< physical frames: of deeper stacks the innermost, and the outermost `outer`
+    std::size_t limit = 10000;  ///< physical frames: of deeper stacks the innermost, and the outermost `outer`
     std::size_t outer = 100;
-    bool elide = true;             ///< drop wrappers and mark runtime frames as the runtime does
-    bool frames = true;            ///< fill GoStack::frames; false: physical ones only
+    bool elide = true;   ///< drop wrappers and mark runtime frames as the runtime does
+    bool frames = true;  ///< fill GoStack::frames; false: physical ones only
 };
 
 /// Registers of the code that a signal handler interrupted, from the kernel's frame on the signal stack.
 struct InterruptedContext {
-    Address ucontext;                       ///< target address of the ucontext_t
+    Address ucontext;  ///< target address of the ucontext_t
     Registers registers;
-    std::optional<Address> siginfo;         ///< target address of the siginfo_t
-    std::int32_t signal = 0;                ///< si_signo as saved; 0: unreadable
+    std::optional<Address> siginfo;  ///< target address of the siginfo_t
+    std::int32_t signal = 0;         ///< si_signo as saved; 0: unreadable
 };
 /// nullopt: the thread is not in a signal handler of Go. Of nested handlers, the innermost.
-std::optional<InterruptedContext> interrupted_context(const CoreFile& core, const Memory& memory, const Runtime& runtime,
-                                                      const Machine_m& machine, const ThreadState& thread);
+std::optional<InterruptedContext> interrupted_context(const CoreFile& core, const Memory& memory,
+                                                      const Runtime& runtime, const Machine_m& machine,
+                                                      const ThreadState& thread);
 
 /// One per worker: it caches. Not thread-safe; walking goroutines without `native_steps` never touches libdw.
 class StackWalker {
@@ -81,19 +82,20 @@ public:
     ~StackWalker();
     StackWalker(StackWalker&&) noexcept;
 
-    /// `native_steps` (CFI…) join C frames under and over Go; without them C frames are left out and `end` or a gap says so.
-    /// With `images`, C frames in `frames` get names and lines.
+    /// `native_steps` (CFI…) join C frames under and over Go; without them C frames are left out and `end` or a gap
+    /// says so. With `images`, C frames in `frames` get names and lines.
     GoStack walk(const Goroutine& g, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
                  const StackOptions& options = {});
     /// The same into a GoStack whose buffers are used again: for loops that keep nothing.
-    void walk_into(GoStack& stack, const Goroutine& g, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
-                   const StackOptions& options = {});
+    void walk_into(GoStack& stack, const Goroutine& g, std::span<const UnwindStep> native_steps = {},
+                   const Images* images = nullptr, const StackOptions& options = {});
     /// A thread from its registers on: signal handler, what it interrupted, system stack, its goroutine.
-    GoStack walk_thread(const ThreadState& thread, std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
-                        const StackOptions& options = {});
+    GoStack walk_thread(const ThreadState& thread, std::span<const UnwindStep> native_steps = {},
+                        const Images* images = nullptr, const StackOptions& options = {});
     /// From any context of Go code.
-    GoStack walk_from(const Registers& registers, bool after_call, const Machine_m* machine, std::span<const UnwindStep> native_steps = {},
-                      const Images* images = nullptr, const StackOptions& options = {});
+    GoStack walk_from(const Registers& registers, bool after_call, const Machine_m* machine,
+                      std::span<const UnwindStep> native_steps = {}, const Images* images = nullptr,
+                      const StackOptions& options = {});
 
 private:
     struct State;
@@ -101,8 +103,9 @@ private:
 };
 
 /// One walk with a walker of its own.
-GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list, const Goroutine& g,
-                       std::span<const UnwindStep> native_steps = {}, const StackOptions& options = {});
+GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list,
+                       const Goroutine& g, std::span<const UnwindStep> native_steps = {},
+                       const StackOptions& options = {});
 
 /// Fills `frames` and `frame_of` from `physical`. [any thread] when there are no C frames or no images.
 void fill_frames(GoStack& stack, const StackOptions& options, const Images* images);

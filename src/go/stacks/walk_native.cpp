@@ -9,8 +9,8 @@ namespace incident::go {
 
 namespace {
 
-// x86-64 struct rt_sigframe (arch/x86/include/asm/sigframe.h): siginfo follows the kernel's ucontext of 304 bytes, in which
-// uc_stack {ss_sp, ss_flags, ss_size} begins at 16.
+// x86-64 struct rt_sigframe (arch/x86/include/asm/sigframe.h): siginfo follows the kernel's ucontext of 304 bytes, in
+// which uc_stack {ss_sp, ss_flags, ss_size} begins at 16.
 constexpr std::uint64_t siginfo_after_ucontext = 304;
 constexpr std::uint64_t uc_stack_sp = 16, uc_stack_size = 32;
 
@@ -31,7 +31,8 @@ UnwindStep go_boundary(CodeCache& code) {
 
 }  // namespace
 
-std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Machine& machine, Address at, const Registers& current) {
+std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Machine& machine, Address at,
+                                                const Registers& current) {
     InterruptedContext context{.ucontext = at, .registers = Registers(machine), .siginfo = std::nullopt};
     for (unsigned i = 0; i < machine.registers.size(); ++i) {
         const auto& row = machine.registers[i];
@@ -55,7 +56,8 @@ std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Mach
     return context;
 }
 
-std::optional<InterruptedContext> find_interrupted(const Memory& memory, const Runtime& runtime, const Machine_m& machine, const Registers& registers) {
+std::optional<InterruptedContext> find_interrupted(const Memory& memory, const Runtime& runtime,
+                                                   const Machine_m& machine, const Registers& registers) {
     auto pc = registers.pc(), sp = registers.sp();
     if (!pc || !sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
     // First by pclntab: exact, as long as the handler is Go code.
@@ -79,18 +81,20 @@ std::optional<InterruptedContext> find_interrupted(const Memory& memory, const R
         after_call = true;
     }
     // C code in the handler (libc's raise): every frame of the kernel names the alternate stack that it was put on.
-    for (Address a = Address{(sp->value + 7) & ~std::uint64_t{7}}; machine.gsignal_stack.contains(a + siginfo_after_ucontext); a += 8) {
+    for (Address a = Address{(sp->value + 7) & ~std::uint64_t{7}};
+         machine.gsignal_stack.contains(a + siginfo_after_ucontext); a += 8) {
         auto low = memory.load<std::uint64_t>(a + uc_stack_sp);
         auto size = memory.load<std::uint64_t>(a + uc_stack_size);
         if (!low || !size) break;
         if (*low != machine.gsignal_stack.begin.value || *size != machine.gsignal_stack.size()) continue;
-        if (auto context = read_ucontext(memory, registers.machine(), a, registers); context && context->signal != 0) return context;
+        if (auto context = read_ucontext(memory, registers.machine(), a, registers); context && context->signal != 0)
+            return context;
     }
     return std::nullopt;
 }
 
-std::optional<InterruptedContext> interrupted_context(const CoreFile&, const Memory& memory, const Runtime& runtime, const Machine_m& machine,
-                                                      const ThreadState& thread) {
+std::optional<InterruptedContext> interrupted_context(const CoreFile&, const Memory& memory, const Runtime& runtime,
+                                                      const Machine_m& machine, const ThreadState& thread) {
     return find_interrupted(memory, runtime, machine, thread.registers);
 }
 
@@ -104,7 +108,11 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
     }
     std::vector<UnwindStep> steps{go_boundary(in_.code)};
     steps.insert(steps.end(), in_.native_steps.begin(), in_.native_steps.end());
-    UnwindState state{.registers = start, .after_call = after_call, .trust = trust, .kind = report::FrameKind::native, .cfa = std::nullopt};
+    UnwindState state{.registers = start,
+                      .after_call = after_call,
+                      .trust = trust,
+                      .kind = report::FrameKind::native,
+                      .cfa = std::nullopt};
     Unwound unwound = unwind(state, segment->range, steps, {.frames = in_.limit, .trace = false});
     native_end_ = unwound.end;
     native_complete_ = unwound.complete;
@@ -140,13 +148,16 @@ Walk::Next Walk::step_native(Context& context) {
 }
 
 Registers Walk::registers_under_crosscall2(const PhysicalFrame& frame, Address caller_pc) {
-    // go1.16 and go1.17–1.27 src/runtime/cgo/asm_amd64.s: where crosscall2 saves C's callee-saved registers, from its sp.
+    // go1.16 and go1.17–1.27 src/runtime/cgo/asm_amd64.s: where crosscall2 saves C's callee-saved registers, from its
+    // sp.
     struct Saved {
         std::string_view name;
         std::uint16_t offset;
     };
-    static constexpr Saved before_117[] = {{"rbx", 0x18}, {"r12", 0x28}, {"r13", 0x30}, {"r14", 0x38}, {"r15", 0x40}, {"rbp", 0x50}};
-    static constexpr Saved since_117[] = {{"rbx", 0x18}, {"r12", 0x20}, {"r13", 0x28}, {"r14", 0x30}, {"r15", 0x38}, {"rbp", 0x40}};
+    static constexpr Saved before_117[] = {{"rbx", 0x18}, {"r12", 0x28}, {"r13", 0x30},
+                                           {"r14", 0x38}, {"r15", 0x40}, {"rbp", 0x50}};
+    static constexpr Saved since_117[] = {{"rbx", 0x18}, {"r12", 0x20}, {"r13", 0x28},
+                                          {"r14", 0x30}, {"r15", 0x38}, {"rbp", 0x40}};
     Registers registers(in_.core.machine());
     registers.set_pc(caller_pc);
     registers.set_sp(frame.cfa);
@@ -164,8 +175,8 @@ Registers Walk::registers_under_crosscall2(const PhysicalFrame& frame, Address c
 }
 
 /// The C frames between a callback into Go and the Go code that called C. The runtime lets cgocallback's frame on the
-/// goroutine return right to that Go code; the C frames are on the thread's stack, above cgocallback's other frame, whose sp
-/// is g0.sched.sp. At that sp it keeps the g0.sched.sp of the callback before.
+/// goroutine return right to that Go code; the C frames are on the thread's stack, above cgocallback's other frame,
+/// whose sp is g0.sched.sp. At that sp it keeps the g0.sched.sp of the callback before.
 void Walk::join_callback(const PhysicalFrame& frame) {
     const Address sp = in_.callback_sp;
     if (sp.is_null() || in_.native_steps.empty() || frame.code == nullptr || !frame.code->sp_delta) return;

@@ -1,5 +1,5 @@
-// The state of one walk, shared by walk.cpp (Go frames and their stack switches) and walk_native.cpp (C frames). Not for
-// other folders.
+// The state of one walk, shared by walk.cpp (Go frames and their stack switches) and walk_native.cpp (C frames). Not
+// for other folders.
 #pragma once
 
 #include <array>
@@ -13,13 +13,13 @@ namespace incident::go {
 
 /// Where a walk stands: the frame that is to be taken next.
 struct Context {
-    Address pc, sp, bp;                   ///< bp null: unknown
+    Address pc, sp, bp;  ///< bp null: unknown
     bool after_call = true;
-    bool trap = false;                    ///< pc was interrupted: from registers or a signal
+    bool trap = false;  ///< pc was interrupted: from registers or a signal
     StackOwner owner = StackOwner::goroutine;
-    AddressRange stack;                   ///< sp must stay in it
+    AddressRange stack;  ///< sp must stay in it
     report::Trust trust = report::Trust::pclntab;
-    std::optional<Registers> registers;   ///< all that is known, for C frames; only where the walk enters from registers
+    std::optional<Registers> registers;  ///< all that is known, for C frames; only where the walk enters from registers
 };
 
 /// A cache of CodeTable in front of its locks.
@@ -53,7 +53,8 @@ public:
         MemoryCursor& cursor;
         std::span<const UnwindStep> native_steps;
         std::size_t limit, outer;
-        /// SP of the cgocallback frame on the thread's stack that the next cgocallback frame of the goroutine belongs to.
+        /// SP of the cgocallback frame on the thread's stack that the next cgocallback frame of the goroutine belongs
+        /// to.
         Address callback_sp;
     };
     Walk(const Inputs& inputs, GoStack& stack) : in_(inputs), stack_(stack) {}
@@ -91,17 +92,19 @@ private:
     Inputs in_;
     GoStack& stack_;
     const Machine_m* machine_ = nullptr;
-    const Goroutine* goroutine_ = nullptr;   ///< whose stack it is, or that runs on the thread
-    bool on_goroutine_ = false;              ///< a frame of the goroutine's own stack was reached
-    std::string native_end_;                 ///< why C frames ended before Go was reached
-    bool native_complete_ = false;           ///< at the start of the thread
+    const Goroutine* goroutine_ = nullptr;  ///< whose stack it is, or that runs on the thread
+    bool on_goroutine_ = false;             ///< a frame of the goroutine's own stack was reached
+    std::string native_end_;                ///< why C frames ended before Go was reached
+    bool native_complete_ = false;          ///< at the start of the thread
     unsigned switches_ = 0;
 };
 
 /// The context that the innermost signal handler on `machine`'s signal stack interrupted.
-std::optional<InterruptedContext> find_interrupted(const Memory& memory, const Runtime& runtime, const Machine_m& machine, const Registers& registers);
+std::optional<InterruptedContext> find_interrupted(const Memory& memory, const Runtime& runtime,
+                                                   const Machine_m& machine, const Registers& registers);
 
 /// Registers at a ucontext_t in target memory; nullopt when it cannot be one.
-std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Machine& machine, Address at, const Registers& current);
+std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Machine& machine, Address at,
+                                                const Registers& current);
 
 }  // namespace incident::go

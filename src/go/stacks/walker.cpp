@@ -14,10 +14,19 @@ struct StackWalker::State {
     MemoryCursor cursor;
 
     template <class Start>
-    void walk(GoStack& stack, std::span<const UnwindStep> native_steps, const Images* images, const StackOptions& options, Start&& start) {
+    void walk(GoStack& stack, std::span<const UnwindStep> native_steps, const Images* images,
+              const StackOptions& options, Start&& start) {
         stack.clear();
-        Walk walk({.core = core, .memory = memory, .runtime = runtime, .list = list, .code = code, .cursor = cursor, .native_steps = native_steps,
-                   .limit = std::max<std::size_t>(options.limit, 1), .outer = options.outer, .callback_sp = {}},
+        Walk walk({.core = core,
+                   .memory = memory,
+                   .runtime = runtime,
+                   .list = list,
+                   .code = code,
+                   .cursor = cursor,
+                   .native_steps = native_steps,
+                   .limit = std::max<std::size_t>(options.limit, 1),
+                   .outer = options.outer,
+                   .callback_sp = {}},
                   stack);
         start(walk);
         if (options.frames) fill_frames(stack, options, images);
@@ -39,33 +48,35 @@ StackWalker::StackWalker(const CoreFile& core, const Memory& memory, const Runti
 StackWalker::~StackWalker() = default;
 StackWalker::StackWalker(StackWalker&&) noexcept = default;
 
-GoStack StackWalker::walk(const Goroutine& g, std::span<const UnwindStep> native_steps, const Images* images, const StackOptions& options) {
+GoStack StackWalker::walk(const Goroutine& g, std::span<const UnwindStep> native_steps, const Images* images,
+                          const StackOptions& options) {
     GoStack stack;
     walk_into(stack, g, native_steps, images, options);
     return stack;
 }
 
-void StackWalker::walk_into(GoStack& stack, const Goroutine& g, std::span<const UnwindStep> native_steps, const Images* images,
-                            const StackOptions& options) {
+void StackWalker::walk_into(GoStack& stack, const Goroutine& g, std::span<const UnwindStep> native_steps,
+                            const Images* images, const StackOptions& options) {
     state_->walk(stack, native_steps, images, options, [&](Walk& walk) { walk.goroutine(g); });
 }
 
-GoStack StackWalker::walk_thread(const ThreadState& thread, std::span<const UnwindStep> native_steps, const Images* images,
-                                 const StackOptions& options) {
+GoStack StackWalker::walk_thread(const ThreadState& thread, std::span<const UnwindStep> native_steps,
+                                 const Images* images, const StackOptions& options) {
     GoStack stack;
     state_->walk(stack, native_steps, images, options, [&](Walk& walk) { walk.thread(thread); });
     return stack;
 }
 
-GoStack StackWalker::walk_from(const Registers& registers, bool after_call, const Machine_m* machine, std::span<const UnwindStep> native_steps,
-                               const Images* images, const StackOptions& options) {
+GoStack StackWalker::walk_from(const Registers& registers, bool after_call, const Machine_m* machine,
+                               std::span<const UnwindStep> native_steps, const Images* images,
+                               const StackOptions& options) {
     GoStack stack;
     state_->walk(stack, native_steps, images, options, [&](Walk& walk) { walk.from(registers, after_call, machine); });
     return stack;
 }
 
-GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list, const Goroutine& g,
-                       std::span<const UnwindStep> native_steps, const StackOptions& options) {
+GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list,
+                       const Goroutine& g, std::span<const UnwindStep> native_steps, const StackOptions& options) {
     return StackWalker(core, memory, runtime, list).walk(g, native_steps, nullptr, options);
 }
 

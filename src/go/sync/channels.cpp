@@ -10,7 +10,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::size_t max_queue = 1u << 22;
-constexpr std::size_t max_cases = 65536;   // reflect.Select allows as many
+constexpr std::size_t max_cases = 65536;  // reflect.Select allows as many
 
 std::size_t queue_length(const Memory& memory, const RuntimeLayout& layout, Address first) {
     std::size_t length = 0;
@@ -23,7 +23,8 @@ std::size_t queue_length(const Memory& memory, const RuntimeLayout& layout, Addr
     return length;
 }
 
-void collect(const Memory& memory, const RuntimeLayout& layout, Address first, std::unordered_set<std::uint64_t>& sudogs) {
+void collect(const Memory& memory, const RuntimeLayout& layout, Address first,
+             std::unordered_set<std::uint64_t>& sudogs) {
     walk_chain(first, max_queue, [&](Address at) -> std::optional<Address> {
         auto next = StructView(memory, at).get(layout.sudog.next);
         if (!next) return std::nullopt;
@@ -43,8 +44,10 @@ const Waits::Queues::Channel& Waits::Queues::channel(Address at, bool with_queue
     entry.text = entry.summary ? entry.summary->text() : "chan (unreadable)";
     if (with_queues) {
         StructView view(memory, at);
-        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.recvq_first).value_or(Address{}), entry.receivers);
-        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.sendq_first).value_or(Address{}), entry.senders);
+        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.recvq_first).value_or(Address{}),
+                entry.receivers);
+        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.sendq_first).value_or(Address{}),
+                entry.senders);
     }
     return entry;
 }
@@ -77,7 +80,8 @@ Result<ChannelSummary> read_channel(const Memory& memory, const Runtime& runtime
     summary.capacity = TRY(view.get(layout.hchan.dataqsiz));
     summary.closed = TRY(view.get(layout.hchan.closed)) != 0;
     if (summary.queued > summary.capacity) {
-        return fail(ErrorKind::corrupt, fmt::format("channel with {} of {} elements", summary.queued, summary.capacity), channel);
+        return fail(ErrorKind::corrupt, fmt::format("channel with {} of {} elements", summary.queued, summary.capacity),
+                    channel);
     }
     summary.timer = !view.get(layout.hchan.timer).value_or(Address{}).is_null();
     summary.receivers = queue_length(memory, layout, view.get(layout.hchan.recvq_first).value_or(Address{}));
@@ -105,8 +109,11 @@ std::vector<Sudog> waiting_sudogs(const Memory& memory, const Runtime& runtime, 
         auto next = view.get(f.waitlink);
         auto owner = view.get(f.g);
         if (!next || !owner || *owner != g.g) return std::nullopt;
-        sudogs.push_back({.at = at, .g = *owner, .element = view.get(f.elem).value_or(Address{}),
-                          .channel = view.get(f.c).value_or(Address{}), .is_select = view.get(f.isSelect).value_or(0) != 0});
+        sudogs.push_back({.at = at,
+                          .g = *owner,
+                          .element = view.get(f.elem).value_or(Address{}),
+                          .channel = view.get(f.c).value_or(Address{}),
+                          .is_select = view.get(f.isSelect).value_or(0) != 0});
         return *next;
     });
     return sudogs;

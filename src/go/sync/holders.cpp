@@ -14,24 +14,33 @@ struct RemainingCode::State {
     std::uint64_t serial = 0;
     State(const Memory& m, const Runtime& r, const Disassembler& d) : memory(m), runtime(r), book(m, r, d) {}
 
-    Remaining run_entry(Address entry, std::optional<Address> closure, std::optional<Address> argument, std::optional<Address> sp) {
+    Remaining run_entry(Address entry, std::optional<Address> closure, std::optional<Address> argument,
+                        std::optional<Address> sp) {
         Remaining result;
         FunctionCode* code = book.function(entry);
-        if (code == nullptr) { result.incomplete = true; return result; }
+        if (code == nullptr) {
+            result.incomplete = true;
+            return result;
+        }
         CodeRun run(book, result, serial);
         CpuState state = run.blank();
         // A stack of its own that no core has: slots are what the code itself writes there.
         run.set(state, "rsp", sp ? sp->value : 1ull << 62);
         if (closure) run.set(state, "rdx", closure->value);
         if (argument) {
-            if (runtime.version().at_least(17)) run.set(state, "rax", argument->value);
-            else state.memory.push_back({{0, (1ull << 62) + 8}, {0, argument->value}, 8});
+            if (runtime.version().at_least(17))
+                run.set(state, "rax", argument->value);
+            else
+                state.memory.push_back({{0, (1ull << 62) + 8}, {0, argument->value}, 8});
         }
         if (code->facts.kind == CalleeKind::primitive) {
             // defer mu.Unlock() without a wrapper: the function itself is the operation.
             if (argument) {
-                HoldKind kind = code->facts.op == LockOp::unlock ? HoldKind::exclusive : code->facts.op == LockOp::runlock ? HoldKind::shared : HoldKind::group;
-                const bool releases = code->facts.op == LockOp::unlock || code->facts.op == LockOp::runlock || code->facts.op == LockOp::group_done;
+                HoldKind kind = code->facts.op == LockOp::unlock    ? HoldKind::exclusive
+                                : code->facts.op == LockOp::runlock ? HoldKind::shared
+                                                                    : HoldKind::group;
+                const bool releases = code->facts.op == LockOp::unlock || code->facts.op == LockOp::runlock ||
+                                      code->facts.op == LockOp::group_done;
                 if (releases) {
                     result.releases.push_back({kind, *argument, entry, code->func.name, true});
                     result.balances.push_back({*argument, kind, -1, -1});
@@ -59,13 +68,20 @@ bool RemainingCode::interesting(Address pc) {
     return code != nullptr && state_->book.interesting_from(*code, code->step_at(pc));
 }
 
-Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index, std::span<const PendingDefer> records) {
+Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
+                                  std::span<const PendingDefer> records) {
     Remaining result;
     const PhysicalFrame& frame = stack.physical[index];
     FunctionCode* code = frame.func() == nullptr ? nullptr : state_->book.function(frame.pc);
-    if (code == nullptr || frame.sp.is_null()) { result.incomplete = frame.func() != nullptr; return result; }
+    if (code == nullptr || frame.sp.is_null()) {
+        result.incomplete = frame.func() != nullptr;
+        return result;
+    }
     const std::int32_t step = code->step_at(frame.pc);
-    if (step < 0) { result.incomplete = true; return result; }
+    if (step < 0) {
+        result.incomplete = true;
+        return result;
+    }
     CodeRun run(state_->book, result, state_->serial);
     run.stack = g.stack;
     run.records = records;
@@ -73,16 +89,20 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
         for (const StackObject& object : maps->objects) run.objects.push_back(object.range);
     CpuState state = run.blank();
     run.set(state, "rsp", frame.sp.value);
-    if (!frame.bp.is_null()) run.set(state, "rbp", frame.bp.value);
-    else if (frame.frame_has_saved_bp && !frame.cfa.is_null()) run.set(state, "rbp", frame.cfa.value - 16);
+    if (!frame.bp.is_null())
+        run.set(state, "rbp", frame.bp.value);
+    else if (frame.frame_has_saved_bp && !frame.cfa.is_null())
+        run.set(state, "rbp", frame.cfa.value - 16);
     run.set(state, "r14", g.g.value);
     // What a channel or select will write when it comes back is not there yet.
     for (const Sudog& sudog : waiting_sudogs(state_->memory, state_->runtime, g)) {
-        if (sudog.channel.is_null() || sudog.element < frame.sp || frame.cfa.is_null() || sudog.element >= frame.cfa) continue;
+        if (sudog.channel.is_null() || sudog.element < frame.sp || frame.cfa.is_null() || sudog.element >= frame.cfa)
+            continue;
         AddressRange range{sudog.element.align_down(8), sudog.element + 8};
         for (const AddressRange& object : run.objects)
             if (object.contains(sudog.element)) range = object;
-        for (Address word = range.begin; word < range.end && word < range.begin + 1024; word += 8) run.forget(state, word);
+        for (Address word = range.begin; word < range.end && word < range.begin + 1024; word += 8)
+            run.forget(state, word);
     }
     run.finish(run.follow(*code, step, std::move(state), 0));
     return result;
@@ -90,7 +110,11 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
 
 Remaining RemainingCode::of_closure(Address closure, std::optional<Address> argument) {
     auto entry = state_->memory.load_address(closure);
-    if (!entry) { Remaining result; result.incomplete = true; return result; }
+    if (!entry) {
+        Remaining result;
+        result.incomplete = true;
+        return result;
+    }
     return state_->run_entry(*entry, closure, argument, std::nullopt);
 }
 
@@ -104,7 +128,9 @@ Remaining RemainingCode::of_defer(const PendingDefer& pending) {
 
 Remaining RemainingCode::of_unborn(const Goroutine& g) {
     std::optional<Address> closure;
-    if (auto ctxt = StructView(state_->memory, g.g).get(state_->runtime.layout().g.sched_ctxt); ctxt && !ctxt->is_null()) closure = *ctxt;
+    if (auto ctxt = StructView(state_->memory, g.g).get(state_->runtime.layout().g.sched_ctxt);
+        ctxt && !ctxt->is_null())
+        closure = *ctxt;
     std::optional<Address> argument;
     if (!state_->runtime.version().at_least(17))
         if (auto word = state_->memory.load_address(g.sched_sp + 8)) argument = *word;

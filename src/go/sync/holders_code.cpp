@@ -8,14 +8,15 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::size_t max_steps = 20000;    // of one function; longer ones are cut and count as undecodable
+constexpr std::size_t max_steps = 20000;  // of one function; longer ones are cut and count as undecodable
 constexpr int reach_levels = 4;
 
 constexpr std::string_view standard_roots[] = {
-    "archive", "bufio", "bytes", "cmp", "compress", "container", "context", "crypto", "database", "debug", "embed", "encoding", "errors",
-    "expvar", "flag", "fmt", "go", "hash", "html", "image", "index", "internal", "io", "iter", "log", "maps", "math", "mime", "net", "os",
-    "path", "plugin", "reflect", "regexp", "runtime", "slices", "sort", "strconv", "strings", "structs", "sync", "syscall", "testing", "text",
-    "time", "unicode", "unique", "unsafe", "vendor", "weak"};
+    "archive", "bufio",    "bytes",   "cmp",    "compress", "container", "context", "crypto",  "database", "debug",
+    "embed",   "encoding", "errors",  "expvar", "flag",     "fmt",       "go",      "hash",    "html",     "image",
+    "index",   "internal", "io",      "iter",   "log",      "maps",      "math",    "mime",    "net",      "os",
+    "path",    "plugin",   "reflect", "regexp", "runtime",  "slices",    "sort",    "strconv", "strings",  "structs",
+    "sync",    "syscall",  "testing", "text",   "time",     "unicode",   "unique",  "unsafe",  "vendor",   "weak"};
 
 bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
     return std::ranges::any_of(prefixes, [&](std::string_view p) { return name.starts_with(p); });
@@ -25,7 +26,8 @@ LockOp sync_operation(std::string_view name) {
     if (name.starts_with("internal/")) name.remove_prefix(9);
     if (!name.starts_with("sync.(*")) return LockOp::none;
     name.remove_prefix(7);
-    if (name == "Mutex).Lock" || name == "Mutex).TryLock" || name == "RWMutex).Lock" || name == "RWMutex).TryLock") return LockOp::lock;
+    if (name == "Mutex).Lock" || name == "Mutex).TryLock" || name == "RWMutex).Lock" || name == "RWMutex).TryLock")
+        return LockOp::lock;
     if (name == "Mutex).Unlock" || name == "RWMutex).Unlock") return LockOp::unlock;
     if (name == "RWMutex).RLock" || name == "RWMutex).TryRLock" || name == "rlocker).Lock") return LockOp::rlock;
     if (name == "RWMutex).RUnlock" || name == "rlocker).Unlock") return LockOp::runlock;
@@ -61,14 +63,16 @@ StepKind kind_of(const Instruction& i) {
     if (m == "sub" || m == "dec") return StepKind::subtract;
     if (m == "xor" && i.memory.empty()) {
         auto comma = i.operands.find(", ");
-        if (comma != std::string::npos && i.operands.compare(0, comma, i.operands, comma + 2) == 0) return StepKind::zero;
+        if (comma != std::string::npos && i.operands.compare(0, comma, i.operands, comma + 2) == 0)
+            return StepKind::zero;
     }
     if (m == "push") return StepKind::push;
     if (m == "pop") return StepKind::pop;
-    if (m == "cmp" || m == "test" || m == "nop" || m == "bt" || m == "ucomisd" || m == "ucomiss") return StepKind::nothing;
+    if (m == "cmp" || m == "test" || m == "nop" || m == "bt" || m == "ucomisd" || m == "ucomiss")
+        return StepKind::nothing;
     if (m.starts_with("movup") || m.starts_with("movap") || m.starts_with("movdq")) return StepKind::wide_move;
-    if (m == "mul" || m == "imul" || m == "div" || m == "idiv" || m == "cqo" || m == "cdq" || m == "cdqe" || m == "cpuid" || m == "rdtsc" ||
-        m.find("cmpxchg") != std::string::npos || m == "xgetbv")
+    if (m == "mul" || m == "imul" || m == "div" || m == "idiv" || m == "cqo" || m == "cdq" || m == "cdqe" ||
+        m == "cpuid" || m == "rdtsc" || m.find("cmpxchg") != std::string::npos || m == "xgetbv")
         return StepKind::arithmetic_pair;
     if (m.starts_with("rep") || m.starts_with("movs") || m.starts_with("stos")) return StepKind::string_move;
     return StepKind::other;
@@ -82,8 +86,14 @@ CodeStep boil(const Instruction& i) {
     step.kind = kind_of(i);
     if (i.destination) step.destination = static_cast<std::int8_t>(*i.destination);
     if (i.source) step.source = static_cast<std::int8_t>(*i.source);
-    if (i.immediate) { step.has_immediate = true; step.immediate = *i.immediate; }
-    if (!i.immediate && i.mnemonic.size() == 3 && (i.mnemonic == "inc" || i.mnemonic == "dec")) { step.has_immediate = true; step.immediate = 1; }
+    if (i.immediate) {
+        step.has_immediate = true;
+        step.immediate = *i.immediate;
+    }
+    if (!i.immediate && i.mnemonic.size() == 3 && (i.mnemonic == "inc" || i.mnemonic == "dec")) {
+        step.has_immediate = true;
+        step.immediate = 1;
+    }
     if (i.target) step.target = *i.target;
     if (!i.memory.empty()) {
         const MemoryOperand& m = i.memory.front();
@@ -95,12 +105,16 @@ CodeStep boil(const Instruction& i) {
         if (m.index) step.index = static_cast<std::int8_t>(*m.index);
         step.scale = static_cast<std::int8_t>(m.scale);
         step.displacement = m.displacement;
-        if (m.absolute) { step.has_absolute = true; step.absolute = *m.absolute; }
+        if (m.absolute) {
+            step.has_absolute = true;
+            step.absolute = *m.absolute;
+        }
     }
     step.zero_vector = step.kind == StepKind::wide_move && i.operands.ends_with("xmm15");
     step.width = step.has_memory && step.memory_written ? source_width(i.operands) : width_of(i.operands);
     // An indirect call names its register as an operand that is read only.
-    if ((i.flow == Flow::indirect_call || i.flow == Flow::indirect_jump) && step.source < 0 && i.destination) step.source = step.destination;
+    if ((i.flow == Flow::indirect_call || i.flow == Flow::indirect_jump) && step.source < 0 && i.destination)
+        step.source = step.destination;
     return step;
 }
 
@@ -119,16 +133,27 @@ CalleeFacts facts_of(std::string_view name) {
         return facts;
     }
     if (!facts.standard) return facts;
-    if (name == "runtime.chanrecv1" || name == "runtime.chanrecv2" || name == "runtime.selectnbrecv") facts.op = LockOp::receive;
-    if (name == "runtime.chansend1" || name == "runtime.closechan" || name == "runtime.selectnbsend") facts.op = LockOp::send;
-    if (facts.op != LockOp::none) facts.kind = CalleeKind::primitive;
-    else if (name.starts_with("runtime.duff") || name.starts_with("runtime.gcWriteBarrier") || name.starts_with("runtime.wb")) facts.kind = CalleeKind::spares_registers;
-    else if (starts_with_any(name, {"runtime.panic", "runtime.goPanic", "runtime.gopanic", "runtime.throw", "runtime.fatal", "runtime.morestack", "runtime.Goexit", "runtime.goexit", "os.Exit"}))
+    if (name == "runtime.chanrecv1" || name == "runtime.chanrecv2" || name == "runtime.selectnbrecv")
+        facts.op = LockOp::receive;
+    if (name == "runtime.chansend1" || name == "runtime.closechan" || name == "runtime.selectnbsend")
+        facts.op = LockOp::send;
+    if (facts.op != LockOp::none)
+        facts.kind = CalleeKind::primitive;
+    else if (name.starts_with("runtime.duff") || name.starts_with("runtime.gcWriteBarrier") ||
+             name.starts_with("runtime.wb"))
+        facts.kind = CalleeKind::spares_registers;
+    else if (starts_with_any(name,
+                             {"runtime.panic", "runtime.goPanic", "runtime.gopanic", "runtime.throw", "runtime.fatal",
+                              "runtime.morestack", "runtime.Goexit", "runtime.goexit", "os.Exit"}))
         facts.kind = CalleeKind::never_returns;
-    else if (name == "runtime.newproc") facts.kind = CalleeKind::spawns;
-    else if (name == "runtime.deferreturn") facts.kind = CalleeKind::deferreturn;
-    else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc")) facts.kind = CalleeKind::ordinary;
-    else facts.kind = CalleeKind::opaque;
+    else if (name == "runtime.newproc")
+        facts.kind = CalleeKind::spawns;
+    else if (name == "runtime.deferreturn")
+        facts.kind = CalleeKind::deferreturn;
+    else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc"))
+        facts.kind = CalleeKind::ordinary;
+    else
+        facts.kind = CalleeKind::opaque;
     return facts;
 }
 
@@ -160,7 +185,7 @@ const CalleeFacts& CodeBook::facts(Address target, Address* true_entry) {
         if (func) {
             slot->second.second = facts_of(func->name);
         } else {
-            slot->second.second = {.kind = CalleeKind::opaque, .op = LockOp::none, .standard = true};   // C, vDSO
+            slot->second.second = {.kind = CalleeKind::opaque, .op = LockOp::none, .standard = true};  // C, vDSO
         }
     }
     if (true_entry != nullptr) *true_entry = slot->second.first;
@@ -178,7 +203,8 @@ void CodeBook::decode(FunctionCode& code) {
         }
         CodeStep step = boil(*instruction);
         if (instruction->locked && step.has_memory) {
-            if (instruction->mnemonic.find("cmpxchg") != std::string::npos) atomics.emplace_back(code.steps.size(), true);
+            if (instruction->mnemonic.find("cmpxchg") != std::string::npos)
+                atomics.emplace_back(code.steps.size(), true);
             if (instruction->mnemonic.find("xadd") != std::string::npos) atomics.emplace_back(code.steps.size(), false);
         }
         if (step.flow == Flow::indirect_call || step.flow == Flow::indirect_jump) code.indirect = true;
@@ -186,20 +212,22 @@ void CodeBook::decode(FunctionCode& code) {
         at += instruction->size;
     }
     for (CodeStep& step : code.steps)
-        if ((step.flow == Flow::jump || step.flow == Flow::conditional_jump) && step.target >= code.func.entry && step.target < code.func.end)
+        if ((step.flow == Flow::jump || step.flow == Flow::conditional_jump) && step.target >= code.func.entry &&
+            step.target < code.func.end)
             step.target_step = code.step_at(step.target);
     code.loop_head.resize(code.steps.size());
-    for (std::size_t i = 0; i < code.steps.size(); ++i)   // the first step is where morestack starts again: no loop
-        if (auto to = code.steps[i].target_step; to > 0 && static_cast<std::size_t>(to) <= i) code.loop_head[static_cast<std::size_t>(to)] = true;
+    for (std::size_t i = 0; i < code.steps.size(); ++i)  // the first step is where morestack starts again: no loop
+        if (auto to = code.steps[i].target_step; to > 0 && static_cast<std::size_t>(to) <= i)
+            code.loop_head[static_cast<std::size_t>(to)] = true;
     for (auto [at, exchange] : atomics) name_atomic(code, at, exchange);
 }
 
-// A fast path is known by the slow path behind it: the compiler's inline tree and lines often give the atomic instruction to
-// the caller. TryLock has no slow path; for it, what the tables say must do.
+// A fast path is known by the slow path behind it: the compiler's inline tree and lines often give the atomic
+// instruction to the caller. TryLock has no slow path; for it, what the tables say must do.
 void CodeBook::name_atomic(FunctionCode& code, std::size_t at, bool exchange) {
     CodeStep& atomic = code.steps[at];
     LockOp op = LockOp::none;
-    constexpr int distance = 14;         // instructions on the way to the slow path
+    constexpr int distance = 14;  // instructions on the way to the slow path
     std::vector<std::pair<std::size_t, int>> open{{at + 1, distance}};
     for (std::size_t turn = 0; turn < open.size() && turn < 16 && op == LockOp::none; ++turn) {
         auto [i, left] = open[turn];
@@ -208,10 +236,14 @@ void CodeBook::name_atomic(FunctionCode& code, std::size_t at, bool exchange) {
             if (step.flow == Flow::call) {
                 auto callee = runtime_.find_func(step.target);
                 std::string_view name = callee ? callee->name : std::string_view();
-                if (name.ends_with("sync.(*Mutex).lockSlow")) op = LockOp::lock;
-                else if (name.ends_with("sync.(*Mutex).unlockSlow")) op = LockOp::unlock;
-                else if (name == "sync.(*RWMutex).rUnlockSlow") op = LockOp::runlock;
-                else if (name == "sync.runtime_SemacquireMutex" || name == "sync.runtime_SemacquireRWMutexR") op = LockOp::rlock;
+                if (name.ends_with("sync.(*Mutex).lockSlow"))
+                    op = LockOp::lock;
+                else if (name.ends_with("sync.(*Mutex).unlockSlow"))
+                    op = LockOp::unlock;
+                else if (name == "sync.(*RWMutex).rUnlockSlow")
+                    op = LockOp::runlock;
+                else if (name == "sync.runtime_SemacquireMutex" || name == "sync.runtime_SemacquireRWMutexR")
+                    op = LockOp::rlock;
                 break;
             }
             if (step.target_step >= 0) open.emplace_back(static_cast<std::size_t>(step.target_step), left - 1);
@@ -225,7 +257,9 @@ void CodeBook::name_atomic(FunctionCode& code, std::size_t at, bool exchange) {
     const auto& layout = runtime_.layout();
     atomic.op = op;
     // RLock and RUnlock count in readerCount; an RWMutex's own Lock is never inlined.
-    atomic.op_offset = op == LockOp::rlock || op == LockOp::runlock ? std::max(layout.sync_RWMutex.readerCount.offset, 0) : std::max(layout.sync_Mutex.state.offset, 0);
+    atomic.op_offset = op == LockOp::rlock || op == LockOp::runlock
+                           ? std::max(layout.sync_RWMutex.readerCount.offset, 0)
+                           : std::max(layout.sync_Mutex.state.offset, 0);
 }
 
 bool CodeBook::step_interesting(FunctionCode& code, const CodeStep& step, int depth) {
@@ -245,9 +279,10 @@ bool CodeBook::reaches_release(FunctionCode& code, int depth) {
     if (code.facts.kind != CalleeKind::ordinary) return code.facts.kind == CalleeKind::primitive;
     if (code.reach_depth >= depth) return code.reaches;
     code.reach_depth = static_cast<std::int8_t>(depth);
-    code.reaches = false;        // what a recursion sees
+    code.reaches = false;  // what a recursion sees
     bool reaches = !code.complete;
-    for (std::size_t i = 0; i < code.steps.size() && !reaches; ++i) reaches = step_interesting(code, code.steps[i], depth);
+    for (std::size_t i = 0; i < code.steps.size() && !reaches; ++i)
+        reaches = step_interesting(code, code.steps[i], depth);
     code.reaches = reaches;
     return reaches;
 }
@@ -266,9 +301,14 @@ bool CodeBook::interesting_from(FunctionCode& code, std::int32_t from) {
         for (; at < code.steps.size() && !seen[at]; ++at) {
             seen[at] = true;
             const CodeStep& step = code.steps[at];
-            if (step_interesting(code, step, reach_levels)) { interesting = true; break; }
+            if (step_interesting(code, step, reach_levels)) {
+                interesting = true;
+                break;
+            }
             if (step.target_step >= 0) open.push_back(step.target_step);
-            if (step.flow == Flow::jump || step.flow == Flow::ret || step.flow == Flow::trap || step.flow == Flow::indirect_jump) break;
+            if (step.flow == Flow::jump || step.flow == Flow::ret || step.flow == Flow::trap ||
+                step.flow == Flow::indirect_jump)
+                break;
             if (step.flow == Flow::call && facts(step.target).kind == CalleeKind::never_returns) break;
         }
         if (at >= code.steps.size() && !code.complete) interesting = true;

@@ -1,9 +1,9 @@
-// Decoded functions for holders.h: instructions boiled down to what matters for following a lock's address, with the lock
-// operations among them named. One per analysis: it caches, and is not thread-safe.
+// Decoded functions for holders.h: instructions boiled down to what matters for following a lock's address, with the
+// lock operations among them named. One per analysis: it caches, and is not thread-safe.
 //
-// Surprising: the fast paths of Lock and Unlock are inlined, so that a whole critical section may call nothing of package
-// sync. A `lock cmpxchg` or `lock xadd` is theirs when a call of the slow path follows it; pclntab names that call in
-// stripped binaries too.
+// Surprising: the fast paths of Lock and Unlock are inlined, so that a whole critical section may call nothing of
+// package sync. A `lock cmpxchg` or `lock xadd` is theirs when a call of the slow path follows it; pclntab names that
+// call in stripped binaries too.
 #pragma once
 
 #include <cstdint>
@@ -24,48 +24,62 @@ enum class LockOp : std::uint8_t { none, lock, unlock, rlock, runlock, group_add
 /// What to make of a called function.
 enum class CalleeKind : std::uint8_t {
     ordinary,
-    primitive,    ///< has a LockOp
-    opaque,       ///< releases nobody's lock: the runtime, sync's slow paths
+    primitive,         ///< has a LockOp
+    opaque,            ///< releases nobody's lock: the runtime, sync's slow paths
     spares_registers,  ///< duffcopy, write barriers: registers live on
     never_returns,     ///< panics, morestack (which starts the function again)
-    spawns,       ///< newproc: its closure will run
+    spawns,            ///< newproc: its closure will run
     deferreturn,
 };
 struct CalleeFacts {
     CalleeKind kind = CalleeKind::ordinary;
     LockOp op = LockOp::none;
-    bool standard = false;       ///< of Go's standard library
+    bool standard = false;  ///< of Go's standard library
 };
 CalleeFacts facts_of(std::string_view function);
 bool is_standard_library(std::string_view function);
 
-enum class StepKind : std::uint8_t { other, nothing, move, lea, add, subtract, zero, push, pop, wide_move, arithmetic_pair, string_move };
+enum class StepKind : std::uint8_t {
+    other,
+    nothing,
+    move,
+    lea,
+    add,
+    subtract,
+    zero,
+    push,
+    pop,
+    wide_move,
+    arithmetic_pair,
+    string_move
+};
 
 struct CodeStep {
     Address pc;
     std::uint8_t size = 0;
     StepKind kind = StepKind::other;
     Flow flow = Flow::next;
-    LockOp op = LockOp::none;            ///< of an inlined fast path: on the address of `memory` less `op_offset`
+    LockOp op = LockOp::none;  ///< of an inlined fast path: on the address of `memory` less `op_offset`
     std::int32_t op_offset = 0;
-    std::uint8_t width = 8;              ///< bytes of the register operand
+    std::uint8_t width = 8;  ///< bytes of the register operand
     std::int8_t destination = -1, source = -1, base = -1, index = -1, scale = 1;
-    bool has_memory = false, memory_written = false, has_absolute = false, has_immediate = false, tls = false, zero_vector = false;
+    bool has_memory = false, memory_written = false, has_absolute = false, has_immediate = false, tls = false,
+         zero_vector = false;
     std::uint8_t memory_size = 8;
     std::int64_t displacement = 0, immediate = 0;
     Address absolute, target;
-    std::int32_t target_step = -1;       ///< of jumps inside the function
+    std::int32_t target_step = -1;  ///< of jumps inside the function
 };
 
 struct FunctionCode {
     Func func;
     CalleeFacts facts;
     std::vector<CodeStep> steps;
-    std::vector<bool> loop_head;         ///< by step: a jump leads back to it
-    bool complete = false;               ///< decoded to its end
-    std::int8_t reach_depth = -1;        ///< how deep `reaches` looked
-    bool reaches = false;                ///< may release something, in itself or in what it calls directly
-    bool indirect = false;               ///< has calls whose target is data
+    std::vector<bool> loop_head;   ///< by step: a jump leads back to it
+    bool complete = false;         ///< decoded to its end
+    std::int8_t reach_depth = -1;  ///< how deep `reaches` looked
+    bool reaches = false;          ///< may release something, in itself or in what it calls directly
+    bool indirect = false;         ///< has calls whose target is data
     std::int32_t step_at(Address pc) const;
 };
 

@@ -8,11 +8,11 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::size_t max_steps = 20000;       // of one run, callees included
+constexpr std::size_t max_steps = 20000;  // of one run, callees included
 constexpr std::size_t max_cells = 256;
 constexpr std::size_t max_unresolved = 8;
-constexpr std::uint8_t max_visits = 2;         // of one jump target: loops are followed twice
-constexpr int max_rounds = 6;                  // of a loop: the first with what is known, the others with what any round has
+constexpr std::uint8_t max_visits = 2;  // of one jump target: loops are followed twice
+constexpr int max_rounds = 6;           // of a loop: the first with what is known, the others with what any round has
 constexpr int max_depth = 5;
 constexpr std::size_t max_exits = 3;
 
@@ -25,9 +25,21 @@ struct Names {
                 if (rows[i].name == name) return i;
             return 0u;
         };
-        rax = index("rax"); rbx = index("rbx"); rcx = index("rcx"); rdx = index("rdx"); rdi = index("rdi"); rsi = index("rsi");
-        r8 = index("r8"); r9 = index("r9"); r10 = index("r10"); r11 = index("r11"); r12 = index("r12"); r13 = index("r13"); r14 = index("r14");
-        sp = index("rsp"); bp = index("rbp");
+        rax = index("rax");
+        rbx = index("rbx");
+        rcx = index("rcx");
+        rdx = index("rdx");
+        rdi = index("rdi");
+        rsi = index("rsi");
+        r8 = index("r8");
+        r9 = index("r9");
+        r10 = index("r10");
+        r11 = index("r11");
+        r12 = index("r12");
+        r13 = index("r13");
+        r14 = index("r14");
+        sp = index("rsp");
+        bp = index("rbp");
     }
 };
 const Names& names() {
@@ -43,8 +55,10 @@ bool overlaps(const Cell& cell, Symbolic at, unsigned size) {
 
 HoldKind hold_kind(LockOp op) {
     switch (op) {
-        case LockOp::rlock: case LockOp::runlock: return HoldKind::shared;
-        case LockOp::group_add: case LockOp::group_done: return HoldKind::group;
+        case LockOp::rlock:
+        case LockOp::runlock: return HoldKind::shared;
+        case LockOp::group_add:
+        case LockOp::group_done: return HoldKind::group;
         case LockOp::receive: return HoldKind::receive;
         case LockOp::send: return HoldKind::send;
         default: return HoldKind::exclusive;
@@ -73,13 +87,19 @@ Symbolic CodeRun::load(CpuState& state, Symbolic at, unsigned size) {
         return {0, value};
     }
     // The same unknown place twice holds the same unknown value.
-    Symbolic value = size == 8 ? Symbolic{(at.base * 0x9e3779b97f4a7c15ull ^ at.offset * 0xc2b2ae3d27d4eb4full) | 1ull << 63, 0} : fresh();
+    Symbolic value =
+        size == 8 ? Symbolic{(at.base * 0x9e3779b97f4a7c15ull ^ at.offset * 0xc2b2ae3d27d4eb4full) | 1ull << 63, 0}
+                  : fresh();
     return value;
 }
 
 void CodeRun::store(CpuState& state, Symbolic at, unsigned size, Symbolic value) {
-    std::erase_if(state.memory, [&](const Cell& cell) { return overlaps(cell, at, size) && cell.at == at && cell.size <= size; });
-    if (state.memory.size() >= max_cells) { state.memory.erase(state.memory.begin()); result_.incomplete = true; }
+    std::erase_if(state.memory,
+                  [&](const Cell& cell) { return overlaps(cell, at, size) && cell.at == at && cell.size <= size; });
+    if (state.memory.size() >= max_cells) {
+        state.memory.erase(state.memory.begin());
+        result_.incomplete = true;
+    }
     state.memory.push_back({at, value, static_cast<std::uint8_t>(std::min(size, 64u))});
 }
 
@@ -107,9 +127,12 @@ void CodeRun::apply(CpuState& state, const CodeStep& step) {
     auto& r = state.registers;
     auto put = [&](int index, Symbolic value, unsigned width) {
         if (index < 0 || index >= 24) return;
-        if (width == 4 && value.known()) value.offset &= 0xffffffffu;
-        else if (width == 4) value = value.offset == 0 ? value : fresh();
-        else if (width < 4) value = fresh();
+        if (width == 4 && value.known())
+            value.offset &= 0xffffffffu;
+        else if (width == 4)
+            value = value.offset == 0 ? value : fresh();
+        else if (width < 4)
+            value = fresh();
         r[static_cast<unsigned>(index)] = value;
     };
     const auto source = [&]() -> Symbolic {
@@ -135,13 +158,18 @@ void CodeRun::apply(CpuState& state, const CodeStep& step) {
         case StepKind::zero: put(step.destination, {0, 0}, 8); return;
         case StepKind::add:
         case StepKind::subtract: {
-            if (step.has_memory && step.memory_written) { store(state, operand(state, step), step.memory_size, fresh()); return; }
+            if (step.has_memory && step.memory_written) {
+                store(state, operand(state, step), step.memory_size, fresh());
+                return;
+            }
             if (step.destination < 0) return;
             Symbolic value = r[static_cast<unsigned>(step.destination) % 24];
             Symbolic by = step.has_memory ? fresh() : source();
             if (!by.known() && value.known() && step.kind == StepKind::add) std::swap(by, value);
-            if (!by.known()) value = fresh();
-            else value.offset = step.kind == StepKind::add ? value.offset + by.offset : value.offset - by.offset;
+            if (!by.known())
+                value = fresh();
+            else
+                value.offset = step.kind == StepKind::add ? value.offset + by.offset : value.offset - by.offset;
             put(step.destination, value, step.width);
             return;
         }
@@ -166,8 +194,15 @@ void CodeRun::apply(CpuState& state, const CodeStep& step) {
                 put(step.destination, fresh(), 8);
             }
             return;
-        case StepKind::arithmetic_pair: r[names().rax] = fresh(); r[names().rdx] = fresh(); break;
-        case StepKind::string_move: r[names().rdi] = fresh(); r[names().rsi] = fresh(); r[names().rcx] = fresh(); return;
+        case StepKind::arithmetic_pair:
+            r[names().rax] = fresh();
+            r[names().rdx] = fresh();
+            break;
+        case StepKind::string_move:
+            r[names().rdi] = fresh();
+            r[names().rsi] = fresh();
+            r[names().rcx] = fresh();
+            return;
         case StepKind::other: break;
     }
     // xadd and xchg write their register too.
@@ -175,7 +210,8 @@ void CodeRun::apply(CpuState& state, const CodeStep& step) {
         store(state, operand(state, step), step.memory_size, fresh());
         if (step.source >= 0 && step.source < 24) r[static_cast<unsigned>(step.source)] = fresh();
     }
-    if (step.destination >= 0 && step.destination < 24 && step.destination != static_cast<int>(names().sp)) r[static_cast<unsigned>(step.destination)] = fresh();
+    if (step.destination >= 0 && step.destination < 24 && step.destination != static_cast<int>(names().sp))
+        r[static_cast<unsigned>(step.destination)] = fresh();
 }
 
 Symbolic CodeRun::argument(CpuState& state, unsigned number) {
@@ -184,11 +220,12 @@ Symbolic CodeRun::argument(CpuState& state, unsigned number) {
     return load(state, {sp.base, sp.offset + number * 8}, 8);
 }
 
-void CodeRun::count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step, const FunctionCode& code) {
+void CodeRun::count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
+                    const FunctionCode& code) {
     const HoldKind kind = hold_kind(op);
     bool takes = op == LockOp::lock || op == LockOp::rlock;
     if (op == LockOp::group_add) {
-        if (!delta.known()) return;   // the usual Add(n) of a starter
+        if (!delta.known()) return;  // the usual Add(n) of a starter
         takes = static_cast<std::int64_t>(delta.offset) > 0;
         if (delta.offset == 0) return;
     }
@@ -198,13 +235,19 @@ void CodeRun::count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, c
         state.counts.push_back({lock, kind, 0});
         at = state.counts.end() - 1;
     }
-    if (takes) { if (at->net < 100) ++at->net; return; }
+    if (takes) {
+        if (at->net < 100) ++at->net;
+        return;
+    }
     if (at->net > -100) --at->net;
     if (at->net >= 0 && !channel) return;
     // An address in the first page is a slot that nobody has filled yet: as good as unknown.
     auto address = lock.known() && lock.offset >= 4096 ? std::optional(Address{lock.offset}) : std::nullopt;
-    bool listed = std::ranges::any_of(result_.releases, [&](const Release& r) { return r.kind == kind && r.address == address && (address || r.site == step.pc); });
-    if (!listed && result_.releases.size() < 256) result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard});
+    bool listed = std::ranges::any_of(result_.releases, [&](const Release& r) {
+        return r.kind == kind && r.address == address && (address || r.site == step.pc);
+    });
+    if (!listed && result_.releases.size() < 256)
+        result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard});
 }
 
 void CodeRun::forget_passed(CpuState& state, Symbolic value, bool deep) {
@@ -225,12 +268,14 @@ void CodeRun::forget_passed(CpuState& state, Symbolic value, bool deep) {
 void CodeRun::clobber(CpuState& state, Address callee) {
     auto& r = state.registers;
     const Symbolic sp = r[names().sp], bp = r[names().bp], g = r[names().r14];
-    for (unsigned i : {names().rax, names().rbx, names().rcx, names().rdi, names().rsi, names().r8, names().r9, names().r10, names().r11})
+    for (unsigned i : {names().rax, names().rbx, names().rcx, names().rdi, names().rsi, names().r8, names().r9,
+                       names().r10, names().r11})
         forget_passed(state, r[i], true);
     if (!register_arguments() && sp.known()) {
         // Arguments and results lie above sp; results are new.
         auto func = book_.runtime().find_func(callee);
-        const std::uint64_t bytes = func && func->args > 0 && func->args < 512 ? static_cast<std::uint64_t>(func->args) : 64;
+        const std::uint64_t bytes =
+            func && func->args > 0 && func->args < 512 ? static_cast<std::uint64_t>(func->args) : 64;
         for (std::uint64_t i = 0; i < bytes; i += 8) forget_passed(state, load(state, {0, sp.offset + i}, 8), true);
         for (std::uint64_t i = 0; i < bytes; i += 8) store(state, {0, sp.offset + i}, 8, fresh());
     }
@@ -240,7 +285,8 @@ void CodeRun::clobber(CpuState& state, Address callee) {
     r[names().r14] = g;
 }
 
-std::vector<CpuState> CodeRun::call_closure(FunctionCode& code, const CodeStep& step, CpuState state, Symbolic closure, int depth) {
+std::vector<CpuState> CodeRun::call_closure(FunctionCode& code, const CodeStep& step, CpuState state, Symbolic closure,
+                                            int depth) {
     if (!closure.known()) {
         if (result_.unresolved.size() < max_unresolved) result_.unresolved.push_back(step.pc);
         return {std::move(state)};
@@ -251,7 +297,8 @@ std::vector<CpuState> CodeRun::call_closure(FunctionCode& code, const CodeStep& 
     return call(code, step, std::move(state), *entry, depth);
 }
 
-std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, CpuState state, Address target, int depth) {
+std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, CpuState state, Address target,
+                                    int depth) {
     const CalleeFacts& facts = book_.facts(target);
     std::vector<CpuState> after;
     switch (facts.kind) {
@@ -263,14 +310,12 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
             state.registers[names().r12] = fresh();
             after.push_back(std::move(state));
             return after;
-        case CalleeKind::primitive:
-            count(state, facts.op, argument(state, 0), argument(state, 1), step, code);
-            break;
+        case CalleeKind::primitive: count(state, facts.op, argument(state, 0), argument(state, 1), step, code); break;
         case CalleeKind::spawns: {
             // What a new goroutine releases counts as this one's: it is certain to come.
             Symbolic closure = argument(state, register_arguments() ? 0 : 1);
             CpuState other = state;
-            other.registers[names().sp] = {0, 0x10};   // nothing of ours is on its stack
+            other.registers[names().sp] = {0, 0x10};  // nothing of ours is on its stack
             call_closure(code, step, std::move(other), closure, depth + 1);
             break;
         }
@@ -291,8 +336,10 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
         case CalleeKind::opaque: break;
         case CalleeKind::ordinary: {
             FunctionCode* callee = book_.function(target);
-            if (callee == nullptr || depth >= max_depth || !book_.reaches_release(*callee, max_depth - depth - 1)) break;
-            const Symbolic sp = state.registers[names().sp], bp = state.registers[names().bp], g = state.registers[names().r14];
+            if (callee == nullptr || depth >= max_depth || !book_.reaches_release(*callee, max_depth - depth - 1))
+                break;
+            const Symbolic sp = state.registers[names().sp], bp = state.registers[names().bp],
+                           g = state.registers[names().r14];
             CpuState inside = state;
             inside.registers[names().sp].offset -= 8;
             store(inside, inside.registers[names().sp], 8, {0, step.pc.value + step.size});
@@ -315,7 +362,8 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
 
 void CodeRun::widen(CpuState& state, const CpuState& before) {
     for (unsigned i = 0; i < state.registers.size(); ++i)
-        if (i != names().sp && i != names().bp && !(state.registers[i] == before.registers[i])) state.registers[i] = fresh();
+        if (i != names().sp && i != names().bp && !(state.registers[i] == before.registers[i]))
+            state.registers[i] = fresh();
     CpuState earlier = before;
     for (Cell& cell : state.memory)
         if (!(load(earlier, cell.at, cell.size) == cell.value)) cell.value = fresh();
@@ -329,19 +377,27 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
     open.emplace_back(first, std::move(start));
     auto branch = [&](std::int32_t to, CpuState state) {
         // Loops have a bound of their own, below: cut here, their second round would never be seen as "any round".
-        if (to >= 0 && (code.loop_head[static_cast<std::size_t>(to)] || visits[static_cast<std::size_t>(to)]++ < max_visits)) open.emplace_back(to, std::move(state));
+        if (to >= 0 &&
+            (code.loop_head[static_cast<std::size_t>(to)] || visits[static_cast<std::size_t>(to)]++ < max_visits))
+            open.emplace_back(to, std::move(state));
     };
     auto leave = [&](CpuState&& state) {
         auto same = [&](const CpuState& other) {
-            return std::ranges::equal(other.counts, state.counts, [](const Count& a, const Count& b) { return a.lock == b.lock && a.kind == b.kind && a.net == b.net; });
+            return std::ranges::equal(other.counts, state.counts, [](const Count& a, const Count& b) {
+                return a.lock == b.lock && a.kind == b.kind && a.net == b.net;
+            });
         };
-        if (exits.size() < max_exits + (depth == 0 ? 29 : 0) && std::ranges::none_of(exits, same)) exits.push_back(std::move(state));
+        if (exits.size() < max_exits + (depth == 0 ? 29 : 0) && std::ranges::none_of(exits, same))
+            exits.push_back(std::move(state));
     };
     while (!open.empty()) {
         auto [at, state] = std::move(open.back());
         open.pop_back();
         for (;; ++at) {
-            if (at < 0 || static_cast<std::size_t>(at) >= code.steps.size()) { result_.incomplete |= !code.complete; break; }
+            if (at < 0 || static_cast<std::size_t>(at) >= code.steps.size()) {
+                result_.incomplete |= !code.complete;
+                break;
+            }
             if (code.loop_head[static_cast<std::size_t>(at)]) {
                 auto [head, fresh_head] = heads.try_emplace(at, state, 0);
                 if (!fresh_head) {
@@ -349,29 +405,50 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
                     widen(state, head->second.first);
                 }
             }
-            if (++steps_ > max_steps) { result_.incomplete = true; return exits; }
+            if (++steps_ > max_steps) {
+                result_.incomplete = true;
+                return exits;
+            }
             const CodeStep& step = code.steps[static_cast<std::size_t>(at)];
             if (step.op != LockOp::none) {
                 Symbolic lock = operand(state, step);
                 lock.offset -= static_cast<std::uint64_t>(step.op_offset);
                 count(state, step.op, lock, {}, step, code);
             }
-            if (step.flow == Flow::next) { apply(state, step); continue; }
-            if (step.flow == Flow::ret) { leave(std::move(state)); break; }
+            if (step.flow == Flow::next) {
+                apply(state, step);
+                continue;
+            }
+            if (step.flow == Flow::ret) {
+                leave(std::move(state));
+                break;
+            }
             if (step.flow == Flow::trap) break;
-            if (step.flow == Flow::conditional_jump) { branch(step.target_step, state); continue; }
-            if (step.flow == Flow::jump && step.target_step >= 0) { branch(step.target_step, std::move(state)); break; }
+            if (step.flow == Flow::conditional_jump) {
+                branch(step.target_step, state);
+                continue;
+            }
+            if (step.flow == Flow::jump && step.target_step >= 0) {
+                branch(step.target_step, std::move(state));
+                break;
+            }
             // A call, or a jump out of the function: a tail call.
             std::optional<Address> target;
-            if (step.flow == Flow::call || step.flow == Flow::jump) target = step.target;
+            if (step.flow == Flow::call || step.flow == Flow::jump)
+                target = step.target;
             else {
                 Symbolic value = step.has_memory ? load(state, operand(state, step), 8)
-                                 : step.source >= 0 && step.source < 24 ? state.registers[static_cast<unsigned>(step.source)] : fresh();
+                                 : step.source >= 0 && step.source < 24
+                                     ? state.registers[static_cast<unsigned>(step.source)]
+                                     : fresh();
                 if (value.known() && value.offset != 0) target = Address{value.offset};
             }
             const bool tail = step.flow == Flow::jump || step.flow == Flow::indirect_jump;
             if (!target) {
-                if (step.flow == Flow::indirect_jump) { result_.incomplete = true; break; }   // a switch's table
+                if (step.flow == Flow::indirect_jump) {
+                    result_.incomplete = true;
+                    break;
+                }  // a switch's table
                 if (result_.unresolved.size() < max_unresolved) result_.unresolved.push_back(step.pc);
                 clobber(state, {});
                 continue;
@@ -383,7 +460,11 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
                     // deferproc(closure), deferprocStack(*_defer) with fn in it; its frame's deferreturn will run it.
                     Symbolic value = argument(state, register_arguments() || name == "runtime.deferprocStack" ? 0 : 1);
                     const auto& layout = book_.runtime().layout();
-                    if (name == "runtime.deferprocStack") value = load(state, {value.base, value.offset + static_cast<std::uint64_t>(std::max(layout._defer.fn.offset, 0))}, 8);
+                    if (name == "runtime.deferprocStack")
+                        value = load(state,
+                                     {value.base,
+                                      value.offset + static_cast<std::uint64_t>(std::max(layout._defer.fn.offset, 0))},
+                                     8);
                     if (state.deferred.size() < 16) state.deferred.insert(state.deferred.begin(), value);
                 }
             }
@@ -409,7 +490,8 @@ void CodeRun::finish(const std::vector<CpuState>& exits) {
             if (std::ranges::any_of(result_.balances, same)) continue;
             Balance balance{Address{c.lock.offset}, c.kind, 1000, -1000};
             for (const CpuState& other : exits) {
-                auto found = std::ranges::find_if(other.counts, [&](const Count& o) { return o.lock == c.lock && o.kind == c.kind; });
+                auto found = std::ranges::find_if(other.counts,
+                                                  [&](const Count& o) { return o.lock == c.lock && o.kind == c.kind; });
                 const int net = found == other.counts.end() ? 0 : found->net;
                 balance.least = std::min(balance.least, net);
                 balance.most = std::max(balance.most, net);

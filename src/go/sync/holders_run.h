@@ -1,5 +1,5 @@
-// The machine that holders.h follows code with: registers and memory that are known, or symbols that stand for what is not.
-// For go/sync only.
+// The machine that holders.h follows code with: registers and memory that are known, or symbols that stand for what is
+// not. For go/sync only.
 #pragma once
 
 #include <array>
@@ -29,9 +29,9 @@ struct Count {
 
 struct CpuState {
     std::array<Symbolic, 24> registers{};
-    std::vector<Cell> memory;            ///< written on the way; the core's elsewhere
+    std::vector<Cell> memory;  ///< written on the way; the core's elsewhere
     std::vector<Count> counts;
-    std::vector<Symbolic> deferred;      ///< closures of _defer records made on the way
+    std::vector<Symbolic> deferred;  ///< closures of _defer records made on the way
 };
 
 /// One run from one place.
@@ -41,14 +41,18 @@ public:
 
     /// Follows `code` from `step`; states at its returns.
     std::vector<CpuState> follow(FunctionCode& code, std::int32_t step, CpuState state, int depth);
-    CpuState blank() { CpuState s; for (auto& r : s.registers) r = fresh(); return s; }
+    CpuState blank() {
+        CpuState s;
+        for (auto& r : s.registers) r = fresh();
+        return s;
+    }
     void set(CpuState& state, std::string_view name, std::uint64_t value) const;
     void forget(CpuState& state, Address word) { store(state, {0, word.value}, 8, fresh()); }
     void finish(const std::vector<CpuState>& exits);
 
-    std::span<const PendingDefer> records;   ///< of the outermost frame
-    std::vector<AddressRange> objects;       ///< its variables whose address is taken
-    AddressRange stack;                      ///< of the goroutine; empty: none
+    std::span<const PendingDefer> records;  ///< of the outermost frame
+    std::vector<AddressRange> objects;      ///< its variables whose address is taken
+    AddressRange stack;                     ///< of the goroutine; empty: none
 
 private:
     Symbolic fresh() { return {++serial_ | 1ull << 63, 0}; }
@@ -58,12 +62,14 @@ private:
     /// What a loop changes is unknown in its next round: whatever differs from `before`.
     void widen(CpuState& state, const CpuState& before);
     void apply(CpuState& state, const CodeStep& step);
-    void count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step, const FunctionCode& code);
+    void count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
+               const FunctionCode& code);
     void clobber(CpuState& state, Address callee);
     void forget_passed(CpuState& state, Symbolic value, bool deep);
     /// States after the call; empty: it never comes back.
     std::vector<CpuState> call(FunctionCode& code, const CodeStep& step, CpuState state, Address target, int depth);
-    std::vector<CpuState> call_closure(FunctionCode& code, const CodeStep& step, CpuState state, Symbolic closure, int depth);
+    std::vector<CpuState> call_closure(FunctionCode& code, const CodeStep& step, CpuState state, Symbolic closure,
+                                       int depth);
     Symbolic argument(CpuState& state, unsigned number);
     bool register_arguments() const { return book_.runtime().version().at_least(17); }
 

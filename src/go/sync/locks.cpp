@@ -20,7 +20,9 @@ Result<void> read_mutex(const Memory& memory, const RuntimeLayout& layout, Addre
     return {};
 }
 
-std::string number_of(std::uint64_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
+std::string number_of(std::uint64_t n, std::string_view what) {
+    return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
 
 }  // namespace
 
@@ -34,22 +36,27 @@ Result<LockState> read_lock(const Memory& memory, const RuntimeLayout& layout, W
     }
     StructView view(memory, address);
     if (type == WaitObject::rwmutex) {
-        TRY(read_mutex(memory, layout, address + static_cast<std::uint64_t>(std::max(layout.sync_RWMutex.w.offset, 0)), out));
+        TRY(read_mutex(memory, layout, address + static_cast<std::uint64_t>(std::max(layout.sync_RWMutex.w.offset, 0)),
+                       out));
         out.reader_count = TRY(view.get(layout.sync_RWMutex.readerCount));
         out.reader_wait = TRY(view.get(layout.sync_RWMutex.readerWait));
         out.writer = out.reader_count < 0;
         out.readers = out.writer ? out.reader_count + max_readers : out.reader_count;
         out.raw = static_cast<std::uint32_t>(out.reader_count);
-        if (out.readers < 0 || out.reader_wait < 0 || out.reader_wait > out.readers) return fail(ErrorKind::corrupt, "reader counts of an RWMutex that contradict each other", address);
+        if (out.readers < 0 || out.reader_wait < 0 || out.reader_wait > out.readers)
+            return fail(ErrorKind::corrupt, "reader counts of an RWMutex that contradict each other", address);
         return out;
     }
     if (type == WaitObject::wait_group) {
         std::uint64_t state = 0;
-        if (layout.sync_WaitGroup.sema.present()) state = TRY(view.get(layout.sync_WaitGroup.state));
-        else state = TRY(memory.load<std::uint64_t>(address.is_aligned(8) ? address : address + 4));   // ≤1.17: the aligned pair of three words
+        if (layout.sync_WaitGroup.sema.present())
+            state = TRY(view.get(layout.sync_WaitGroup.state));
+        else
+            state = TRY(memory.load<std::uint64_t>(
+                address.is_aligned(8) ? address : address + 4));  // ≤1.17: the aligned pair of three words
         out.raw = state;
         out.counter = static_cast<std::int32_t>(state >> 32);
-        out.group_waiters = static_cast<std::uint32_t>(state) & 0x7fffffffu;   // 1.25+: the top bit is a flag
+        out.group_waiters = static_cast<std::uint32_t>(state) & 0x7fffffffu;  // 1.25+: the top bit is a flag
         if (out.counter < 0) return fail(ErrorKind::corrupt, "a WaitGroup with a negative counter", address);
         return out;
     }
@@ -57,13 +64,17 @@ Result<LockState> read_lock(const Memory& memory, const RuntimeLayout& layout, W
 }
 
 std::string LockState::words() const {
-    if (type == WaitObject::wait_group) return fmt::format("counter {}, {}", counter, number_of(group_waiters, "waiter"));
+    if (type == WaitObject::wait_group)
+        return fmt::format("counter {}, {}", counter, number_of(group_waiters, "waiter"));
     std::string text;
     auto add = [&](std::string part) { text += (text.empty() ? "" : ", ") + part; };
     if (type == WaitObject::rwmutex) {
-        if (writer && reader_wait > 0) add(fmt::format("writer waits for {}", number_of(static_cast<std::uint64_t>(reader_wait), "reader")));
-        else if (writer) add("held by a writer");
-        if (readers > reader_wait && writer) add(number_of(static_cast<std::uint64_t>(readers - reader_wait), "new reader") + " behind it");
+        if (writer && reader_wait > 0)
+            add(fmt::format("writer waits for {}", number_of(static_cast<std::uint64_t>(reader_wait), "reader")));
+        else if (writer)
+            add("held by a writer");
+        if (readers > reader_wait && writer)
+            add(number_of(static_cast<std::uint64_t>(readers - reader_wait), "new reader") + " behind it");
         if (!writer) add(readers == 0 ? "no readers" : number_of(static_cast<std::uint64_t>(readers), "reader"));
         if (mutex_waiters != 0) add(number_of(mutex_waiters, "more writer"));
         if (!writer && locked) add("a writer is on its way in or out");

@@ -15,7 +15,7 @@ struct Waits::Queues {
     struct Channel {
         Result<ChannelSummary> summary = fail(ErrorKind::absent, "");
         std::string text;
-        std::unordered_set<std::uint64_t> receivers, senders;   ///< sudogs
+        std::unordered_set<std::uint64_t> receivers, senders;  ///< sudogs
     };
     /// [any thread]: entries never move and are complete once returned.
     const Channel& channel(Address at, bool with_queues);
@@ -26,7 +26,7 @@ struct Waits::Queues {
     const Runtime& runtime;
     std::mutex mutex;
     std::unordered_map<std::uint64_t, Channel> channels, channels_with_queues;
-    std::unordered_map<std::uint64_t, std::unordered_map<std::uint64_t, Address>> notify_lists;   ///< g → sudog
+    std::unordered_map<std::uint64_t, std::unordered_map<std::uint64_t, Address>> notify_lists;  ///< g → sudog
 };
 
 }  // namespace incident::go

@@ -1,4 +1,5 @@
-// Timers from the heaps of the Ps, finalizers and cleanups from the specials of the spans, and finalizers already queued.
+// Timers from the heaps of the Ps, finalizers and cleanups from the specials of the spans, and finalizers already
+// queued.
 #include "go/sync/releasers.h"
 
 #include <algorithm>
@@ -24,7 +25,8 @@ bool is_closure(const Memory& memory, const Runtime& runtime, Address at) {
 
 class Reader {
 public:
-    Reader(const Memory& memory, const Runtime& runtime, Callbacks& out) : memory_(memory), runtime_(runtime), layout_(runtime.layout()), out_(out) {}
+    Reader(const Memory& memory, const Runtime& runtime, Callbacks& out)
+        : memory_(memory), runtime_(runtime), layout_(runtime.layout()), out_(out) {}
 
     void timers() {
         const auto& globals = runtime_.globals();
@@ -35,15 +37,22 @@ public:
         out_.timers_read = true;
         for (std::uint64_t i = 0; i < *count; ++i) {
             auto p = memory_.load_address(*data + i * 8);
-            if (!p || p->is_null()) { out_.timers_read &= p.has_value(); continue; }
+            if (!p || p->is_null()) {
+                out_.timers_read &= p.has_value();
+                continue;
+            }
             StructView view(memory_, *p);
-            const bool heap = layout_.p.timers_heap_data.present();      // 1.23+: []timerWhen
+            const bool heap = layout_.p.timers_heap_data.present();  // 1.23+: []timerWhen
             auto first = heap ? view.get(layout_.p.timers_heap_data) : view.get(layout_.p.timers_data);
             auto length = heap ? view.get(layout_.p.timers_heap_len) : view.get(layout_.p.timers_len);
-            if (!first || !length || *length > max_timers) { out_.timers_read = false; continue; }
+            if (!first || !length || *length > max_timers) {
+                out_.timers_read = false;
+                continue;
+            }
             const std::uint64_t stride = heap ? std::max<std::uint64_t>(layout_.timerWhen.size, 16) : 8;
             for (std::uint64_t t = 0; t < *length; ++t)
-                if (auto timer = memory_.load_address(*first + t * stride); timer && !timer->is_null()) add_timer(*timer);
+                if (auto timer = memory_.load_address(*first + t * stride); timer && !timer->is_null())
+                    add_timer(*timer);
         }
     }
 
@@ -60,10 +69,12 @@ public:
         walk_chain(*head, 4096, [&](Address at) -> std::optional<Address> {
             StructView block(memory_, at);
             auto count = block.get(layout_.finblock.cnt);
-            for (std::uint64_t i = 0; count && layout_.finblock.fin.present() && i < std::min<std::uint32_t>(*count, 101); ++i) {
+            for (std::uint64_t i = 0;
+                 count && layout_.finblock.fin.present() && i < std::min<std::uint32_t>(*count, 101); ++i) {
                 StructView entry(memory_, at + static_cast<std::uint64_t>(layout_.finblock.fin.offset) + i * stride);
                 auto fn = entry.get(layout_.finalizer.fn), arg = entry.get(layout_.finalizer.arg);
-                if (fn && arg && is_closure(memory_, runtime_, *fn)) add({CallbackKind::finalizer, *fn, *arg, entry.address()});
+                if (fn && arg && is_closure(memory_, runtime_, *fn))
+                    add({CallbackKind::finalizer, *fn, *arg, entry.address()});
             }
             auto next = block.get(layout_.finblock.alllink);
             return next ? std::optional(*next) : std::nullopt;
@@ -89,23 +100,29 @@ private:
             if (arg && is_closure(memory_, runtime_, *arg)) add({CallbackKind::timer, *arg, std::nullopt, at});
             return;
         }
-        if (func && (func->name.starts_with("runtime.") || func->name.starts_with("time.") || func->name.starts_with("internal/"))) return;  // Sleep, channels, deadlines
+        if (func && (func->name.starts_with("runtime.") || func->name.starts_with("time.") ||
+                     func->name.starts_with("internal/")))
+            return;  // Sleep, channels, deadlines
         add({CallbackKind::timer, *f, std::nullopt, at});
     }
 
-    // The kinds' numbers shift by version; what the record holds tells them apart: only these two begin with a function value.
+    // The kinds' numbers shift by version; what the record holds tells them apart: only these two begin with a function
+    // value.
     std::optional<Address> add_special(const Span& span, Address at) {
         StructView special(memory_, at);
         auto next = special.get(layout_.special.next);
         std::uint64_t offset = 0;
-        if (auto wide = special.get(layout_.special.offset64)) offset = *wide;
-        else if (auto narrow = special.get(layout_.special.offset)) offset = *narrow;
+        if (auto wide = special.get(layout_.special.offset64))
+            offset = *wide;
+        else if (auto narrow = special.get(layout_.special.offset))
+            offset = *narrow;
         const Address object = span.range.begin + offset;
         auto fn = special.get(layout_.specialfinalizer.fn);
         if (fn && is_closure(memory_, runtime_, *fn)) {
             ++out_.finalizers;
             add({CallbackKind::finalizer, *fn, object, at});
-        } else if (auto cleanup = special.get(layout_.specialCleanup.fn); cleanup && is_closure(memory_, runtime_, *cleanup)) {
+        } else if (auto cleanup = special.get(layout_.specialCleanup.fn);
+                   cleanup && is_closure(memory_, runtime_, *cleanup)) {
             ++out_.finalizers;
             auto arg = special.get(layout_.specialCleanup.arg);
             add({CallbackKind::cleanup, *cleanup, arg ? std::optional(*arg) : std::nullopt, at});

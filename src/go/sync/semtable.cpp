@@ -1,5 +1,6 @@
-// runtime.semtable: 251 roots, each padded to a cache line, a treap of sudogs keyed by the semaphore's address (prev and next
-// are its children) whose nodes head a list of waiters on the same address (waitlink). go1.16–1.27 src/runtime/sema.go.
+// runtime.semtable: 251 roots, each padded to a cache line, a treap of sudogs keyed by the semaphore's address (prev
+// and next are its children) whose nodes head a list of waiters on the same address (waitlink). go1.16–1.27
+// src/runtime/sema.go.
 #include <algorithm>
 
 #include "base/bounded_walk.h"
@@ -10,7 +11,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::uint64_t root_count = 251;
-constexpr std::uint64_t cache_line = 64;          // cpu.CacheLinePadSize of amd64; 128 on arm64
+constexpr std::uint64_t cache_line = 64;  // cpu.CacheLinePadSize of amd64; 128 on arm64
 constexpr std::size_t max_waiters = 1u << 24;
 
 struct Reading {
@@ -60,8 +61,10 @@ Waits Waits::read(const Memory& memory, const Runtime& runtime, const GoroutineL
     waits.queues_ = std::make_shared<Queues>(memory, runtime);
     const auto& layout = runtime.layout();
     auto missing = [&](std::string why) {
-        waits.gaps_.push_back({.what = "the queue of goroutines that wait for locks is unknown", .why = std::move(why),
-                               .weakens = "which lock a goroutine waits for comes from its frames", .damage = true});
+        waits.gaps_.push_back({.what = "the queue of goroutines that wait for locks is unknown",
+                               .why = std::move(why),
+                               .weakens = "which lock a goroutine waits for comes from its frames",
+                               .damage = true});
     };
     if (!runtime.globals().semtable) {
         missing("runtime.semtable was not found");
@@ -90,12 +93,14 @@ Waits Waits::read(const Memory& memory, const Runtime& runtime, const GoroutineL
 
     waits.by_g_.resize(waits.waiters_.size());
     for (std::uint32_t i = 0; i < waits.by_g_.size(); ++i) waits.by_g_[i] = i;
-    std::sort(waits.by_g_.begin(), waits.by_g_.end(), [&](std::uint32_t a, std::uint32_t b) { return waits.waiters_[a].g < waits.waiters_[b].g; });
+    std::sort(waits.by_g_.begin(), waits.by_g_.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return waits.waiters_[a].g < waits.waiters_[b].g; });
     return waits;
 }
 
 const SemaphoreWaiter* Waits::semaphore_of(Address g) const {
-    auto found = std::lower_bound(by_g_.begin(), by_g_.end(), g, [&](std::uint32_t index, Address wanted) { return waiters_[index].g < wanted; });
+    auto found = std::lower_bound(by_g_.begin(), by_g_.end(), g,
+                                  [&](std::uint32_t index, Address wanted) { return waiters_[index].g < wanted; });
     return found != by_g_.end() && waiters_[*found].g == g ? &waiters_[*found] : nullptr;
 }
 

@@ -1,5 +1,5 @@
-// From a goroutine to what it waits for. A semaphore's address alone does not say whose it is: the frames that asked for it
-// do (lockSlow, RLock, WaitGroup.Wait …), and the layouts of sync say where in its lock the word lies.
+// From a goroutine to what it waits for. A semaphore's address alone does not say whose it is: the frames that asked
+// for it do (lockSlow, RLock, WaitGroup.Wait …), and the layouts of sync say where in its lock the word lies.
 #include "go/sync/queues.h"
 
 #include <fmt/format.h>
@@ -15,18 +15,20 @@ struct LockOf {
     Address address;
 };
 
-/// The functions of package sync (and of internal/sync, internal/poll) that lie between the runtime and the user, innermost
-/// first, inlined ones too.
+/// The functions of package sync (and of internal/sync, internal/poll) that lie between the runtime and the user,
+/// innermost first, inlined ones too.
 std::vector<std::string_view> lock_functions(const GoStack& stack) {
     std::vector<std::string_view> names;
     for (const auto& physical : stack.physical) {
         if (physical.func() == nullptr) continue;
         for (const auto& logical : physical.code->logical) {
             std::string_view name = logical.raw_name;
-            const bool of_runtime = name.starts_with("runtime.") || name.starts_with("sync.runtime_") || name.starts_with("internal/sync.runtime_") ||
+            const bool of_runtime = name.starts_with("runtime.") || name.starts_with("sync.runtime_") ||
+                                    name.starts_with("internal/sync.runtime_") ||
                                     name.starts_with("internal/poll.runtime_");
             if (of_runtime) continue;
-            const bool of_sync = name.starts_with("sync.") || name.starts_with("internal/sync.") || name.starts_with("internal/poll.");
+            const bool of_sync =
+                name.starts_with("sync.") || name.starts_with("internal/sync.") || name.starts_with("internal/poll.");
             if (!of_sync) return names;
             if (names.size() < 8) names.push_back(name);
         }
@@ -35,10 +37,13 @@ std::vector<std::string_view> lock_functions(const GoStack& stack) {
 }
 
 bool is_mutex_function(std::string_view name) {
-    return name == "sync.(*Mutex).lockSlow" || name == "internal/sync.(*Mutex).lockSlow" || name == "sync.(*Mutex).Lock" || name == "internal/sync.(*Mutex).Lock";
+    return name == "sync.(*Mutex).lockSlow" || name == "internal/sync.(*Mutex).lockSlow" ||
+           name == "sync.(*Mutex).Lock" || name == "internal/sync.(*Mutex).Lock";
 }
 
-std::uint64_t offset_or(std::int32_t offset, std::uint64_t otherwise) { return offset >= 0 ? static_cast<std::uint64_t>(offset) : otherwise; }
+std::uint64_t offset_or(std::int32_t offset, std::uint64_t otherwise) {
+    return offset >= 0 ? static_cast<std::uint64_t>(offset) : otherwise;
+}
 
 LockOf lock_of(const RuntimeLayout& layout, Address semaphore, const std::vector<std::string_view>& names) {
     LockOf lock{.address = semaphore};
@@ -65,7 +70,8 @@ LockOf lock_of(const RuntimeLayout& layout, Address semaphore, const std::vector
         if (layout.sync_WaitGroup.sema.present()) {
             lock.address = semaphore - static_cast<std::uint64_t>(layout.sync_WaitGroup.sema.offset);
         } else if (semaphore.is_aligned(8)) {
-            lock.address = semaphore - 8;  // ≤1.17 [3]uint32: the aligned pair is the state, the third word the semaphore
+            lock.address =
+                semaphore - 8;  // ≤1.17 [3]uint32: the aligned pair is the state, the third word the semaphore
         }
     } else if (names[0].starts_with("internal/poll.(*fdMutex).")) {
         // go1.27 src/internal/poll/fd_mutex.go: {state uint64; rsema, wsema uint32}
@@ -81,7 +87,8 @@ const PhysicalFrame* find_frame(const GoStack& stack, std::string_view name) {
     return nullptr;
 }
 
-/// First argument of a runtime function as its caller spilled or passed it: at the frame's cfa, in all calling conventions.
+/// First argument of a runtime function as its caller spilled or passed it: at the frame's cfa, in all calling
+/// conventions.
 std::optional<Address> first_argument(const Memory& memory, const PhysicalFrame* frame) {
     if (frame == nullptr || frame->cfa.is_null()) return std::nullopt;
     auto word = memory.load_address(frame->cfa);
@@ -94,7 +101,8 @@ std::string words_of(const LockOf& lock) {
     return words;
 }
 
-void add_descriptor(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack, std::vector<WaitsFor>& result) {
+void add_descriptor(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack,
+                    std::vector<WaitsFor>& result) {
     auto desc = first_argument(memory, find_frame(stack, "internal/poll.runtime_pollWait"));
     if (!desc) return;
     StructView view(memory, *desc);
@@ -103,8 +111,13 @@ void add_descriptor(const Memory& memory, const Runtime& runtime, const Goroutin
     auto reader = view.get(f.rg), writer = view.get(f.wg);
     if (!fd || *fd > 1u << 30 || !reader || !writer || (*reader != g.g && *writer != g.g)) return;
     const bool reads = *reader == g.g;
-    result.push_back({.object = WaitObject::descriptor, .mode = reads ? WaitMode::read : WaitMode::write, .address = *desc, .semaphore = {}, .sudog = {},
-                      .what = fmt::format("file descriptor {} ({})", *fd, reads ? "read" : "write"), .by = "pollDesc"});
+    result.push_back({.object = WaitObject::descriptor,
+                      .mode = reads ? WaitMode::read : WaitMode::write,
+                      .address = *desc,
+                      .semaphore = {},
+                      .sudog = {},
+                      .what = fmt::format("file descriptor {} ({})", *fd, reads ? "read" : "write"),
+                      .by = "pollDesc"});
 }
 
 }  // namespace
@@ -138,14 +151,20 @@ std::string_view to_string(WaitMode mode) {
     return "";
 }
 
-std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, const Goroutine& g, const GoStack& stack) const {
+std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, const Goroutine& g,
+                                const GoStack& stack) const {
     std::vector<WaitsFor> result;
     if (g.status != Status::waiting && g.status != Status::leaked) return result;
     const std::string_view reason = g.wait_reason;
     if (reason.find("nil chan") != std::string_view::npos) {
         const bool sends = reason.starts_with("chan send");
-        result.push_back({.object = WaitObject::nil_channel, .mode = sends ? WaitMode::send : WaitMode::receive, .address = {}, .semaphore = {},
-                          .sudog = {}, .what = "nil channel: nobody can ever send or receive", .by = "wait reason"});
+        result.push_back({.object = WaitObject::nil_channel,
+                          .mode = sends ? WaitMode::send : WaitMode::receive,
+                          .address = {},
+                          .semaphore = {},
+                          .sudog = {},
+                          .what = "nil channel: nobody can ever send or receive",
+                          .by = "wait reason"});
         return result;
     }
     Address semaphore, semaphore_sudog;
@@ -160,14 +179,21 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
             }
             continue;
         }
-        WaitMode mode = reason.starts_with("chan send") ? WaitMode::send : reason.starts_with("chan receive") ? WaitMode::receive : WaitMode::none;
+        WaitMode mode = reason.starts_with("chan send")      ? WaitMode::send
+                        : reason.starts_with("chan receive") ? WaitMode::receive
+                                                             : WaitMode::none;
         // Of a select: in which of the channel's queues it stands.
         const bool in_select = mode == WaitMode::none;
         const auto& channel = queues_->channel(sudog.channel, in_select);
         if (in_select && channel.receivers.contains(sudog.at.value)) mode = WaitMode::receive;
         if (in_select && channel.senders.contains(sudog.at.value)) mode = WaitMode::send;
-        result.push_back({.object = WaitObject::channel, .mode = mode, .address = sudog.channel, .semaphore = {}, .sudog = sudog.at,
-                          .what = channel.text, .by = "g.waiting"});
+        result.push_back({.object = WaitObject::channel,
+                          .mode = mode,
+                          .address = sudog.channel,
+                          .semaphore = {},
+                          .sudog = sudog.at,
+                          .what = channel.text,
+                          .by = "g.waiting"});
     }
     if (!result.empty()) return result;
 
@@ -176,9 +202,13 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
         auto list = first_argument(memory, find_frame(stack, "sync.runtime_notifyListWait"));
         Address sudog = list ? queues_->on_notify_list(*list, g.g) : Address{};
         if (!sudog.is_null()) {
-            result.push_back({.object = WaitObject::cond, .mode = WaitMode::wait,
-                              .address = *list - offset_or(runtime.layout().sync_Cond.notify.offset, 16), .semaphore = {}, .sudog = sudog,
-                              .what = "sync.Cond", .by = "notifyList"});
+            result.push_back({.object = WaitObject::cond,
+                              .mode = WaitMode::wait,
+                              .address = *list - offset_or(runtime.layout().sync_Cond.notify.offset, 16),
+                              .semaphore = {},
+                              .sudog = sudog,
+                              .what = "sync.Cond",
+                              .by = "notifyList"});
         }
         return result;
     }
@@ -193,8 +223,9 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
     }
     const bool on_semaphore = reason == "semacquire" || reason.starts_with("sync.");
     if (semaphore.is_null() && on_semaphore && !complete_) {
-        for (std::string_view name : {"sync.runtime_SemacquireMutex", "internal/sync.runtime_SemacquireMutex", "sync.runtime_SemacquireRWMutexR",
-                                      "sync.runtime_SemacquireRWMutex", "sync.runtime_SemacquireWaitGroup", "sync.runtime_Semacquire"}) {
+        for (std::string_view name : {"sync.runtime_SemacquireMutex", "internal/sync.runtime_SemacquireMutex",
+                                      "sync.runtime_SemacquireRWMutexR", "sync.runtime_SemacquireRWMutex",
+                                      "sync.runtime_SemacquireWaitGroup", "sync.runtime_Semacquire"}) {
             if (auto word = first_argument(memory, find_frame(stack, name)); word && word->is_aligned(4)) {
                 semaphore = *word;
                 by = "frame arguments";
@@ -204,8 +235,13 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
     }
     if (semaphore.is_null()) return result;
     const LockOf lock = lock_of(runtime.layout(), semaphore, lock_functions(stack));
-    result.push_back({.object = lock.object, .mode = lock.mode, .address = lock.address, .semaphore = semaphore, .sudog = semaphore_sudog,
-                      .what = words_of(lock), .by = by});
+    result.push_back({.object = lock.object,
+                      .mode = lock.mode,
+                      .address = lock.address,
+                      .semaphore = semaphore,
+                      .sudog = semaphore_sudog,
+                      .what = words_of(lock),
+                      .by = by});
     return result;
 }
 

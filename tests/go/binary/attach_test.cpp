@@ -1,5 +1,5 @@
-// Runtime::attach on the bundled cores of every Go release: the same answers with symbols, stripped, position-independent and
-// with cgo, and what is left without the executable.
+// Runtime::attach on the bundled cores of every Go release: the same answers with symbols, stripped,
+// position-independent and with cgo, and what is left without the executable.
 #include "go/binary/runtime.h"
 
 #include <gmock/gmock.h>
@@ -29,13 +29,15 @@ std::string true_version(const test::Probe& probe) {
 
 class Attach : public testing::TestWithParam<std::string> {
 protected:
-    Result<Runtime> attach(const test::OpenedTarget& target) { return Runtime::attach(target.core, *target.memory, *target.images, *target.disassembler); }
+    Result<Runtime> attach(const test::OpenedTarget& target) {
+        return Runtime::attach(target.core, *target.memory, *target.images, *target.disassembler);
+    }
 };
 
-#define OPEN(target, probe)                                          \
-    auto target = test::open_target(*(probe));                       \
-    ASSERT_TRUE(target) << describe((target).error());               \
-    auto runtime = attach(*(target));                                \
+#define OPEN(target, probe)                            \
+    auto target = test::open_target(*(probe));         \
+    ASSERT_TRUE(target) << describe((target).error()); \
+    auto runtime = attach(*(target));                  \
     ASSERT_TRUE(runtime) << describe(runtime.error())
 
 TEST_P(Attach, FindsTheRuntime) {
@@ -62,15 +64,29 @@ void expect_same_globals(const test::OpenedTarget& target, const Runtime& runtim
     const ModuleData& module = runtime.modules().front();
     ASSERT_NE(module.image, nullptr);
     const std::vector<AddressRange> data = {module.data, module.bss, module.noptrbss, module.noptrdata};
-    GlobalSearch symbols(*target.memory, runtime.layout(), data), decoded(*target.memory, runtime.layout(), data), scanned(*target.memory, runtime.layout(), data);
+    GlobalSearch symbols(*target.memory, runtime.layout(), data), decoded(*target.memory, runtime.layout(), data),
+        scanned(*target.memory, runtime.layout(), data);
     find_by_symbols(symbols, *module.image);
     find_by_decoding(decoded, module.pclntab, *target.disassembler);
     find_by_scan(scanned);
     EXPECT_THAT(symbols.doubtful, testing::IsEmpty());
     const Globals &s = symbols.found, &d = decoded.found, &c = scanned.found;
 #define SAME(name) EXPECT_EQ(s.name, d.name) << #name
-    SAME(allgs); SAME(allglen); SAME(allgptr); SAME(allm); SAME(allp); SAME(sched); SAME(semtable); SAME(mheap); SAME(stackpool); SAME(stack_large);
-    SAME(print_backlog); SAME(print_backlog_index); SAME(panicking); SAME(wait_reason_strings); SAME(build_version);
+    SAME(allgs);
+    SAME(allglen);
+    SAME(allgptr);
+    SAME(allm);
+    SAME(allp);
+    SAME(sched);
+    SAME(semtable);
+    SAME(mheap);
+    SAME(stackpool);
+    SAME(stack_large);
+    SAME(print_backlog);
+    SAME(print_backlog_index);
+    SAME(panicking);
+    SAME(wait_reason_strings);
+    SAME(build_version);
 #undef SAME
     if (d.allfin) EXPECT_EQ(d.allfin, s.allfin);        // nothing to tell it by while no finalizer was queued
     if (d.memstats) EXPECT_EQ(d.memstats, s.memstats);  // nor before the first collection
@@ -82,7 +98,12 @@ void expect_same_globals(const test::OpenedTarget& target, const Runtime& runtim
 
 TEST_P(Attach, DecodingFindsWhatSymbolsSay) {
     bool any = false;
-    for (auto [build, mode] : {std::pair{"dwarf", "waits"}, {"dwarf", "heap"}, {"dwarf", "overflow"}, {"pie", "waits"}, {"cgo", "chold"}, {"cgo", "csegv"}}) {
+    for (auto [build, mode] : {std::pair{"dwarf", "waits"},
+                               {"dwarf", "heap"},
+                               {"dwarf", "overflow"},
+                               {"pie", "waits"},
+                               {"cgo", "chold"},
+                               {"cgo", "csegv"}}) {
         auto probe = test::probe(GetParam(), build, mode);
         if (!probe) continue;
         any = true;
@@ -101,7 +122,8 @@ TEST_P(Attach, StrippedIsNoDifference) {
     EXPECT_EQ(runtime->description().debug_info, "stripped");
     EXPECT_TRUE(runtime->gaps().empty());
     const Globals& g = runtime->globals();
-    EXPECT_TRUE(g.allgs && g.allglen && g.allgptr && g.allm && g.allp && g.sched && g.semtable && g.mheap && g.stackpool && g.stack_large);
+    EXPECT_TRUE(g.allgs && g.allglen && g.allgptr && g.allm && g.allp && g.sched && g.semtable && g.mheap &&
+                g.stackpool && g.stack_large);
     EXPECT_TRUE(g.print_backlog && g.print_backlog_index && g.panicking && g.wait_reason_strings);
     EXPECT_GE(g.wait_reason_count, 27u);
     EXPECT_FALSE(runtime->find_variable("runtime.allgs"));
@@ -115,7 +137,8 @@ TEST_P(Attach, LayoutReadsTheTruth) {
         OPEN(target, probe);
         const std::string truth = test::read_text(probe->truth);
         std::set<std::uint64_t> expected, found;
-        for (std::size_t at = 0; (at = truth.find("\ngoroutine id=", at)) != std::string::npos; ++at) expected.insert(std::stoull(truth.substr(at + 14)));
+        for (std::size_t at = 0; (at = truth.find("\ngoroutine id=", at)) != std::string::npos; ++at)
+            expected.insert(std::stoull(truth.substr(at + 14)));
         ASSERT_GT(expected.size(), 60u);
         const Memory& memory = *target->memory;
         const Address first = *memory.load_address(*runtime->globals().allgs);
@@ -132,7 +155,8 @@ TEST_P(Attach, LayoutReadsTheTruth) {
         }
         for (std::uint64_t id : expected) EXPECT_TRUE(found.contains(id)) << id;
         std::size_t threads = 0;
-        for (Address m = *memory.load_address(*runtime->globals().allm); !m.is_null() && threads < 1000; ++threads) m = *StructView(memory, m).get(runtime->layout().m.alllink);
+        for (Address m = *memory.load_address(*runtime->globals().allm); !m.is_null() && threads < 1000; ++threads)
+            m = *StructView(memory, m).get(runtime->layout().m.alllink);
         EXPECT_EQ(threads, target->core.threads().size()) << probe->core;
     }
 }
@@ -155,7 +179,8 @@ TEST_P(Attach, PclntabAgreesWithDwarf) {
             const auto position = table.position(*f, f->entry + offset);
             if (!line || line->line == 0 || position.line == 0) continue;
             ++compared;
-            different += static_cast<std::uint32_t>(position.line) != line->line || !std::string_view(line->file).ends_with(position.file.substr(position.file.rfind('/') + 1));
+            different += static_cast<std::uint32_t>(position.line) != line->line ||
+                         !std::string_view(line->file).ends_with(position.file.substr(position.file.rfind('/') + 1));
         }
     }
     EXPECT_GT(compared, 500u);
@@ -176,7 +201,8 @@ TEST_P(Attach, ReadsTypeNames) {
     EXPECT_FALSE(runtime->type_name(Address{0x10}));
     // Any address inside the types: an answer or none, never a crash.
     const AddressRange types = runtime->modules().front().types;
-    for (std::uint64_t offset = 0; offset < types.size(); offset += 1021) (void)runtime->type_name(types.begin + offset);
+    for (std::uint64_t offset = 0; offset < types.size(); offset += 1021)
+        (void)runtime->type_name(types.begin + offset);
     (void)runtime->type_name(types.end - 1);
 }
 
@@ -189,7 +215,8 @@ TEST_P(Attach, CoreAlone) {
         OPEN(full_target, probe);
         const Globals expected = runtime->globals();
 
-        const std::filesystem::path directory = std::filesystem::path(testing::TempDir()) / ("alone." + GetParam() + "." + build) / "a";
+        const std::filesystem::path directory =
+            std::filesystem::path(testing::TempDir()) / ("alone." + GetParam() + "." + build) / "a";
         std::filesystem::create_directories(directory);
         const auto link = directory / "core";
         std::filesystem::remove(link);
@@ -212,7 +239,8 @@ TEST_P(Attach, CoreAlone) {
             auto main = runtime->find_func("main.main"), here = alone->find_func("main.main");
             ASSERT_TRUE(main && here);
             EXPECT_EQ(here->entry, main->entry);
-            EXPECT_EQ(alone->modules().front().pclntab.position(*here, here->entry).line, runtime->modules().front().pclntab.position(*main, main->entry).line);
+            EXPECT_EQ(alone->modules().front().pclntab.position(*here, here->entry).line,
+                      runtime->modules().front().pclntab.position(*main, main->entry).line);
         }
         std::filesystem::remove_all(directory.parent_path());
     }
@@ -243,7 +271,8 @@ TEST(AttachDamaged, CutCores) {
     std::filesystem::remove(copy);
 }
 
-INSTANTIATE_TEST_SUITE_P(Bundles, Attach, testing::ValuesIn(test::bundles("go1.")), [](const auto& info) { return underscored(info.param); });
+INSTANTIATE_TEST_SUITE_P(Bundles, Attach, testing::ValuesIn(test::bundles("go1.")),
+                         [](const auto& info) { return underscored(info.param); });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Attach);
 
 }  // namespace

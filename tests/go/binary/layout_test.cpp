@@ -1,5 +1,5 @@
-// Versions, tables, overlays; and the conformance of every table with the DWARF of every executable in the bundles and of
-// every Go toolchain at hand (.cache/go of the repository, or $INCIDENT_GO_TOOLCHAINS).
+// Versions, tables, overlays; and the conformance of every table with the DWARF of every executable in the bundles and
+// of every Go toolchain at hand (.cache/go of the repository, or $INCIDENT_GO_TOOLCHAINS).
 #include "go/binary/layout.h"
 
 #include <gmock/gmock.h>
@@ -34,14 +34,16 @@ TEST(Version, ReadsWhatToolchainsWrite) {
     EXPECT_FALSE(v->devel);
     EXPECT_EQ(parse_version("go1.19")->patch, 0);
     EXPECT_EQ(parse_version("go1.27rc1")->minor, 27);
-    EXPECT_THAT(parse_version("go1.25.12 X:noswissmap,greenteagc")->experiments, ElementsAre("noswissmap", "greenteagc"));
+    EXPECT_THAT(parse_version("go1.25.12 X:noswissmap,greenteagc")->experiments,
+                ElementsAre("noswissmap", "greenteagc"));
     EXPECT_THAT(parse_version("go1.26.8-X:nogreenteagc")->experiments, ElementsAre("nogreenteagc"));
     EXPECT_EQ(parse_version("go1.24.3 (Red Hat 1.24.3-1.el9)")->patch, 3);
     auto devel = parse_version("devel go1.28-0a1b2c3d Mon Aug 3 10:00:00 2026 +0000");
     ASSERT_TRUE(devel);
     EXPECT_TRUE(devel->devel);
     EXPECT_EQ(devel->minor, 28);
-    for (const char* text : {"", "unknown", "go2.0", "gogo1.2", "go1.", "go1.x", "go1.99999999999", "devel +0a1b2c"}) EXPECT_FALSE(parse_version(text)) << text;
+    for (const char* text : {"", "unknown", "go2.0", "gogo1.2", "go1.", "go1.x", "go1.99999999999", "devel +0a1b2c"})
+        EXPECT_FALSE(parse_version(text)) << text;
 }
 
 TEST(LayoutTable, KnowsItsRange) {
@@ -61,11 +63,12 @@ TEST(LayoutTable, KnowsItsRange) {
 
 // A few numbers that people know by heart, from the sources of these releases.
 TEST(LayoutTable, HasTheKnownNumbers) {
-    auto go16 = *layout_from_table(version(16)), go25 = *layout_from_table(version(25)), go26 = *layout_from_table(version(26)), go27 = *layout_from_table(version(27));
+    auto go16 = *layout_from_table(version(16)), go25 = *layout_from_table(version(25)),
+         go26 = *layout_from_table(version(26)), go27 = *layout_from_table(version(27));
     EXPECT_EQ(go16.g.goid.offset, 152);
     EXPECT_EQ(go25.g.sched_bp.offset, 96);
     EXPECT_EQ(go16.g.sched_bp.offset, 104);
-    EXPECT_EQ(go26.sudog.elem.offset, 32);          // elem.vu
+    EXPECT_EQ(go26.sudog.elem.offset, 32);  // elem.vu
     EXPECT_EQ(go25.sudog.elem.offset, 24);
     EXPECT_EQ(go26.sudog.c.offset, 96);
     EXPECT_EQ(go27.g.size, 456u);
@@ -112,14 +115,14 @@ TEST(LayoutTable, FollowsPatchReleases) {
     EXPECT_EQ(layout_from_table(version(24, 5))->m.alllink.offset, 328);
     EXPECT_EQ(layout_from_table(version(24, 6))->m.alllink.offset, 352);
     EXPECT_EQ(layout_from_table(version(23, 0))->m.alllink.offset, 328);
-    EXPECT_EQ(layout_from_table(version(23, 3))->m.alllink.offset, 328);   // on both sides of it
+    EXPECT_EQ(layout_from_table(version(23, 3))->m.alllink.offset, 328);  // on both sides of it
     EXPECT_FALSE(layout_from_table(version(23, 2))->m.g0StackAccurate.present());
     EXPECT_FALSE(layout_from_table(version(23, 3))->m.g0StackAccurate.present());
     EXPECT_TRUE(layout_from_table(version(23, 5))->m.g0StackAccurate.present());
     EXPECT_EQ(layout_from_table(version(23, 11))->m.alllink.offset, 328);
     EXPECT_EQ(layout_from_table(version(23, 12))->m.alllink.offset, 352);
     EXPECT_TRUE(table_is_exact(version(23, 11)));
-    EXPECT_TRUE(table_is_exact(version(18, 5)));    // between two releases whose fields are the same
+    EXPECT_TRUE(table_is_exact(version(18, 5)));  // between two releases whose fields are the same
     EXPECT_FALSE(table_is_exact(version(18, 9)));
     EXPECT_FALSE(table_is_exact(version(23, 3)));
 }
@@ -146,7 +149,8 @@ TEST(StructView, SaysAbsentNotZero) {
     EXPECT_FALSE(view.sub(Place{}));
 }
 
-// ── conformance ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── conformance
+// ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /// Every struct that the executable's DWARF describes must be as in the table of its version, field by field.
 void expect_table_equals_dwarf(const std::string& path) {
@@ -170,7 +174,8 @@ void expect_table_equals_dwarf(const std::string& path) {
         if (member.field_name.empty()) described = get_member(*dwarf, member) != 0;
         if (!described) continue;
         ++compared;
-        EXPECT_EQ(get_member(*dwarf, member), get_member(*table, member)) << path << ": " << member.struct_name << "." << member.field_name << ", " << parsed->text;
+        EXPECT_EQ(get_member(*dwarf, member), get_member(*table, member))
+            << path << ": " << member.struct_name << "." << member.field_name << ", " << parsed->text;
     }
     EXPECT_GT(compared, 450) << path;  // programs lack types they do not use; the runtime's own are always there
 }
@@ -198,17 +203,25 @@ class ToolchainConformance : public testing::TestWithParam<int> {};
 TEST_P(ToolchainConformance, TableEqualsDwarf) {
     const char* elsewhere = std::getenv("INCIDENT_GO_TOOLCHAINS");
     const std::string minor = std::to_string(GetParam());
-    const std::string go = (elsewhere == nullptr ? std::string(INCIDENT_SOURCE_DIR "/.cache/go") : std::string(elsewhere)) + "/1." + minor + "/bin/go";
+    const std::string go =
+        (elsewhere == nullptr ? std::string(INCIDENT_SOURCE_DIR "/.cache/go") : std::string(elsewhere)) + "/1." +
+        minor + "/bin/go";
     if (!std::filesystem::exists(go))
-        GTEST_SKIP() << "SKIPPED: no Go 1." << minor << " toolchain at hand (corpora/tools/toolchains.sh fetches them; or set INCIDENT_GO_TOOLCHAINS)";
+        GTEST_SKIP() << "SKIPPED: no Go 1." << minor
+                     << " toolchain at hand (corpora/tools/toolchains.sh fetches them; or set INCIDENT_GO_TOOLCHAINS)";
     struct Build {
         const char* experiment;
         int oldest, newest;
     };
-    for (const Build& build : {Build{"", 16, 27}, {"noswissmap", 24, 25}, {"greenteagc", 25, 25}, {"nogreenteagc", 26, 27}, {"noswissmap,greenteagc", 25, 25}}) {
+    for (const Build& build : {Build{"", 16, 27},
+                               {"noswissmap", 24, 25},
+                               {"greenteagc", 25, 25},
+                               {"nogreenteagc", 26, 27},
+                               {"noswissmap,greenteagc", 25, 25}}) {
         if (GetParam() < build.oldest || GetParam() > build.newest) continue;
         const std::string exe = testing::TempDir() + "layout_go1." + minor + build.experiment;
-        const std::string command = "'" INCIDENT_SOURCE_DIR "/corpora/tools/layout/generate.sh' exe '" + exe + "' '" + go + "' '" + build.experiment + "'";
+        const std::string command = "'" INCIDENT_SOURCE_DIR "/corpora/tools/layout/generate.sh' exe '" + exe + "' '" +
+                                    go + "' '" + build.experiment + "'";
         ASSERT_EQ(std::system(command.c_str()), 0) << command;
         expect_table_equals_dwarf(exe);
         std::filesystem::remove(exe);

@@ -114,7 +114,9 @@ void ask_everything(const Pclntab& table) {
         if (!f) continue;
         characters += f->name.size() + table.position(*f, Address{pc}).file.size();
         (void)table.sp_delta(*f, Address{pc}, cache);
-        for (auto which : {PcData::unsafe_point, PcData::stack_map_index, PcData::inline_tree_index, PcData::arg_live_index}) (void)table.pcdata(*f, which, Address{pc});
+        for (auto which :
+             {PcData::unsafe_point, PcData::stack_map_index, PcData::inline_tree_index, PcData::arg_live_index})
+            (void)table.pcdata(*f, which, Address{pc});
         for (int i = 0; i < 8; ++i) (void)table.funcdata(*f, static_cast<FuncData>(i));
         const std::size_t count = table.logical_frames(*f, Address{pc}, frames, &cache);
         for (std::size_t i = 0; i < count; ++i) characters += frames[i].function.size();
@@ -182,7 +184,8 @@ TEST_P(PclntabFormats, CopiesTablesThatCrossSegments) {
     EXPECT_EQ(table->find(at(0x40))->name, "main.leaf");
 }
 
-INSTANTIATE_TEST_SUITE_P(Go, PclntabFormats, testing::Values(16, 17, 18, 19, 20, 21, 24, 25, 26, 27), [](const auto& info) { return "go1_" + std::to_string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Go, PclntabFormats, testing::Values(16, 17, 18, 19, 20, 21, 24, 25, 26, 27),
+                         [](const auto& info) { return "go1_" + std::to_string(info.param); });
 
 TEST(Pclntab, NamesWhatItDoesNotRead) {
     BuiltPclntab old = build_pclntab(16, 0xfffffffb);

@@ -1,5 +1,5 @@
-// HeapTarget: a small Go heap written down span by span, for tests of everything that reads spans. One arena at 0xc000000000;
-// mspans, bitmaps and mheap_ lie outside, as in a real process. Layouts of go1.19 and go1.27.
+// HeapTarget: a small Go heap written down span by span, for tests of everything that reads spans. One arena at
+// 0xc000000000; mspans, bitmaps and mheap_ lie outside, as in a real process. Layouts of go1.19 and go1.27.
 #pragma once
 
 #include <string>
@@ -40,7 +40,7 @@ struct TestSpan {
     std::uint64_t begin = test_arena;
     std::uint64_t pages = 1;
     std::uint8_t state = 1;
-    unsigned size_class = 5;       // 48 bytes
+    unsigned size_class = 5;  // 48 bytes
     bool noscan = false;
     std::uint64_t elem_size = 48;
     std::uint16_t elem_count = 170;
@@ -66,7 +66,13 @@ public:
 
     /// mheap_ at 0x600000, allspans at 0x700000, mspans from 0x7f0000000000 on, bitmaps from 0x7f1000000000 on.
     TargetMemory build() {
-        builder_.at(0x600000).mark("mheap").u32(10).u32(0).pointer("allspans").u64(spans_.size()).u64(spans_.size() + 8);
+        builder_.at(0x600000)
+            .mark("mheap")
+            .u32(10)
+            .u32(0)
+            .pointer("allspans")
+            .u64(spans_.size())
+            .u64(spans_.size() + 8);
         builder_.pointer("allArenas").u64(1).u64(4);
         builder_.at(0x6ff000).mark("allArenas").u64((test_arena + 0x800000000000) >> 26).zeros(24);
         builder_.at(0x700000).mark("allspans");
@@ -88,7 +94,8 @@ private:
         for (unsigned bit : s.marked) set(bits + 256, bit, s.marked);
         builder_.at(at).mark(name(i)).zeros(160);
         auto put = [&](auto field, auto value) {
-            builder_.at(at + static_cast<std::uint64_t>(field.offset)).object(static_cast<typename decltype(field)::type>(value));
+            builder_.at(at + static_cast<std::uint64_t>(field.offset))
+                .object(static_cast<typename decltype(field)::type>(value));
         };
         const auto& f = layout.mspan;
         put(f.startAddr, s.begin);

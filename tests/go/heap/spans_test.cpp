@@ -47,7 +47,13 @@ TEST(Spans, CountThatContradictsTheBitsIsNamed) {
 TEST(Spans, InteriorPointersFindTheirSlot) {
     HeapTarget heap(22);
     heap.add({.begin = test_arena + 0x2000, .elem_count = 168, .free_index = 10, .alloc_count = 10});
-    heap.add({.begin = test_arena + 0x10000, .pages = 5, .size_class = 0, .elem_size = 5 * 8192, .elem_count = 1, .free_index = 1, .alloc_count = 1});
+    heap.add({.begin = test_arena + 0x10000,
+              .pages = 5,
+              .size_class = 0,
+              .elem_size = 5 * 8192,
+              .elem_count = 1,
+              .free_index = 1,
+              .alloc_count = 1});
     auto target = heap.build();
     Spans spans = must_read(heap, target);
     auto object = spans.find_object(Address{test_arena + 0x2000 + 48 * 9 + 47});
@@ -56,8 +62,10 @@ TEST(Spans, InteriorPointersFindTheirSlot) {
     EXPECT_EQ(object->base, Address{test_arena + 0x2000 + 48 * 9});
     EXPECT_EQ(object->state, SlotState::allocated);
     for (std::uint32_t i = 0; i < 168; ++i)
-        for (std::uint64_t off : {0, 1, 47}) EXPECT_EQ(spans.all()[0].index_of(Address{test_arena + 0x2000 + 48ull * i + off}), i);
-    EXPECT_FALSE(spans.find_object(Address{test_arena + 0x2000 + 48 * 168}).has_value()) << "the span's tail is no object";
+        for (std::uint64_t off : {0, 1, 47})
+            EXPECT_EQ(spans.all()[0].index_of(Address{test_arena + 0x2000 + 48ull * i + off}), i);
+    EXPECT_FALSE(spans.find_object(Address{test_arena + 0x2000 + 48 * 168}).has_value())
+        << "the span's tail is no object";
     auto large = spans.find_object(Address{test_arena + 0x10000 + 4 * 8192 + 5});
     ASSERT_TRUE(large.has_value());
     EXPECT_EQ(large->base, Address{test_arena + 0x10000});
@@ -128,10 +136,10 @@ TEST(Spans, DamagedSpansAnswerNothing) {
     heap.add({.begin = test_arena + 8192 * 4, .state = 7});                          // no such state
     heap.add({.begin = test_arena + 8192 * 5, .elem_count = 20, .free_index = 21});  // beyond its end
     heap.add({.begin = test_arena + 8192 * 6, .elem_size = 0});
-    heap.add({.begin = test_arena + 8192 * 7, .elem_count = 171});                   // more than fits
+    heap.add({.begin = test_arena + 8192 * 7, .elem_count = 171});  // more than fits
     heap.add({.begin = test_arena + 8192 * 8, .size_class = 99});
-    heap.add({.begin = test_arena});                                                 // claims the first one's page
-    heap.add({.begin = test_arena - 8192, .pages = 3});                              // begins outside any arena
+    heap.add({.begin = test_arena});                     // claims the first one's page
+    heap.add({.begin = test_arena - 8192, .pages = 3});  // begins outside any arena
     heap.add({.begin = test_arena + 8192 * 10, .pages = ~0ull >> 13});
     auto target = heap.build();
     Spans spans = must_read(heap, target);

@@ -13,7 +13,7 @@
 namespace incident::go::testing {
 
 struct Comparison {
-    std::size_t goroutines = 0, frames = 0;   ///< compared
+    std::size_t goroutines = 0, frames = 0;  ///< compared
     std::vector<std::string> differences;
 };
 
@@ -22,15 +22,20 @@ inline std::vector<TruthFrame> printed_frames(const GoStack& stack, std::uint32_
     for (std::size_t i = 0; i < stack.frames.size() && stack.frame_of[i] < physical_limit; ++i) {
         const auto& frame = stack.frames[i];
         if (frame.runtime_internal || frame.kind != report::FrameKind::go) continue;
-        frames.push_back({.function = std::string(frame.function), .file = std::string(frame.file), .line = frame.line, .inlined = frame.inlined});
+        frames.push_back({.function = std::string(frame.function),
+                          .file = std::string(frame.file),
+                          .line = frame.line,
+                          .inlined = frame.inlined});
     }
     return frames;
 }
 
-inline std::string text_of(const TruthFrame& f) { return fmt::format("{}{} {}:{}", f.function, f.inlined ? "(...)" : "", f.file, f.line); }
+inline std::string text_of(const TruthFrame& f) {
+    return fmt::format("{}{} {}:{}", f.function, f.inlined ? "(...)" : "", f.file, f.line);
+}
 
-/// Goroutines that could run when the text was taken ran on until the core was: the one that wrote it, busy loops, those that
-/// a later signal woke. Of them only the creator and the function they began with can be compared.
+/// Goroutines that could run when the text was taken ran on until the core was: the one that wrote it, busy loops,
+/// those that a later signal woke. Of them only the creator and the function they began with can be compared.
 inline bool could_run(const TruthGoroutine& truth) { return truth.state == "running" || truth.state == "runnable"; }
 
 /// Made by oneNewExtraM: it has no go statement.
@@ -39,29 +44,35 @@ inline bool runtime_made(const Runtime& runtime, const Goroutine& g) {
     return !creator || creator->name.starts_with("runtime.");
 }
 
-inline void compare_frames(const Version& version, const TruthGoroutine& truth, const GoStack& stack, Comparison& result) {
+inline void compare_frames(const Version& version, const TruthGoroutine& truth, const GoStack& stack,
+                           Comparison& result) {
     // Up to 1.20 the text ends after 100 physical frames, and does not always say so.
     auto frames = printed_frames(stack, version.at_least(21) ? ~0u : 100);
     if (truth.elided_at) {
         // The runtime prints the first and, from 1.21 on, the last of a deep stack.
         std::size_t head = *truth.elided_at, tail = truth.frames.size() - head;
         if (truth.elided && frames.size() != truth.frames.size() + *truth.elided) {
-            result.differences.push_back(fmt::format("goroutine {}: {} frames, expected {} and {} elided", truth.id, frames.size(), truth.frames.size(), *truth.elided));
+            result.differences.push_back(fmt::format("goroutine {}: {} frames, expected {} and {} elided", truth.id,
+                                                     frames.size(), truth.frames.size(), *truth.elided));
             return;
         }
-        if (frames.size() >= head + tail) frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(head), frames.end() - static_cast<std::ptrdiff_t>(tail));
+        if (frames.size() >= head + tail)
+            frames.erase(frames.begin() + static_cast<std::ptrdiff_t>(head),
+                         frames.end() - static_cast<std::ptrdiff_t>(tail));
     }
     for (std::size_t i = 0; i < std::max(frames.size(), truth.frames.size()); ++i) {
         ++result.frames;
         if (i < frames.size() && i < truth.frames.size() && frames[i] == truth.frames[i]) continue;
-        result.differences.push_back(fmt::format("goroutine {} [{}] frame {}: got {}, expected {}; walk ended: {}", truth.id, truth.state, i,
-                                                 i < frames.size() ? text_of(frames[i]) : "none",
-                                                 i < truth.frames.size() ? text_of(truth.frames[i]) : "none", stack.end));
+        result.differences.push_back(
+            fmt::format("goroutine {} [{}] frame {}: got {}, expected {}; walk ended: {}", truth.id, truth.state, i,
+                        i < frames.size() ? text_of(frames[i]) : "none",
+                        i < truth.frames.size() ? text_of(truth.frames[i]) : "none", stack.end));
         return;
     }
 }
 
-inline Comparison compare_stacks(OpenedCore& opened, const Truth& truth, std::span<const UnwindStep> native_steps = {}) {
+inline Comparison compare_stacks(OpenedCore& opened, const Truth& truth,
+                                 std::span<const UnwindStep> native_steps = {}) {
     Comparison result;
     StackWalker walker(opened.core, opened.memory, opened.runtime, opened.goroutines);
     std::set<std::int64_t> expected;
@@ -70,29 +81,39 @@ inline Comparison compare_stacks(OpenedCore& opened, const Truth& truth, std::sp
         const Goroutine* g = opened.goroutines.find(want.id);
         ++result.goroutines;
         if (g == nullptr) {
-            if (!could_run(want)) result.differences.push_back(fmt::format("goroutine {} [{}] is missing", want.id, want.state));
+            if (!could_run(want))
+                result.differences.push_back(fmt::format("goroutine {} [{}] is missing", want.id, want.state));
             continue;
         }
         GoStack stack = walker.walk(*g, native_steps, &opened.images);
         auto origin = origin_of(opened.runtime, opened.goroutines, *g);
-        TruthFrame created{.function = std::string(origin.created_by), .file = std::string(origin.created_at.file),
-                           .line = static_cast<std::uint32_t>(origin.created_at.line), .inlined = false};
-        if (origin.created_by.empty() != !want.created || (want.created && created != *want.created) || origin.created_by_goroutine != want.created_in) {
+        TruthFrame created{.function = std::string(origin.created_by),
+                           .file = std::string(origin.created_at.file),
+                           .line = static_cast<std::uint32_t>(origin.created_at.line),
+                           .inlined = false};
+        if (origin.created_by.empty() != !want.created || (want.created && created != *want.created) ||
+            origin.created_by_goroutine != want.created_in) {
             result.differences.push_back(fmt::format("goroutine {}: created by {}", want.id, text_of(created)));
         }
-        if (g->locked_to_thread != want.locked) result.differences.push_back(fmt::format("goroutine {}: locked to thread {}", want.id, g->locked_to_thread));
+        if (g->locked_to_thread != want.locked)
+            result.differences.push_back(
+                fmt::format("goroutine {}: locked to thread {}", want.id, g->locked_to_thread));
         if (g->system) result.differences.push_back(fmt::format("goroutine {} is no system goroutine", want.id));
         if (could_run(want)) {
             auto frames = printed_frames(stack);
             if (frames.empty() || frames.back().function != want.frames.back().function) {
-                result.differences.push_back(fmt::format("goroutine {} began with {}, expected {}; walk ended: {}", want.id,
-                                                         frames.empty() ? "nothing" : text_of(frames.back()), text_of(want.frames.back()), stack.end));
+                result.differences.push_back(fmt::format("goroutine {} began with {}, expected {}; walk ended: {}",
+                                                         want.id, frames.empty() ? "nothing" : text_of(frames.back()),
+                                                         text_of(want.frames.back()), stack.end));
             }
             continue;
         }
-        if (g->state_words() != want.state) result.differences.push_back(fmt::format("goroutine {}: [{}], expected [{}]", want.id, g->state_words(), want.state));
+        if (g->state_words() != want.state)
+            result.differences.push_back(
+                fmt::format("goroutine {}: [{}], expected [{}]", want.id, g->state_words(), want.state));
         compare_frames(opened.runtime.version(), want, stack, result);
-        if (!stack.complete) result.differences.push_back(fmt::format("goroutine {}: walk ended: {}", want.id, stack.end));
+        if (!stack.complete)
+            result.differences.push_back(fmt::format("goroutine {}: walk ended: {}", want.id, stack.end));
     }
     for (const auto& g : opened.goroutines.all) {
         if (g.system || expected.contains(g.goid)) continue;

@@ -11,7 +11,7 @@
 namespace incident::go::testing {
 
 struct ProbeCore {
-    std::string name;          ///< "go1.24/dwarf.waits"
+    std::string name;  ///< "go1.24/dwarf.waits"
     std::string core, truth, executable;
 };
 
@@ -23,7 +23,9 @@ inline std::vector<ProbeCore> probe_cores(const std::string& bundle, const std::
     if (!directory) return cores;
     for (const auto& mode : fs::directory_iterator(*directory)) {
         const std::string name = mode.path().filename().string();
-        if (name.find(part) == std::string::npos || !fs::exists(mode.path() / "core") || !fs::exists(mode.path() / "truth.txt")) continue;
+        if (name.find(part) == std::string::npos || !fs::exists(mode.path() / "core") ||
+            !fs::exists(mode.path() / "truth.txt"))
+            continue;
         cores.push_back({bundle + "/" + name, (mode.path() / "core").string(), (mode.path() / "truth.txt").string(),
                          (*directory / ("exe." + name.substr(0, name.find('.')))).string()});
     }

@@ -107,7 +107,8 @@ TEST_P(DamagedGo, FlippedBitsEverywhereAreSurvived) {
         Replaced damaged(*opened);
         std::vector<Segment> originals(opened->memory.segments().begin(), opened->memory.segments().end());
         for (const auto& segment : originals) {
-            if (segment.origin != Origin::core || (segment.permissions & PF_W) == 0 || segment.range.size() > 64u << 20) continue;
+            if (segment.origin != Origin::core || (segment.permissions & PF_W) == 0 || segment.range.size() > 64u << 20)
+                continue;
             auto bytes = damaged.replace(segment.range);
             std::memcpy(bytes.data(), segment.data, bytes.size());
             // One word in 64 .. 2048 gets a bit flipped, or becomes another word of the segment.

@@ -15,14 +15,15 @@ namespace incident::go::testing {
 
 struct OpenedCore {
     CoreFile core;
-    std::unique_ptr<Memory> owned_memory;   // the runtime's tables keep a pointer to it
+    std::unique_ptr<Memory> owned_memory;  // the runtime's tables keep a pointer to it
     Images images;
     Disassembler disassembler;
     Runtime runtime;
     GoroutineList goroutines;
     const Memory& memory = *owned_memory;
 
-    static Result<std::unique_ptr<OpenedCore>> open(const std::string& core_path, const std::string& executable, unsigned jobs = 2) {
+    static Result<std::unique_ptr<OpenedCore>> open(const std::string& core_path, const std::string& executable,
+                                                    unsigned jobs = 2) {
         auto core = TRY(CoreFile::open(core_path));
         auto owned = std::make_unique<Memory>();
         Memory& memory = *owned;
@@ -37,8 +38,9 @@ struct OpenedCore {
         auto disassembler = TRY(Disassembler::create(core.machine()));
         auto runtime = TRY(Runtime::attach(core, memory, images, disassembler));
         auto goroutines = TRY(read_goroutines(core, memory, runtime, jobs));
-        return std::unique_ptr<OpenedCore>(new OpenedCore{std::move(core), std::move(owned), std::move(images), std::move(disassembler),
-                                                          std::move(runtime), std::move(goroutines)});
+        return std::unique_ptr<OpenedCore>(new OpenedCore{std::move(core), std::move(owned), std::move(images),
+                                                          std::move(disassembler), std::move(runtime),
+                                                          std::move(goroutines)});
     }
 };
 

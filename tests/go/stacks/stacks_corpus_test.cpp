@@ -1,5 +1,5 @@
-// Every goroutine of every probe core against what the program itself wrote: runtime.Stack of all goroutines (ids, states,
-// frames with inlined ones, files, lines, creators), what it waits for, its pending defers.
+// Every goroutine of every probe core against what the program itself wrote: runtime.Stack of all goroutines (ids,
+// states, frames with inlined ones, files, lines, creators), what it waits for, its pending defers.
 #include <gtest/gtest.h>
 
 #include <iostream>
@@ -17,8 +17,8 @@ namespace {
 class StacksCorpus : public ::testing::TestWithParam<std::string> {};
 
 INSTANTIATE_TEST_SUITE_P(Go, StacksCorpus,
-                         ::testing::Values("go1.16", "go1.17", "go1.18", "go1.19", "go1.20", "go1.21", "go1.22", "go1.23", "go1.24", "go1.25",
-                                           "go1.26", "go1.27"),
+                         ::testing::Values("go1.16", "go1.17", "go1.18", "go1.19", "go1.20", "go1.21", "go1.22",
+                                           "go1.23", "go1.24", "go1.25", "go1.26", "go1.27"),
                          [](const auto& one) { return "1_" + one.param.substr(4); });
 
 std::unique_ptr<OpenedCore> open(const ProbeCore& probe) {
@@ -61,10 +61,13 @@ TEST_P(StacksCorpus, CUnderGoShowsBothAndTheSameGoFrames) {
         for (const auto& g : opened->goroutines.all) {
             std::string names;
             for (const auto& frame : walker.walk(g, native, &opened->images).frames) {
-                if (!frame.runtime_internal && !frame.function.starts_with("_cgo_")) names += std::string(frame.function) + " ";
+                if (!frame.runtime_internal && !frame.function.starts_with("_cgo_"))
+                    names += std::string(frame.function) + " ";
             }
-            found |= names == "c_store c_inner main._Cfunc_c_inner main.goInner main.goMiddle goMiddle c_outer main._Cfunc_c_outer main.goOuter "
-                              "main.modeSegv.func1 ";
+            found |= names ==
+                     "c_store c_inner main._Cfunc_c_inner main.goInner main.goMiddle goMiddle c_outer "
+                     "main._Cfunc_c_outer main.goOuter "
+                     "main.modeSegv.func1 ";
         }
         EXPECT_TRUE(found) << probe.name << ": no stack of C under Go under C under Go";
     }
@@ -91,13 +94,16 @@ TEST_P(StacksCorpus, PendingDefersAreAllFound) {
                 if (!pending_defer.running) ++pending;
                 names += std::string(pending_defer.function) + " ";
             }
-            EXPECT_EQ(pending, *note.pending) << probe.name << " goroutine " << note.id << " " << note.name << ": " << names;
+            EXPECT_EQ(pending, *note.pending)
+                << probe.name << " goroutine " << note.id << " " << note.name << ": " << names;
             if (note.name == "defer.open") {
-                EXPECT_TRUE(names.ends_with("main.deferOpen.func1 sync.(*Mutex).Unlock ")) << probe.name << ": " << names;
+                EXPECT_TRUE(names.ends_with("main.deferOpen.func1 sync.(*Mutex).Unlock "))
+                    << probe.name << ": " << names;
             }
             if (note.name == "defer.methods") {
                 // add(6) is a method value, Close is called through an interface.
-                EXPECT_TRUE(names.ends_with("main.(*counter).add main.(*counter).Close main.(*counter).add ")) << probe.name << ": " << names;
+                EXPECT_TRUE(names.ends_with("main.(*counter).add main.(*counter).Close main.(*counter).add "))
+                    << probe.name << ": " << names;
             }
         }
     }
@@ -115,8 +121,9 @@ TEST_P(StacksCorpus, WaitingGoroutinesNameTheirObject) {
         std::size_t compared = 0;
         for (const auto& note : read_truth(probe.truth).notes) {
             const Goroutine* g = opened->goroutines.find(note.id);
-            const bool by_object = note.name.starts_with("chan.") || note.name.starts_with("select.") || note.name.find(".waiter") != std::string::npos ||
-                                   note.name == "waitgroup.wait" || note.name == "cond.wait" || note.name == "timer" || note.name == "ticker" ||
+            const bool by_object = note.name.starts_with("chan.") || note.name.starts_with("select.") ||
+                                   note.name.find(".waiter") != std::string::npos || note.name == "waitgroup.wait" ||
+                                   note.name == "cond.wait" || note.name == "timer" || note.name == "ticker" ||
                                    note.name == "inlined" || note.name == "reflect.call";
             if (g == nullptr || !by_object || note.name == "select.empty") continue;
             std::string got;
@@ -176,7 +183,9 @@ TEST_P(StacksCorpus, ThreadsInASignalHandlerShowWhatItInterrupted) {
             ++interrupted;
             EXPECT_TRUE(context->signal == 3 || context->signal == 6) << probe.name << ": signal " << context->signal;
             bool shown = false;
-            for (const auto& frame : stack.physical) shown |= frame.pc == *context->registers.pc() && frame.sp == *context->registers.sp() && !frame.after_call;
+            for (const auto& frame : stack.physical)
+                shown |=
+                    frame.pc == *context->registers.pc() && frame.sp == *context->registers.sp() && !frame.after_call;
             EXPECT_TRUE(shown) << probe.name << " thread " << thread.tid;
         }
     }

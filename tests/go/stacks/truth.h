@@ -1,4 +1,5 @@
-// truth.txt of a probe: what the program itself said just before its core was taken. corpora/README.md describes the lines.
+// truth.txt of a probe: what the program itself said just before its core was taken. corpora/README.md describes the
+// lines.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,7 @@ struct TruthFrame {
 
 struct TruthGoroutine {
     std::int64_t id = 0;
-    std::string state;                   ///< "chan receive"; minutes and "locked to thread" are cut off
+    std::string state;  ///< "chan receive"; minutes and "locked to thread" are cut off
     bool locked = false;
     std::vector<TruthFrame> frames;
     std::optional<std::size_t> elided_at;  ///< frames are left out before this index
@@ -36,9 +37,9 @@ struct TruthNote {
 };
 
 struct Truth {
-    std::vector<TruthGoroutine> goroutines;   ///< in the order of the text
+    std::vector<TruthGoroutine> goroutines;  ///< in the order of the text
     std::vector<TruthNote> notes;
-    std::string died_with;                    ///< stderr block
+    std::string died_with;  ///< stderr block
 };
 
 inline std::string field(const std::string& line, const std::string& name) {
@@ -110,8 +111,12 @@ inline Truth read_truth(const std::string& path) {
         } else if (block == died) {
             truth.died_with += line + '\n';
         } else if (line.starts_with("goroutine id=")) {
-            TruthNote note{.id = std::stoll(field(line, "id")), .name = field(line, "name"), .want = field(line, "want"),
-                           .object = field(line, "object"), .in = field(line, "in"), .pending = std::nullopt};
+            TruthNote note{.id = std::stoll(field(line, "id")),
+                           .name = field(line, "name"),
+                           .want = field(line, "want"),
+                           .object = field(line, "object"),
+                           .in = field(line, "in"),
+                           .pending = std::nullopt};
             if (auto pending = field(line, "pending"); !pending.empty()) note.pending = std::stoi(pending);
             truth.notes.push_back(std::move(note));
         }

@@ -46,7 +46,8 @@ TEST(GoWords, TypeArgumentsAreElidedAsTheRuntimeDoes) {
     EXPECT_EQ(elide_type_arguments("main.F[go.shape.map[string]int].func1"), "main.F[...].func1");
     EXPECT_EQ(elide_type_arguments("main.F[go.shape.[]uint8]"), "main.F[...]");
     // A generic method of a generic type keeps what stands between its two lists.
-    EXPECT_EQ(elide_type_arguments("main.(*box[go.shape.int]).conv[go.shape.string].func2"), "main.(*box[...]).conv[...].func2");
+    EXPECT_EQ(elide_type_arguments("main.(*box[go.shape.int]).conv[go.shape.string].func2"),
+              "main.(*box[...]).conv[...].func2");
     EXPECT_EQ(elide_type_arguments("main.[broken"), "main.[broken");
     EXPECT_EQ(elide_type_arguments("]["), "][");
 }
