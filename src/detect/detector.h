@@ -15,14 +15,18 @@
 namespace incident::detect {
 
 /// What a detector reads. Unmet needs are reported by the runner, not by the detector.
-enum class Need : std::uint8_t {
+enum class Need : std::uint16_t {
     crash = 1,  ///< Process::crash
     go = 2,     ///< a Go runtime; without one the detector is not applicable
     goroutines = 4,
     stacks = 8,
     spans = 16,
     threads = 32,
-    locks = 64,  ///< Process::locks
+    locks = 64,        ///< Process::locks
+    heap = 128,        ///< Process::heap
+    heap_types = 256,  ///< Process::heap_types
+    malloc = 512,      ///< Process::malloc; without a malloc that we read the detector is not applicable
+    pthreads = 1024,   ///< Process::pthreads
 };
 constexpr unsigned operator|(Need a, Need b) { return static_cast<unsigned>(a) | static_cast<unsigned>(b); }
 constexpr unsigned operator|(unsigned a, Need b) { return a | static_cast<unsigned>(b); }

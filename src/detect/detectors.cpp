@@ -55,6 +55,14 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
         return outcome(report::Outcome::skipped, "the locks could not be looked at");
     if (needs(Need::threads) && process.threads.empty())
         return outcome(report::Outcome::skipped, "no thread was unwound");
+    if (needs(Need::heap) && !process.heap)
+        return outcome(report::Outcome::skipped, "the objects of the Go heap were not looked at");
+    if (needs(Need::heap_types) && !process.heap_types)
+        return outcome(report::Outcome::skipped, "the types of the Go heap's objects were not looked at");
+    if (needs(Need::malloc) && !process.malloc)
+        return outcome(report::Outcome::skipped, "malloc's heaps were not looked at");
+    if (needs(Need::pthreads) && !process.pthreads)
+        return outcome(report::Outcome::skipped, "the pthread locks were not looked at");
     return std::nullopt;
 }
 

@@ -24,6 +24,15 @@
 
 namespace incident {
 
+namespace go {
+class HeapGraph;  // go/heap/heap_graph.h
+class HeapTypes;  // go/heap/heap_types.h
+}  // namespace go
+namespace native {
+class Heaps;     // native/malloc.h
+class Pthreads;  // native/pthreads.h
+}  // namespace native
+
 /// Which passes a command needs: a quick question never pays for the heap.
 struct Passes {
     bool threads = false;     ///< unwind every thread
@@ -32,6 +41,10 @@ struct Passes {
     bool spans = false;       ///< index of the Go heap's spans
     bool crash = false;       ///< what died and why
     bool locks = false;       ///< locks, their holders and waiters; needs goroutines and stacks
+    bool heap = false;        ///< every object of the Go heap and what is reachable; needs spans and stacks
+    bool heap_types = false;  ///< and the objects' types; needs heap
+    bool malloc = false;      ///< glibc's arenas and chunks
+    bool pthreads = false;    ///< pthread locks, their owners and waiters; needs threads
 };
 
 /// One thread of the core, unwound.
@@ -60,6 +73,11 @@ struct Process {
     std::optional<go::Waits> waits;   ///< who waits for which semaphore; with the stacks
     std::optional<go::Spans> spans;
     std::optional<LockPicture> locks;  ///< with the stacks, when asked for
+    // Looked at only by those who include their headers; null: not asked for, or not there (then a gap says so).
+    std::shared_ptr<const go::HeapGraph> heap;
+    std::shared_ptr<const go::HeapTypes> heap_types;
+    std::shared_ptr<const native::Heaps> malloc;
+    std::shared_ptr<const native::Pthreads> pthreads;
     std::vector<NativeThread> threads;
     std::optional<CrashContext> crash;
     std::vector<report::Gap> gaps;
