@@ -13,24 +13,6 @@ namespace incident {
 
 namespace {
 
-Passes passes_of(const AnalyzeOptions& options) {
-    switch (options.command) {
-        case Command::analyze:
-            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
-        case Command::crash: return {.crash = true};
-        case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
-        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
-        case Command::threads:
-        case Command::thread: return {.threads = true};
-        case Command::maps: return {.goroutines = true, .spans = true};
-        case Command::locks: return {.goroutines = true, .stacks = true, .spans = true, .locks = true};
-        case Command::heap:
-        case Command::locate:
-        case Command::read: return {.goroutines = true, .stacks = true, .spans = true};
-    }
-    return {};
-}
-
 std::string_view name_of(Command command) {
     switch (command) {
         case Command::analyze: return "analyze";
@@ -56,16 +38,25 @@ void require_row(report::Report& report, const Rows& rows, std::string what) {
 
 }  // namespace
 
-Result<report::Report> analyze(const AnalyzeOptions& options) {
-    ProcessOptions open{.core_path = options.core_path,
-                        .open = options.open,
-                        .images = options.images,
-                        .passes = passes_of(options),
-                        .jobs = options.jobs,
-                        .trace = options.trace,
-                        .log = options.log,
-                        .progress = options.progress};
-    auto shared = TRY(open_process(open));
+Passes passes_for(const AnalyzeOptions& options) {
+    switch (options.command) {
+        case Command::analyze:
+            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
+        case Command::crash: return {.crash = true};
+        case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
+        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
+        case Command::threads:
+        case Command::thread: return {.threads = true};
+        case Command::maps: return {.goroutines = true, .spans = true};
+        case Command::locks: return {.goroutines = true, .stacks = true, .spans = true, .locks = true};
+        case Command::heap:
+        case Command::locate:
+        case Command::read: return {.goroutines = true, .stacks = true, .spans = true};
+    }
+    return {};
+}
+
+report::Report report_on(const std::shared_ptr<const Process>& shared, const AnalyzeOptions& options) {
     const Process& process = *shared;
     Locator locator(process.locate_context());
 
@@ -76,7 +67,7 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
     report.input = input_section(process);
     report.runtime = runtime_section(process);
     report.gaps = process.gaps;
-    if (process.crash) report.crash = crash_section(process, locator);
+    if (process.crash && passes_for(options).crash) report.crash = crash_section(process, locator);
 
     GoroutineDetail detail;
     switch (options.command) {
@@ -109,7 +100,7 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
             break;
         case Command::heap: break;
     }
-    if (process.locks) {
+    if (process.locks && passes_for(options).locks) {  // a Session's Process may know more than was asked for
         report.locks = locks_section(process, locator);
         report.wait_graph = wait_graph_section(process, locator);
     }
@@ -121,6 +112,18 @@ Result<report::Report> analyze(const AnalyzeOptions& options) {
         if (report.crash && died != report.findings.end()) report.crash->cause = died->title;
     }
     return report;
+}
+
+Result<report::Report> analyze(const AnalyzeOptions& options) {
+    ProcessOptions open{.core_path = options.core_path,
+                        .open = options.open,
+                        .images = options.images,
+                        .passes = passes_for(options),
+                        .jobs = options.jobs,
+                        .trace = options.trace,
+                        .log = options.log,
+                        .progress = options.progress};
+    return report_on(TRY(open_process(open)), options);
 }
 
 }  // namespace incident

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,9 @@
 #include "report/report.h"
 
 namespace incident {
+
+struct Passes;
+struct Process;
 
 enum class Command : std::uint8_t {
     analyze,
@@ -50,5 +54,10 @@ struct AnalyzeOptions {
 /// Fails only when there can be no report at all: the core cannot be opened, or is no core of a machine we read.
 /// Everything else that goes wrong becomes a Gap in the Report.
 Result<report::Report> analyze(const AnalyzeOptions& options);
+
+/// The two halves of analyze(), for who asks several questions of one core (Session): which passes a question needs,
+/// and the report of a Process that has at least those.
+Passes passes_for(const AnalyzeOptions& options);
+report::Report report_on(const std::shared_ptr<const Process>& process, const AnalyzeOptions& options);
 
 }  // namespace incident
