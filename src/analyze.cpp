@@ -41,17 +41,17 @@ void require_row(report::Report& report, const Rows& rows, std::string what) {
 Passes passes_for(const AnalyzeOptions& options) {
     switch (options.command) {
         case Command::analyze:
-            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true};
+            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true, .malloc = true};
         case Command::crash: return {.crash = true};
         case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
-        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true};
+        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
         case Command::threads:
         case Command::thread: return {.threads = true};
-        case Command::maps: return {.goroutines = true, .spans = true};
+        case Command::maps: return {.goroutines = true, .spans = true, .malloc = true};
         case Command::locks: return {.goroutines = true, .stacks = true, .spans = true, .locks = true};
         case Command::heap:
         case Command::locate:
-        case Command::read: return {.goroutines = true, .stacks = true, .spans = true};
+        case Command::read: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
     }
     return {};
 }

@@ -172,6 +172,12 @@ std::size_t range_index(std::span<const AddressRange> ranges, Address a) noexcep
 
 bool Heaps::contains(Address a) const noexcept { return range_index(state_->ranges, a) != SIZE_MAX; }
 
+std::optional<std::size_t> Heaps::cache_of(Address chunk) const noexcept {
+    auto found = std::ranges::lower_bound(state_->cached, chunk, {}, &std::pair<Address, std::uint32_t>::first);
+    if (found == state_->cached.end() || found->first != chunk) return std::nullopt;
+    return found->second;
+}
+
 std::optional<Chunk> Heaps::find(Address a) const noexcept {
     std::size_t index = range_index(state_->ranges, a);
     if (index == SIZE_MAX) return std::nullopt;

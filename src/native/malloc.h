@@ -135,6 +135,8 @@ public:
     /// The chunk that holds `a`, its header included (the first 8 bytes of a header belong to the chunk before while
     /// that is in use). O(1) but for the binary search over heaps [any thread].
     std::optional<Chunk> find(Address a) const noexcept;
+    /// Index into caches() of the thread cache that lists `chunk` (its header); null: none does.
+    std::optional<std::size_t> cache_of(Address chunk) const noexcept;
     /// In any walked heap or mmapped chunk: cheaper than find() [any thread].
     bool contains(Address a) const noexcept;
     /// Walked ranges and mmapped chunks, sorted: what a pointer must fall into to be a malloc pointer.

@@ -42,6 +42,7 @@ public:
         }
         follow_all();
         check_counts();
+        std::ranges::sort(state_.cached);
         if (key_votes_ > 0 && key_ != 0) state_.tcache_key = key_;
     }
 
@@ -297,6 +298,7 @@ private:
         ++chain.length;
         if (chain.to == ChunkState::free_tcache) {
             state_.caches[chain.cache].bytes += chunk_size(chunk).value_or(0);
+            state_.cached.emplace_back(chunk, static_cast<std::uint32_t>(chain.cache));
             std::uint64_t key;
             if (cursor_.load(chunk + 24, key)) vote(key);
         }

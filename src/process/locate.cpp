@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "native/malloc.h"
 #include "process/locate_state.h"
 
 namespace incident {
@@ -35,6 +36,7 @@ std::string_view to_string(PlaceKind kind) {
         case PlaceKind::image: return "image";
         case PlaceKind::mapped_file: return "file";
         case PlaceKind::vdso: return "vdso";
+        case PlaceKind::malloc_chunk: return "malloc-chunk";
         case PlaceKind::malloc_heap: return "native-heap";
         case PlaceKind::anonymous: return "mapping";
     }
@@ -202,6 +204,23 @@ void Locator::State::place_heap(Placement& p) const {
     p.range = {slot, slot + span->elem_size};
 }
 
+/// Thread stacks may be chunks themselves (Go's C threads get theirs from mmap, others from malloc): a chunk in use that
+/// holds a thread's sp is its stack.
+bool Locator::State::place_chunk(Placement& p) const {
+    if (context.malloc == nullptr || !context.malloc->contains(p.address)) return false;
+    auto chunk = context.malloc->find(p.address);
+    if (!chunk) return false;
+    if (chunk->used()) {
+        auto thread = std::ranges::lower_bound(threads, chunk->user.begin, {}, &ThreadRow::sp);
+        if (thread != threads.end() && thread->sp_known && chunk->user.contains(thread->sp)) return false;
+    }
+    p.range = {chunk->address, chunk->address + chunk->size};
+    bool told = chunk->free() || chunk->used();
+    p.kind = told ? PlaceKind::malloc_chunk : PlaceKind::malloc_heap;
+    p.chunk_free = chunk->free();
+    return true;
+}
+
 Placement Locator::place(Address a) const {
     Placement p;
     p.address = a;
@@ -222,6 +241,7 @@ Placement Locator::place(Address a) const {
     if (s.place_stack(p)) return p;
 
     const State::MappingRow* mapping = s.mapping_at(a);
+    if (s.place_chunk(p)) return p;
     if (mapping != nullptr && !mapping->file && s.place_native_stack(p, *mapping)) return p;
     if (s.place_system_stack(p)) return p;
     if (const State::SectionRow* row = s.section_at(a)) {

@@ -26,6 +26,11 @@
 
 namespace incident {
 
+namespace native {
+class Heaps;  // native/malloc.h
+struct Chunk;
+}  // namespace native
+
 /// What is known so far; null or empty parts were not computed and their answers degrade to the next best.
 struct LocateContext {
     const CoreFile& core;
@@ -37,8 +42,7 @@ struct LocateContext {
     std::span<const go::GoStack> stacks = {};  ///< parallel to goroutines->all; empty: not walked
     /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
     std::function<std::string(const go::ObjectRef&)> object_type = {};
-    /// One line about an address inside a malloc arena ("malloc chunk, 64 B, freed (tcache)"); empty string: not one.
-    std::function<std::string(Address)> malloc_chunk = {};
+    const native::Heaps* malloc = nullptr;  ///< null: chunks are not told apart, only "C heap (brk)" is
 };
 
 enum class PlaceKind : std::uint8_t {
@@ -61,7 +65,8 @@ enum class PlaceKind : std::uint8_t {
     image,            ///< section of a mapped ELF file
     mapped_file,      ///< file mapping without an image
     vdso,
-    malloc_heap,  ///< [heap], what follows brk
+    malloc_chunk,  ///< a chunk of glibc's malloc, see `chunk_free`; top and what damage hides are `malloc_heap`
+    malloc_heap,   ///< [heap], what follows brk
     anonymous,
 };
 std::string_view to_string(PlaceKind kind);
@@ -81,6 +86,7 @@ struct Placement {
     // heap
     go::ObjectRef object;
     std::shared_ptr<const go::Span> own_span;  ///< without an index of spans: keeps object.span alive
+    bool chunk_free = false;  ///< malloc_chunk: given back
     // files
     const Image* image = nullptr;
     const Section* section = nullptr;  ///< null: between sections
@@ -91,9 +97,13 @@ struct Placement {
     bool freed() const {
         return kind == PlaceKind::go_freed_stack || kind == PlaceKind::go_free_page ||
                (kind == PlaceKind::go_object && object.state == go::SlotState::free) ||
+               (kind == PlaceKind::malloc_chunk && chunk_free) ||
                ((kind == PlaceKind::go_stack || kind == PlaceKind::native_stack) && part == StackPart::dead);
     }
 };
+
+/// "in use", "FREED: in tcache of thread 12".
+std::string chunk_state_text(const native::Heaps& heaps, const native::Chunk& chunk);
 
 class Locator {
 public:

@@ -79,6 +79,7 @@ struct Locator::State {
     const GRow* g_at(Address base) const;
     bool place_stack(Placement& p) const;
     bool place_system_stack(Placement& p) const;
+    bool place_chunk(Placement& p) const;
     bool place_native_stack(Placement& p, const MappingRow& mapping) const;
     bool in_arena(Address a) const {
         return context.spans != nullptr ? context.spans->in_arena(a) : lookup && lookup->in_arena(a);

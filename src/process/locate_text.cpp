@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "native/malloc.h"
 #include "process/locate_state.h"
 
 namespace incident {
@@ -174,7 +175,37 @@ std::string image_text(const Locator::State& state, const Placement& p) {
     return fmt::format("{}: {}{}", what, module, symbol);
 }
 
+/// "malloc chunk 0x55e0c0a1f2a0+0x8 (64 B, in use)": the address is what malloc returned.
+std::string chunk_text(const native::Heaps& heaps, const native::Chunk& chunk, Address a) {
+    using native::ChunkState;
+    if (chunk.state == ChunkState::top) return "C heap: top of an arena, never handed out";
+    if (chunk.state == ChunkState::unknown) return "C heap: between damaged chunks, of unknown state";
+    std::string at = hex(chunk.user.begin.value);
+    at += a >= chunk.user.begin ? plus(a.value - chunk.user.begin.value)
+                                : fmt::format("-{} (its header)", hex(chunk.user.begin.value - a.value));
+    return fmt::format("malloc chunk {} ({} B, {})", at, chunk.user.size(), chunk_state_text(heaps, chunk));
+}
+
 }  // namespace
+
+std::string chunk_state_text(const native::Heaps& heaps, const native::Chunk& chunk) {
+    using native::ChunkState;
+    switch (chunk.state) {
+        case ChunkState::in_use: return "in use";
+        case ChunkState::mmapped: return "in use, a mapping of its own";
+        case ChunkState::free_fastbin: return "FREED: in a fastbin";
+        case ChunkState::free_unsorted: return "FREED: in the unsorted bin";
+        case ChunkState::free_small: return "FREED: in a small bin";
+        case ChunkState::free_large: return "FREED: in a large bin";
+        case ChunkState::free_unlisted: return "FREED: in no list";
+        case ChunkState::free_tcache: {
+            auto cache = heaps.cache_of(chunk.address);
+            auto tid = cache ? heaps.caches()[*cache].tid : std::nullopt;
+            return tid ? fmt::format("FREED: in tcache of thread {}", *tid) : "FREED: in a tcache";
+        }
+        default: return std::string(native::to_string(chunk.state));
+    }
+}
 
 std::string Locator::describe(const Placement& p) const {
     const State& s = *state_;
@@ -204,11 +235,12 @@ std::string Locator::describe(const Placement& p) const {
             return fmt::format("file: {}{}", escape_for_terminal(base_name(p.file->path)),
                                plus(p.address.value - p.file->range.begin.value + p.file->file_offset));
         case PlaceKind::vdso: return "vdso";
+        case PlaceKind::malloc_chunk:
         case PlaceKind::malloc_heap:
         case PlaceKind::anonymous: break;
     }
-    if (s.context.malloc_chunk)
-        if (std::string chunk = s.context.malloc_chunk(p.address); !chunk.empty()) return chunk;
+    if (s.context.malloc != nullptr)
+        if (auto chunk = s.context.malloc->find(p.address)) return chunk_text(*s.context.malloc, *chunk, p.address);
     if (p.kind == PlaceKind::malloc_heap) return "C heap (brk)";
     const State::MappingRow* mapping = s.mapping_at(p.address);
     if (mapping == nullptr) return "anonymous mapping";
@@ -267,6 +299,16 @@ report::Location Locator::location(Address a) const {
     } else if (p.mapped()) {
         add_range(p.image != nullptr && p.section != nullptr ? "section" : "range", p.range);
     }
+    if (p.kind == PlaceKind::malloc_chunk)
+        if (auto chunk = context.malloc->find(a)) {
+            add("chunk", fmt::format("{} ({} B with its header)", hex(chunk->address.value), chunk->size));
+            add("malloc returned", fmt::format("{} ({} B usable)", hex(chunk->user.begin.value), chunk->user.size()));
+            add("state", chunk_state_text(*context.malloc, *chunk));
+            if (chunk->arena != native::no_arena) {
+                const native::Arena& arena = context.malloc->arenas()[chunk->arena];
+                add("arena", fmt::format("{}{}", hex(arena.address.value), arena.main ? " (main)" : ""));
+            }
+        }
     if (p.goroutine) add("goroutine", std::to_string(*p.goroutine));
     if (p.thread) add("thread", std::to_string(*p.thread));
     if (!p.sp.is_null()) add("sp", hex(p.sp.value));

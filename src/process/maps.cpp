@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "native/malloc.h"
 
 namespace incident {
 
@@ -66,17 +67,38 @@ bool is_malloc_arena(const Locator& locator, AddressRange range, bool reserved) 
            (reserved ? last == range && first != range : first == range);
 }
 
+/// By what was walked: the heaps and blocks of malloc that lie in the mapping.
+std::string heap_text(const native::Heaps& heaps, AddressRange range) {
+    auto ranges = heaps.ranges();
+    auto at = std::ranges::upper_bound(ranges, range.begin, {}, &AddressRange::end);
+    if (at == ranges.end() || !at->overlaps(range)) return {};
+    auto chunk = heaps.find(at->begin);
+    if (chunk && chunk->arena == native::no_arena) {
+        auto after = std::ranges::lower_bound(ranges, range.end, {}, &AddressRange::begin);
+        auto blocks = after - at;
+        return blocks > 1 ? fmt::format("C heap ({} blocks by mmap)", blocks) : "C heap (block by mmap)";
+    }
+    if (!chunk) return "C heap";
+    const native::Arena& arena = heaps.arenas()[chunk->arena];
+    return arena.main ? "C heap (main arena)" : fmt::format("C heap (arena {:#x})", arena.address.value);
+}
+
 /// What an anonymous mapping is for, judged by its first byte, or by where it lies.
 std::string anonymous_text(const Locator& locator, AddressRange range, std::uint8_t permissions) {
     bool reserved = (permissions & (PF_R | PF_W | PF_X)) == 0;
     for (AddressRange arena : locator.arenas())
         if (arena.overlaps(range)) return reserved ? "Go heap arena, reserved" : "Go heap arena";
     if (std::string threads = threads_text(locator, range); !threads.empty()) return threads;
+    const auto& context = locator.context();
+    if (context.malloc != nullptr)
+        if (std::string heap = heap_text(*context.malloc, range); !heap.empty()) return heap;
     Placement first = locator.place(range.begin);
     switch (first.kind) {
         case PlaceKind::vdso: return "vdso";
         case PlaceKind::go_runtime: return reserved ? "Go runtime memory, reserved" : "Go runtime memory";
-        case PlaceKind::malloc_heap: return "C heap (brk)";
+        case PlaceKind::malloc_heap:
+            if (context.malloc == nullptr) return "C heap (brk)";
+            break;
         case PlaceKind::image:
             if (first.section != nullptr)
                 return fmt::format("{} {}", base_name(first.image->path()), first.section->name);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/parallel.h"
+#include "native/malloc.h"
 #include "process/native_threads.h"
 #include "process/trace.h"
 
@@ -82,6 +83,20 @@ void read_spans(Process& process) {
     std::ranges::copy(process.spans->gaps(), std::back_inserter(process.gaps));
 }
 
+void read_malloc(Process& process) {
+    auto heaps = native::Heaps::read(process.core, process.memory, *process.images, process.jobs);
+    if (!heaps) {
+        process.gaps.push_back({"malloc's heaps", describe(heaps.error()), "what C heap addresses are"});
+        return;
+    }
+    std::ranges::copy(heaps->gaps(), std::back_inserter(process.gaps));
+    for (const auto& foreign : heaps->foreign())
+        process.gaps.push_back({fmt::format("the blocks of {}", foreign.name),
+                                fmt::format("{}; its structures are not read", foreign.basis),
+                                "which of its memory is in use and which was freed", false});
+    process.malloc = std::make_shared<native::Heaps>(std::move(*heaps));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& options) {
@@ -115,6 +130,8 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
         if (passes.spans) progress("heap spans");
         if (passes.spans) read_spans(*process);
     }
+    if (passes.malloc) progress("malloc");
+    if (passes.malloc) read_malloc(*process);
     progress("crash");
     if (passes.crash) process->crash = find_crash_context(*process);
     if (passes.threads) progress("threads");
@@ -143,6 +160,7 @@ std::optional<std::size_t> Process::find_goroutine(std::int64_t goid) const {
 LocateContext Process::locate_context() const {
     LocateContext context{core, memory, *images};
     if (go) context.runtime = &*go;
+    if (malloc) context.malloc = malloc.get();
     if (goroutines) context.goroutines = &*goroutines;
     if (spans) context.spans = &*spans;
     context.stacks = stacks;
