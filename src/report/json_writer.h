@@ -173,6 +173,7 @@ public:
         for (auto v : values) writer_.Int64(static_cast<std::int64_t>(v));
         end_array();
     }
+    void string_element(std::string_view value) { string_value(value); }
     void number_value(std::uint64_t value) { writer_.Uint64(value); }
     /// Members that were rendered before: `name`, and `text` from its value on, up to the last member's value.
     void rendered_members(std::string_view name, std::string_view text) {

@@ -6,6 +6,7 @@
 
 #include "report/json.h"
 #include "report/markdown.h"
+#include "report/sarif.h"
 #include "report/terminal/terminal.h"
 
 namespace incident::report {
@@ -15,6 +16,7 @@ std::span<const Renderer> renderers() {
         Renderer{"terminal", render_terminal},
         Renderer{"json", render_json},
         Renderer{"markdown", render_markdown},
+        Renderer{"sarif", render_sarif},
     };
     return rows;
 }

@@ -39,28 +39,23 @@ void drop_hex_siblings(rapidjson::Value& value) {
     }
 }
 
-rapidjson::Document load_schema() {
-    std::ifstream file(INCIDENT_SOURCE_DIR "/docs/incident-report-1.schema.json");
+rapidjson::Document load_schema(const std::string& path, bool tight) {
+    std::ifstream file(INCIDENT_SOURCE_DIR "/" + path);
     std::stringstream text;
     text << file.rdbuf();
     rapidjson::Document document;
     document.Parse(text.str().c_str());
-    if (!document.HasParseError()) tighten(document, document);
+    if (!document.HasParseError() && tight) tighten(document, document);
     return document;
 }
 
-}  // namespace
-
-std::string schema_complaint(const std::string& json) {
-    static const auto schema_text = load_schema();
-    if (!schema_text.IsObject()) return "the schema file is not there, or no JSON";
-    static const rapidjson::SchemaDocument compiled(schema_text);
+std::string complaint(const std::string& json, const rapidjson::SchemaDocument& compiled, bool ours) {
     rapidjson::Document document;
     document.Parse(json.c_str(), json.size());
     if (document.HasParseError())
         return std::string(rapidjson::GetParseError_En(document.GetParseError())) + " at " +
                std::to_string(document.GetErrorOffset());
-    drop_hex_siblings(document);
+    if (ours) drop_hex_siblings(document);
     rapidjson::SchemaValidator validator(compiled);
     if (document.Accept(validator)) return {};
     rapidjson::StringBuffer where, which;
@@ -68,6 +63,22 @@ std::string schema_complaint(const std::string& json) {
     validator.GetInvalidSchemaPointer().StringifyUriFragment(which);
     return std::string(where.GetString()) + " breaks '" + validator.GetInvalidSchemaKeyword() + "' of " +
            which.GetString();
+}
+
+}  // namespace
+
+std::string schema_complaint(const std::string& json) {
+    static const auto schema_text = load_schema("docs/incident-report-1.schema.json", true);
+    if (!schema_text.IsObject()) return "the schema file is not there, or no JSON";
+    static const rapidjson::SchemaDocument compiled(schema_text);
+    return complaint(json, compiled, true);
+}
+
+std::string schema_complaint(const std::string& json, const std::string& schema_file) {
+    const auto schema_text = load_schema(schema_file, false);
+    if (!schema_text.IsObject()) return schema_file + " is not there, or no JSON";
+    const rapidjson::SchemaDocument compiled(schema_text);
+    return complaint(json, compiled, false);
 }
 
 }  // namespace incident::test

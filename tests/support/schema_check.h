@@ -9,4 +9,7 @@ namespace incident::test {
 /// Empty when `json` keeps to the schema; else where and how it does not.
 std::string schema_complaint(const std::string& json);
 
+/// The same against another schema file of the source tree, as it stands there: tests/support/schemas/…
+std::string schema_complaint(const std::string& json, const std::string& schema_file);
+
 }  // namespace incident::test

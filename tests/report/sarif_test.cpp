@@ -1,0 +1,63 @@
+// SARIF against the standard's own schema (tests/support/schemas), and what code scanning needs beyond it: a place and
+// a known rule for every result.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidjson/document.h>
+
+#include "report/renderers.h"
+#include "support/sample_report.h"
+#include "support/schema_check.h"
+
+namespace incident::report {
+namespace {
+
+constexpr auto schema_file = "tests/support/schemas/sarif-schema-2.1.0.json";
+
+std::string render(const Report& report) {
+    std::string out;
+    find_renderer("sarif")->render(report, {}, [&](std::string_view piece) { return out += piece, true; });
+    return out;
+}
+
+TEST(Sarif, KeepsToItsSchema) {
+    for (auto sample : {test::sample_hang, test::sample_crash, test::sample_cycle, test::sample_healthy,
+                        test::sample_core_alone, test::sample_hostile, test::sample_memory})
+        EXPECT_EQ(test::schema_complaint(render(sample()), schema_file), "");
+}
+
+TEST(Sarif, TheSchemaBites) {
+    auto text = render(test::sample_hang());
+    auto at = text.find("\"level\":\"error\"");
+    ASSERT_NE(at, std::string::npos);
+    EXPECT_THAT(test::schema_complaint(text.replace(at, 15, "\"level\":\"fatal\""), schema_file),
+                testing::HasSubstr("enum"));
+}
+
+TEST(Sarif, EveryResultHasARuleAndAPlace) {
+    for (auto sample : {test::sample_hang, test::sample_crash, test::sample_cycle, test::sample_hostile}) {
+        auto report = sample();
+        rapidjson::Document document;
+        document.Parse(render(report).c_str());
+        const auto& run = document["runs"][0];
+        const auto& rules = run["tool"]["driver"]["rules"];
+        ASSERT_EQ(run["results"].Size(), report.findings.size());
+        for (const auto& result : run["results"].GetArray()) {
+            ASSERT_LT(result["ruleIndex"].GetUint(), rules.Size());
+            EXPECT_STREQ(rules[result["ruleIndex"].GetUint()]["id"].GetString(), result["ruleId"].GetString());
+            ASSERT_EQ(result["locations"].Size(), 1u);
+            EXPECT_TRUE(result["locations"][0]["physicalLocation"].HasMember("artifactLocation"));
+        }
+    }
+}
+
+TEST(Sarif, PathsBecomeUris) {
+    auto report = test::sample_crash();
+    report.findings.clear();
+    report.input.core.path = "/var/cores/a b%#?ü";
+    EXPECT_THAT(render(report), testing::HasSubstr("file:///var/cores/a%20b%25%23%3F%C3%BC"));
+    report.input.core.path = "c:core";
+    EXPECT_THAT(render(report), testing::HasSubstr("\"c%3Acore\""));
+}
+
+}  // namespace
+}  // namespace incident::report
