@@ -14,6 +14,7 @@ setup:
 build: setup
 	@[ -f build/build.ninja ] || cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
 	@cmake --build --preset release -j $(JOBS)
+	@scripts/venv.sh || echo "build: SKIPPED .venv with the Python module: pip could not install what it needs" >&2
 
 # The report's exit code 1 says that there are findings: that is what the demo is for.
 demo: build

@@ -7,3 +7,4 @@ ctest --test-dir build --output-on-failure --no-tests=error -j "$(nproc)" --time
 scripts/venv.sh
 .venv/bin/python -m pytest tests/e2e -n "$(nproc)"
 .venv/bin/python -m pytest tests/frontends -n "$(nproc)"
+.venv/bin/python -m pytest tests/python -n "$(nproc)" --dist loadfile

@@ -7,7 +7,7 @@ _incident() {
         return
     fi
     case $prev in
-        --format) COMPREPLY=($(compgen -W "terminal json markdown sarif" -- "$cur")); return ;;
+        --format) COMPREPLY=($(compgen -W "terminal json markdown html sarif" -- "$cur")); return ;;
         --color) COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         --progress) COMPREPLY=($(compgen -W "auto never" -- "$cur")); return ;;
         --lang) COMPREPLY=($(compgen -W "en" -- "$cur")); return ;;

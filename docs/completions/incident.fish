@@ -22,7 +22,7 @@ complete -c incident -n "__fish_seen_subcommand_from $commands" -l debuginfod -d
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l max-spool -x -d 'most that decompression may write'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l jobs -x -d 'worker threads'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l trace -d 'every rejected frame and field'
-complete -c incident -n "__fish_seen_subcommand_from $commands" -l format -x -a "terminal json markdown sarif" -d 'output format'
+complete -c incident -n "__fish_seen_subcommand_from $commands" -l format -x -a "terminal json markdown html sarif" -d 'output format'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l output -s o -r -d 'write the result to a file'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l json -r -d 'write the JSON to a file'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l lang -x -a "en" -d 'language'

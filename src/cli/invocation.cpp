@@ -47,7 +47,7 @@ struct Word {
     std::string_view name;
     bool built;
 };
-constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", false},
+constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", true},
                              Word{"sarif", true}};
 constexpr std::array languages{Word{"en", true}, Word{"zh", false}};
 
@@ -84,7 +84,7 @@ void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
 }
 
 void add_output_options(CLI::App& sub, Invocation& inv, Raw& raw) {
-    sub.add_option("--format", inv.format, "terminal (default), json, markdown or sarif")->type_name("FORMAT");
+    sub.add_option("--format", inv.format, "terminal (default), json, markdown, html or sarif")->type_name("FORMAT");
     sub.add_option("-o,--output", inv.output, "write the result to FILE")->type_name("FILE");
     sub.add_option("--json", inv.json_output, "write the JSON to FILE, beside the human report")->type_name("FILE");
     sub.add_option("--lang", raw.language, "language of the human report: en")->type_name("LANG");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "report/html.h"
 #include "report/json.h"
 #include "report/markdown.h"
 #include "report/sarif.h"
@@ -17,6 +18,7 @@ std::span<const Renderer> renderers() {
         Renderer{"json", render_json},
         Renderer{"markdown", render_markdown},
         Renderer{"sarif", render_sarif},
+        Renderer{"html", render_html},
     };
     return rows;
 }

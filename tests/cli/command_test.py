@@ -30,7 +30,7 @@ class WithoutACore(unittest.TestCase):
             self.assertTrue(done.stdout)
 
     def test_usage_errors_go_to_stderr(self):
-        for arguments in ([], ["analyze"], ["nonsense"], ["analyze", "/no/such/core"], ["analyze", "x", "--format", "html"]):
+        for arguments in ([], ["analyze"], ["nonsense"], ["analyze", "/no/such/core"], ["analyze", "x", "--format", "dot"]):
             done = run(*arguments)
             self.assertEqual((done.returncode, done.stdout), (2, b""), arguments)
             self.assertTrue(done.stderr.startswith(b"incident: "), done.stderr)

@@ -138,7 +138,6 @@ TEST_F(CommandLine, UsageErrorsExitTwoAndSayWhatToDo) {
 
 TEST_F(CommandLine, WhatIsNotBuiltSaysSo) {
     for (const auto& arguments : std::vector<std::vector<std::string>>{{"triage", "/var/cores"},
-                                                                       {"analyze", core_, "--format", "html"},
                                                                        {"analyze", core_, "--lang", "zh"},
                                                                        {"maps", core_, "--summary"}}) {
         auto parsed = parse(arguments);

@@ -1,0 +1,39 @@
+"""The scripts in docs/python.md run as they stand."""
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import conftest
+import support
+
+PAGE = (support.ROOT / "docs" / "python.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+
+
+def run(script: str, *arguments: object, cwd: object = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(conftest.PACKAGE)}
+    return subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True, timeout=120,
+                          env=environment, cwd=cwd)
+
+
+def test_ten_lines(crashed):
+    done = run(BLOCKS[0], crashed.core, crashed.exe)
+    assert done.returncode == 1, done.stderr
+    assert "error (proved) crash.panic: nil pointer dereference" in done.stdout
+
+
+def test_questions(tmp_path):
+    case = support.cases(mode="orphan", build="dwarf")[-1]
+    (tmp_path / "core").symlink_to(case.core)
+    (tmp_path / "service").symlink_to(case.exe)
+    done = run(BLOCKS[1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^0x[0-9a-f]+ sync.Mutex .*nobody found who holds it; 3 wait$", done.stdout, re.M)
+    assert re.search(r"^[0-9a-f]{32}$", done.stdout, re.M)
+
+
+def test_every_block_is_tested():
+    assert len(BLOCKS) == 2
