@@ -34,6 +34,10 @@ std::optional<std::string_view> read_name(const Memory& memory, Address at, cons
 
 }  // namespace
 
+std::optional<std::string_view> read_type_name_at(const Memory& memory, const Version& version, Address name) {
+    return read_name(memory, name, version);
+}
+
 std::optional<std::string> read_type_name(const Memory& memory, const RuntimeLayout& layout, const Version& version,
                                           std::span<const ModuleData> modules, Address at) {
     const auto& f = layout.type;

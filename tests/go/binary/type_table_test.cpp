@@ -1,0 +1,83 @@
+// The type model of real programs: the same struct from DWARF and from the runtime's descriptors, in every bundled
+// version; maps and channels lead to headers that no source names.
+#include "go/binary/type_table.h"
+
+#include <gtest/gtest.h>
+
+#include "../stacks/opened_core.h"
+#include "support/corpora.h"
+
+namespace incident::go {
+namespace {
+
+class TypesOf : public ::testing::TestWithParam<std::string> {};
+
+std::unique_ptr<testing::OpenedCore> open(const test::Probe& probe) {
+    auto opened = testing::OpenedCore::open(probe.core, probe.executable);
+    EXPECT_TRUE(opened.has_value()) << (opened ? "" : describe(opened.error()));
+    return opened ? std::move(*opened) : nullptr;
+}
+
+void expect_record(const TypeTable& types) {
+    const TypeId id = types.find("main.record");
+    ASSERT_NE(id, no_type);
+    EXPECT_EQ(types[id].kind, Kind::struct_);
+    EXPECT_EQ(types[id].size, 136u);
+    EXPECT_EQ(types.find(types[id].rtype), id);
+    const struct {
+        std::string_view name;
+        std::uint64_t offset;
+        std::string_view type;
+    } expected[] = {{"id", 0, "int64"},           {"name", 8, "string"},           {"tags", 24, "[]string"},
+                    {"peer", 48, "*main.record"}, {"attrs", 56, "map[string]int"}, {"any", 64, "interface {}"},
+                    {"err", 80, "error"},         {"fn", 96, "func(int) int"},     {"ch", 104, "chan string"},
+                    {"arr", 112, "[3]*main.node"}};
+    ASSERT_EQ(types.fields(id).size(), std::size(expected));
+    for (std::size_t i = 0; i < std::size(expected); ++i) {
+        const TypeField& field = types.fields(id)[i];
+        EXPECT_EQ(field.name, expected[i].name);
+        EXPECT_EQ(field.offset, expected[i].offset);
+        EXPECT_EQ(types[field.type].name, expected[i].type);
+    }
+    EXPECT_EQ(types[types.field(id, "peer")->type].elem, id);
+    EXPECT_TRUE(types[types.field(id, "any")->type].empty_interface);
+    EXPECT_FALSE(types[types.field(id, "err")->type].empty_interface);
+    const Type& map = types[types.field(id, "attrs")->type];
+    EXPECT_EQ(types[map.key].name, "string");
+    EXPECT_EQ(types[map.elem].name, "int");
+    EXPECT_NE(map.group, no_type);
+    const bool swiss = types.field(map.header, "dirPtr") != nullptr;
+    EXPECT_TRUE(swiss || types.field(map.header, "buckets") != nullptr);
+    EXPECT_EQ(types[map.header].size, 48u);
+    EXPECT_NE(types.field(types[types.field(id, "ch")->type].header, "buf"), nullptr);
+    const Type& array = types[types.field(id, "arr")->type];
+    EXPECT_EQ(array.count, 3u);
+    EXPECT_EQ(types[array.elem].name, "*main.node");
+}
+
+TEST_P(TypesOf, DwarfAndDescriptorsAgree) {
+    for (const char* build : {"dwarf", "stripped"}) {
+        INCIDENT_NEED_PROBE(probe, GetParam(), build, "heap");
+        auto opened = open(*probe);
+        ASSERT_NE(opened, nullptr);
+        auto types = TypeTable::read(opened->memory, opened->runtime);
+        EXPECT_EQ(types.has_dwarf(), std::string_view(build) == "dwarf");
+        expect_record(types);
+        EXPECT_NE(types.find("runtime.g"), no_type);
+        EXPECT_EQ(types.find("no.such type"), no_type);
+        EXPECT_EQ(types.find(Address{0x1000}), no_type);
+        if (!types.has_dwarf()) continue;
+        const GlobalOfType* allgs = types.find_global("runtime.allgs");
+        ASSERT_NE(allgs, nullptr);
+        EXPECT_EQ(types[allgs->type].name, "[]*runtime.g");
+        EXPECT_EQ(allgs->address, opened->runtime.globals().allgs);
+        EXPECT_EQ(types.global_at(allgs->address + 16), allgs);
+        EXPECT_NE(types.global_at(allgs->address + 24), allgs);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Bundles, TypesOf, ::testing::ValuesIn(test::bundles("go1.")),
+                         [](auto& bundle) { return "go1_" + bundle.param.substr(4); });
+
+}  // namespace
+}  // namespace incident::go
