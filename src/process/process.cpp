@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/parallel.h"
+#include "go/heap/heap_graph.h"
 #include "native/malloc.h"
 #include "process/native_threads.h"
 #include "process/trace.h"
@@ -97,6 +98,18 @@ void read_malloc(Process& process) {
     process.malloc = std::make_shared<native::Heaps>(std::move(*heaps));
 }
 
+void build_heap(Process& process) {
+    go::HeapInput input{&process.core,        process.memory, *process.go, *process.spans,
+                        &*process.goroutines, process.stacks, process.jobs};
+    auto heap = go::HeapGraph::build(input);
+    if (!heap) {
+        process.gaps.push_back({"the objects of the Go heap", describe(heap.error()), "everything about heap objects"});
+        return;
+    }
+    process.heap = std::move(*heap);
+    std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& options) {
@@ -129,6 +142,8 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
         if (passes.spans) progress("heap spans");
         if (passes.spans) read_spans(*process);
+        if (passes.heap) progress("heap objects");
+        if (passes.heap && process->spans && process->goroutines) build_heap(*process);
     }
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);

@@ -1,0 +1,100 @@
+// HeapGraph: numbering, roots, marking, sums. See its header.
+#include "go/heap/heap_graph.h"
+
+#include <fmt/format.h>
+
+#include "base/parallel.h"
+#include "base/text.h"
+#include "go/heap/mark.h"
+
+namespace incident::go {
+
+Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input) {
+    if (!input.runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
+    auto graph = std::shared_ptr<HeapGraph>(new HeapGraph(input));
+    graph->slots_ = std::make_unique<HeapSlots>(TRY(HeapSlots::build(input.memory, input.spans)));
+    const HeapSlots& slots = *graph->slots_;
+    graph->pointers_ = std::make_unique<HeapPointers>(input.memory, input.runtime.layout(), input.runtime.version(),
+                                                      input.runtime.modules(), *input.runtime.globals().mheap, slots);
+    graph->roots_ = find_roots(input, slots, *graph->pointers_);
+    graph->gaps_ = graph->roots_.gaps;
+
+    std::vector<SlotId> seeds;
+    seeds.reserve(graph->roots_.all.size());
+    for (const Root& root : graph->roots_.all) seeds.push_back(root.target);
+    SlotBits todo = slots.allocated_bits();
+    graph->totals_.without_map = mark_from(*graph->pointers_, seeds, todo, input.jobs).without_map;
+    auto rest = todo.words();
+    auto allocated = slots.allocated_bits().words();
+    for (std::size_t i = 0; i < rest.size(); ++i) rest[i] = allocated[i] & ~rest[i];
+    graph->live_ = std::move(todo);
+    graph->sum();
+    return std::shared_ptr<const HeapGraph>(std::move(graph));
+}
+
+void HeapGraph::sum() {
+    auto allocated = slots_->allocated_bits().words(), live = std::as_const(live_).words();
+    for (const SlotSpan& s : slots_->slot_spans()) {
+        std::uint64_t all = 0, reached = 0, bytes = std::uint64_t{s.words} * 8;
+        for (std::size_t i = s.first / 64; i < (s.first + std::size_t{s.count} + 63) / 64; ++i) {
+            all += static_cast<unsigned>(std::popcount(allocated[i]));
+            reached += static_cast<unsigned>(std::popcount(live[i]));
+        }
+        totals_.allocated_objects += all;
+        totals_.allocated_bytes += all * bytes;
+        totals_.live_objects += reached;
+        totals_.live_bytes += reached * bytes;
+    }
+    totals_.garbage_objects = totals_.allocated_objects - totals_.live_objects;
+    totals_.garbage_bytes = totals_.allocated_bytes - totals_.live_bytes;
+    totals_.unknown_objects = slots_->unknown();
+    if (totals_.unknown_objects != 0)
+        gaps_.push_back({fmt::format("whether {} are allocated", count_of(totals_.unknown_objects, "heap slot")),
+                         "the bits of their spans are not in the core", "they count as allocated", true});
+    if (totals_.without_map != 0)
+        gaps_.push_back({fmt::format("the pointers of {}", count_of(totals_.without_map, "live heap object")),
+                         "its pointer map or its bytes could not be read",
+                         "objects that only they keep alive count as garbage", true});
+}
+
+Reach::Reach(const HeapGraph& graph, const SlotBits* closed)
+    : graph_(graph), closed_(closed), todo_(graph.slots().allocated_bits()) {}
+
+bool Reach::add(std::span<const SlotId> slots) {
+    // One round of a fixpoint is small: threads cost more than they bring, unless there is much to seed.
+    unsigned jobs = slots.size() > 1024 ? graph_.input().jobs : 1;
+    return mark_from(graph_.pointers(), slots, todo_, jobs, closed_).marked != 0;
+}
+
+bool Reach::add_roots(const std::function<bool(const Root&)>& wanted) {
+    seeds_.clear();
+    for (const Root& root : graph_.roots().all)
+        if (wanted(root)) seeds_.push_back(root.target);
+    return add(seeds_);
+}
+
+bool Reach::add_shared() {
+    seeds_.clear();
+    for (const Root& root : graph_.roots().shared()) seeds_.push_back(root.target);
+    return add(seeds_);
+}
+
+bool Reach::add_goroutine(std::uint32_t goroutine) {
+    seeds_.clear();
+    for (const Root& root : graph_.roots().of(goroutine)) seeds_.push_back(root.target);
+    bool more = add(seeds_);
+    const GoroutineList* list = graph_.input().goroutines;
+    if (list == nullptr || goroutine >= list->all.size()) return more;
+    SlotId g = graph_.slots().find(list->all[goroutine].g);
+    if (g == no_slot) return more;
+    return look_into(g) || more;
+}
+
+bool Reach::look_into(SlotId slot) {
+    seeds_.clear();
+    seeds_.push_back(slot);
+    graph_.for_each_edge(slot, [&](std::uint64_t, SlotId to) { seeds_.push_back(to); });
+    return add(seeds_);
+}
+
+}  // namespace incident::go

@@ -1,0 +1,94 @@
+// HeapGraph: every object of the Go heap, what its words point to, where the collector starts, and what it would reach:
+// the same set as the collector's marks, object by object, when the process stood still. Built once, in parallel, from
+// flat arrays; edges are not stored: they are read from the objects themselves, and as arrays only when asked
+// (heap_edges.h, dominators.h).
+//
+// Surprising: "live" errs on the side of life. Frames that were stopped anywhere and registers are taken
+// conservatively, so that an object may count as live which the next collection would free; the other way round only
+// what a gap names.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "go/heap/heap_pointers.h"
+#include "go/heap/heap_slots.h"
+#include "go/heap/roots.h"
+
+namespace incident::go {
+
+struct GraphTotals {
+    std::uint64_t allocated_objects = 0, allocated_bytes = 0;  ///< live and garbage
+    std::uint64_t live_objects = 0, live_bytes = 0;
+    std::uint64_t garbage_objects = 0, garbage_bytes = 0;  ///< allocated, unreachable, not yet freed
+    std::uint64_t unknown_objects = 0;  ///< slots whose allocation bits cannot be read: counted as allocated
+    std::uint64_t without_map = 0;      ///< live objects whose pointers are not all known: a gap says so
+};
+
+class HeapGraph {
+public:
+    static Result<std::shared_ptr<const HeapGraph>> build(const HeapInput& input);
+
+    const HeapSlots& slots() const { return *slots_; }
+    const HeapPointers& pointers() const { return *pointers_; }
+    const Roots& roots() const { return roots_; }
+    const GraphTotals& totals() const { return totals_; }
+    const std::vector<report::Gap>& gaps() const { return gaps_; }
+    const HeapInput& input() const { return input_; }
+
+    std::optional<SlotId> slot_of(Address a) const { return slots_->slot_of(a); }
+    bool live(SlotId slot) const { return live_.test(slot); }
+    const SlotBits& live_bits() const { return live_; }
+    /// Calls fn(offset in the object, SlotId it leads to) for each pointer to an allocated object.
+    template <class Fn>
+    void for_each_edge(SlotId slot, Fn&& fn) const {
+        pointers_->for_each_pointer_word(slot, [&](std::uint64_t at, std::uint64_t value) {
+            SlotId to = slots_->find(Address{value});
+            if (to != no_slot && slots_->allocated(to)) fn(at, to);
+        });
+    }
+
+private:
+    explicit HeapGraph(const HeapInput& input) : input_(input) {}
+    void sum();
+
+    HeapInput input_;
+    std::unique_ptr<HeapSlots> slots_;
+    std::unique_ptr<HeapPointers> pointers_;
+    Roots roots_;
+    SlotBits live_;
+    GraphTotals totals_;
+    std::vector<report::Gap> gaps_;
+};
+
+/// What a chosen part of the roots reaches: for the search of leaked goroutines, which adds roots and goes on until
+/// nothing changes. Starts with nothing reached.
+class Reach {
+public:
+    /// Objects in `closed` (may be null) are reached but not looked into: the g's of all goroutines, sudogs, through
+    /// which every goroutine would reach every other.
+    explicit Reach(const HeapGraph& graph, const SlotBits* closed = nullptr);
+
+    bool contains(SlotId slot) const { return graph_.slots().allocated(slot) && !todo_.test(slot); }
+    /// Each adds roots and everything that they lead to; true when something new was reached.
+    bool add(std::span<const SlotId> slots);
+    bool add(SlotId slot) { return add(std::span(&slot, 1)); }
+    bool add_roots(const std::function<bool(const Root&)>& wanted);
+    /// Package variables, specials, the finalizer queue, tiny blocks.
+    bool add_shared();
+    /// The goroutine's stack and what hangs beside it; and the words of its g, were that closed.
+    bool add_goroutine(std::uint32_t goroutine);
+    /// The words of an object that is closed, or was reached while it was.
+    bool look_into(SlotId slot);
+
+private:
+    const HeapGraph& graph_;
+    const SlotBits* closed_;
+    SlotBits todo_;
+    std::vector<SlotId> seeds_;
+};
+
+}  // namespace incident::go

@@ -1,0 +1,115 @@
+// HeapSlots: numbering and the page table. See its header.
+#include "go/heap/heap_slots.h"
+
+#include <algorithm>
+
+#include "go/heap/spans_state.h"
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::uint64_t arena_spread_limit = 1ull << 24;  // arenas between the lowest and the highest: 1 PB
+constexpr std::uint64_t slot_limit = 0xffffff00;
+
+}  // namespace
+
+Result<HeapSlots> HeapSlots::build(const Memory& memory, const Spans& spans) {
+    HeapSlots slots(memory, spans);
+    std::uint64_t next = 0;
+    auto all = spans.all();
+    for (std::uint32_t i = 0; i < all.size(); ++i) {
+        const Span& s = all[i];
+        if (s.state != SpanState::in_use || s.elem_count == 0) continue;
+        std::uint64_t words = s.elem_size / 8, blocks = (std::uint64_t{s.elem_count} + 63) / 64;
+        if (words == 0 || words > UINT32_MAX) continue;
+        if ((next += blocks * 64) > slot_limit)
+            return fail(ErrorKind::unsupported, "the heap has more slots than this analyser can number");
+        SlotSpan entry;
+        entry.data = memory.data_at(s.range.begin, s.range.size());
+        entry.first = static_cast<SlotId>(next - blocks * 64);
+        entry.words = static_cast<std::uint32_t>(words);
+        entry.count = s.elem_count;
+        entry.pointers = s.pointers;
+        if (s.pointers == PointerInfo::span_bitmap)
+            entry.bits = memory.data_at(Spans::heap_bits(s), s.range.size() / 64);
+        slots.span_of_block_.insert(slots.span_of_block_.end(), blocks,
+                                    static_cast<std::uint32_t>(slots.slot_spans_.size()));
+        slots.slot_spans_.push_back(entry);
+        slots.in_use_.push_back(i);
+    }
+    slots.limit_ = static_cast<SlotId>(next);
+    TRY(slots.index_pages());
+    slots.note_allocated();
+    return slots;
+}
+
+Result<void> HeapSlots::index_pages() {
+    std::uint64_t low = UINT64_MAX, high = 0;
+    for (std::uint32_t i : in_use_) {
+        low = std::min(low, spans_.all()[i].range.begin.value >> 26);
+        high = std::max(high, (spans_.all()[i].range.end.value - 1) >> 26);
+    }
+    if (in_use_.empty()) return {};
+    if (high - low >= arena_spread_limit) return fail(ErrorKind::unsupported, "the heap's arenas lie too far apart");
+    first_arena_ = low;
+    arena_count_ = high - low + 1;
+    arenas_.resize(arena_count_);
+    std::vector<Page*> writable(arena_count_);
+    for (std::uint32_t at = 0; at < in_use_.size(); ++at) {
+        const Span& s = spans_.all()[in_use_[at]];
+        const SlotSpan& entry = slot_spans_[at];
+        bool simple = s.large() ? s.elem_count == 1
+                                : s.divide != 0 && s.elem_count <= UINT16_MAX && s.range.size() >> 13 <= page_mask;
+        for (Address a = s.range.begin; a < s.range.end; a += page_bytes) {
+            std::uint64_t arena = (a.value >> 26) - first_arena_;
+            if (writable[arena] == nullptr) {
+                pages_.push_back(std::make_unique<Page[]>(pages_per_arena));
+                arenas_[arena] = writable[arena] = pages_.back().get();
+            }
+            Page& page = writable[arena][a.value >> 13 & 0x1fff];
+            page.first = entry.first;
+            if (!simple) {
+                page.slow = at + 1;
+                continue;
+            }
+            page.divide = s.large() ? 0 : s.divide;
+            page.page = s.large() ? 0 : static_cast<std::uint16_t>((a - s.range.begin) >> 13);
+            if (s.pointers == PointerInfo::none) page.page |= page_noscan;
+            page.count = static_cast<std::uint16_t>(s.elem_count);
+        }
+    }
+    return {};
+}
+
+HeapSlots::Found HeapSlots::find_slowly(Address a, const Page& page) const noexcept {
+    if (page.slow == 0) return {};
+    const SlotSpan& entry = slot_spans_[page.slow - 1];
+    std::uint64_t offset = a.value - span_at(page.slow - 1).range.begin.value;
+    std::uint64_t index = offset / (std::uint64_t{entry.words} * 8);
+    if (index >= entry.count) return {};
+    return {entry.first + static_cast<SlotId>(index), entry.pointers == PointerInfo::none};
+}
+
+void HeapSlots::note_allocated() {
+    allocated_ = SlotBits(limit_);
+    auto words = allocated_.words();
+    for (std::uint32_t at = 0; at < in_use_.size(); ++at) {
+        const Span& s = spans_.all()[in_use_[at]];
+        const SlotSpan& entry = slot_spans_[at];
+        for (std::uint32_t i = 0; i < entry.count; i += 64) {
+            std::uint64_t word = 0;
+            if (s.alloc_bytes != nullptr)
+                std::memcpy(&word, s.alloc_bytes + i / 8, 8);
+            else
+                word = ~std::uint64_t{0};
+            if (s.free_index > i)
+                word |= s.free_index >= i + 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (s.free_index - i)) - 1;
+            if (entry.count - i < 64) word &= (std::uint64_t{1} << (entry.count - i)) - 1;
+            words[(entry.first + i) / 64] = word;
+        }
+        if (s.alloc_bytes == nullptr) unknown_ += s.elem_count - std::min(s.free_index, s.elem_count);
+    }
+}
+
+}  // namespace incident::go
