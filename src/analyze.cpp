@@ -41,7 +41,13 @@ void require_row(report::Report& report, const Rows& rows, std::string what) {
 Passes passes_for(const AnalyzeOptions& options) {
     switch (options.command) {
         case Command::analyze:
-            return {.threads = true, .goroutines = true, .stacks = true, .spans = true, .crash = true, .locks = true, .malloc = true};
+            return {.threads = true,
+                    .goroutines = true,
+                    .stacks = true,
+                    .spans = true,
+                    .crash = true,
+                    .locks = true,
+                    .malloc = true};
         case Command::crash: return {.crash = true};
         case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
         case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
@@ -108,7 +114,10 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
         auto run = detect::run_detectors(process, options.only, options.skip);
         report.findings = std::move(run.findings);
         report.detectors = std::move(run.outcomes);
-        auto died = std::ranges::find_if(report.findings, [](auto& f) { return f.kind.starts_with("crash."); });
+        auto died = std::ranges::find_if(report.findings, [](auto& f) {
+            auto of_crash = [](const std::string& kind) { return kind.starts_with("crash."); };
+            return of_crash(f.kind) || std::ranges::any_of(f.related, of_crash);
+        });
         if (report.crash && died != report.findings.end()) report.crash->cause = died->title;
     }
     return report;

@@ -4,6 +4,7 @@
 #include "detect/crash.h"
 #include "detect/detector.h"
 #include "detect/locks.h"
+#include "detect/native.h"
 
 namespace incident::detect {
 
@@ -21,6 +22,8 @@ constexpr Detector table[] = {
     {"go.rwmutex", "read locks that nobody gives back", rwmutex_kinds, no_needs | Need::locks, detect_rwmutexes},
     {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks,
      detect_waitgroups},
+    {"native.heap", "malloc's structures, and what it died of", heap_fault_kinds, no_needs | Need::malloc,
+     detect_heap_faults},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {
@@ -64,6 +67,17 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
     if (needs(Need::pthreads) && !process.pthreads)
         return outcome(report::Outcome::skipped, "the pthread locks were not looked at");
     return std::nullopt;
+}
+
+/// malloc's abort, or a fault on freed memory, is told by the finding about that memory.
+void give_way_to_memory(std::vector<report::Finding>& findings) {
+    for (std::string_view death : {"crash.abort", "crash.fault"}) {
+        auto tells = [&](const report::Finding& f) {
+            return f.severity == report::Severity::error && std::ranges::find(f.related, death) != f.related.end();
+        };
+        if (std::ranges::any_of(findings, tells))
+            std::erase_if(findings, [&](const report::Finding& f) { return f.kind == death; });
+    }
 }
 
 /// One fault, one finding: the runtime's fatal error about a lock is told by the finding about that lock.
@@ -114,6 +128,7 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
         std::ranges::move(detection.findings, std::back_inserter(run.findings));
     }
     give_way(run.findings);
+    give_way_to_memory(run.findings);
     // The crash stays before equals: it is what the reader came for.
     std::ranges::stable_sort(run.findings, [](auto& a, auto& b) {
         return a.severity != b.severity ? a.severity > b.severity : a.strength > b.strength;

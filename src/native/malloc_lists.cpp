@@ -88,7 +88,8 @@ private:
             if (!layout->counts_places && count == 0) fit = false;
             ++(fit ? fits : wrong);
         }
-        return wrong * 4 <= fits ? 1 + fits : 0;
+        // One list with a bad head is what a write to a freed chunk leaves after the next malloc.
+        return wrong * 4 <= fits || (wrong == 1 && fits >= 1) ? 1 + fits : 0;
     }
 
     /// libc's variable `tcache` lies at one distance below every thread pointer. The first thread whose cache has

@@ -334,9 +334,18 @@ void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParame
         if (begin < mapping.end && mapping.end.value - begin.value >= 32)
             plans.push_back({{begin, mapping.end.align_down(16)}, index, false});
     };
+    // After fork, what brk adds is a mapping of its own that begins where the old one ends: the heap goes on in it.
+    auto joined = [&](const Mapping* first) {
+        AddressRange range = first->range;
+        for (const Mapping* next = first + 1; next != mappings.data() + mappings.size(); ++next) {
+            if (next->file || next->range.begin != range.end || (next - 1)->range != (next - 1)->mapped) break;
+            range.end = next->range.end;
+        }
+        return range;
+    };
     const Mapping* of_base = parameters.sbrk_base.is_null() ? nullptr : find_mapping(mappings, parameters.sbrk_base);
-    if (of_base != nullptr) plan(parameters.sbrk_base, of_base->range);
-    if (of_top == nullptr || of_top == of_base) return;
+    if (of_base != nullptr) plan(parameters.sbrk_base, joined(of_base));
+    if (of_top == nullptr || (of_base != nullptr && joined(of_base).contains(arena.top))) return;
     // Top is elsewhere: memory from mmap, or sbrk_base is unknown. The lowest page from which the chain leads to top.
     std::size_t budget = max_probe;
     for (Address at = of_top->range.begin; at <= arena.top && budget > 0; at += 4096) {
@@ -415,6 +424,7 @@ std::vector<AddressRange> anonymous_pieces(const Heaps::State& state, std::span<
             if (heap.end <= at) continue;
             if (heap.begin.align_down(4096) > at) pieces.push_back({at, heap.begin.align_down(4096)});
             at = (heap.end + 4095).align_down(4096);
+            if (heap.end > mapping.range.end) break;  // it goes on in the next mapping
         }
         if (at < mapping.range.end) pieces.push_back({at, mapping.range.end});
     }

@@ -1,0 +1,32 @@
+// The detectors of C memory: malloc's structures, pointers into freed chunks, hash tables over them, stacks that are
+// gone; and what they share.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "detect/detector.h"
+#include "native/malloc.h"
+#include "process/locate.h"
+
+namespace incident::detect {
+
+inline constexpr std::string_view heap_fault_kinds[] = {"native.heap.double-free", "native.heap.corrupt",
+                                                        "native.heap.bad-free"};
+
+Detection detect_heap_faults(const Process& process);
+
+/// The thread that died, or the first; null: none was unwound.
+const NativeThread* dying_thread(const Process& process);
+/// Index into crash->stack.frames: the innermost one outside libc, Go's runtime and the machinery of dying; nullopt:
+/// none.
+std::optional<std::size_t> first_own_frame(const Process& process);
+/// "overrun_abort heap.c:95", else module and offset.
+std::string place_of(const report::Frame& frame);
+/// Adds the snapshot of frame `index` of the crash's stack.
+void add_crash_snapshot(const Process& process, const Locator& locator, std::size_t index, report::Finding& finding);
+/// "gdb EXE CORE -ex 'COMMAND'"
+report::Verify gdb_check(const Process& process, const std::string& command);
+
+}  // namespace incident::detect

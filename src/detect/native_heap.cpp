@@ -1,0 +1,346 @@
+// native.heap.double-free, native.heap.bad-free, native.heap.corrupt: malloc died of it, or its structures show it.
+//
+// Proof: malloc's own abort text, with the argument of the call found in the caller's code or in libc's frames and
+// judged by what the chunk is; without an abort, a size, link or list that malloc can never have written. Innocent
+// look-alikes: a thread stopped inside malloc leaves lists between two states: such contradictions are called
+// transient by the reader and are not reported.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "base/text.h"
+#include "detect/native.h"
+#include "process/call_argument.h"
+
+namespace incident::detect {
+
+namespace {
+
+using native::Chunk;
+using native::ChunkState;
+using native::Corruption;
+using report::Finding;
+
+constexpr std::size_t most_findings = 8;
+
+/// Words of malloc's abort (malloc/malloc.c, malloc_printerr) that are about memory, not about the program's own abort.
+bool is_malloc_text(std::string_view text) {
+    static constexpr std::array beginnings = {"free(): ",
+                                              "malloc(): ",
+                                              "realloc(): ",
+                                              "calloc(): ",
+                                              "memalign",
+                                              "munmap_chunk(): ",
+                                              "double free or corruption",
+                                              "corrupted ",
+                                              "malloc_consolidate(",
+                                              "break adjusted to",
+                                              "tcache_thread_shutdown(): ",
+                                              "mremap_chunk(): ",
+                                              "malloc: top chunk is corrupt"};
+    return std::ranges::any_of(beginnings, [&](std::string_view b) { return text.starts_with(b); });
+}
+
+struct Argument {
+    Address pointer;  ///< as given to free()
+    std::string by;
+    std::optional<Address> slot;
+};
+
+class Teller {
+public:
+    explicit Teller(const Process& process)
+        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()) {}
+
+    Detection run() {
+        Detection detection;
+        for (const native::Arena& arena : heaps_.arenas())
+            for (const auto& count : arena.counts) detection.checked += count.chunks;
+        detection.checked += heaps_.mmapped().chunks;
+        const auto& crash = process_.crash;
+        if (crash && crash->kind == report::CrashKind::abort && crash->message && is_malloc_text(*crash->message))
+            detection.findings.push_back(tell_abort(*crash->message));
+        for (const Corruption& corruption : heaps_.corruptions()) {
+            if (corruption.transient) continue;
+            if (detection.findings.size() >= most_findings) {
+                ++more_;
+                continue;
+            }
+            if (told(corruption)) {
+                auto& evidence = detection.findings.front().evidence;
+                if (evidence.size() < 8) add_evidence(detection.findings.front(), corruption);
+                continue;
+            }
+            detection.findings.push_back(tell_damage(corruption));
+        }
+        if (more_ > 0 && !detection.findings.empty())
+            detection.findings.back().explanation +=
+                fmt::format("; {} more contradictions in malloc's structures", more_);
+        if (heaps_.arenas().empty()) detection.reason = "no heap of glibc's malloc was found";
+        return detection;
+    }
+
+private:
+    /// The pointer that free() was given: by the caller's code, else a word of libc's frames that fits the text.
+    std::optional<Argument> find_argument(std::string_view text) {
+        auto own = first_own_frame(process_);
+        const auto& stack = process_.crash->stack;
+        if (!own || *own >= stack.frame_of.size()) return std::nullopt;
+        std::uint32_t physical = stack.frame_of[*own];
+        const auto& caller = stack.physical[physical];
+        if (caller.native < stack.native.size() && physical > 0) {
+            // operator delete between free and its caller passes its own argument on.
+            if (auto argument = first_argument(process_, caller.pc, stack.native[caller.native].state.registers))
+                return Argument{Address{argument->value}, "the caller's code", argument->slot};
+        }
+        // C.free, or a wrapper that jumps to it: cgo gives C the address of the stub's first parameter, which stands
+        // where its caller put it or left room for it (cmd/cgo/out.go, writeDefsFunc).
+        if (caller.name().find("._Cfunc_") != std::string_view::npos && !caller.cfa.is_null())
+            if (auto word = process_.memory.load<std::uint64_t>(caller.cfa))
+                return Argument{Address{*word}, "the cgo call's argument", caller.cfa};
+        // Registers that libc's frames saved: a chunk that the text can be about.
+        bool doubled = text.find("double free") != std::string_view::npos;
+        // _int_free holds both the pointer and the chunk in front of it: who stands there in both forms, is it.
+        struct Seen {
+            Address at;
+            bool as_chunk = false, as_pointer = false;
+        };
+        std::map<Address, Seen> seen;
+        Address begin = stack.physical.front().sp;
+        constexpr std::uint64_t most = 64 << 10;
+        for (Address at = begin; at < caller.sp && at < begin + most; at += 8) {
+            auto word = process_.memory.load<std::uint64_t>(at);
+            if (!word || *word % 16 != 0) continue;
+            auto chunk = heaps_.find(Address{*word});
+            if (!chunk) continue;
+            if (chunk->user.begin != Address{*word} && chunk->address != Address{*word}) continue;
+            if (doubled != chunk->free() && doubled) continue;
+            Seen& row = seen[chunk->user.begin];
+            row.at = at;
+            (chunk->address == Address{*word} ? row.as_chunk : row.as_pointer) = true;
+        }
+        auto rank = [](const auto& row) {
+            return std::tuple(row.second.as_chunk && row.second.as_pointer, row.second.as_chunk, row.second.at);
+        };
+        auto best = std::ranges::max_element(seen, {}, rank);
+        if (best == seen.end()) return std::nullopt;
+        return Argument{best->first, "registers saved by libc's frames", best->second.at};
+    }
+
+    Finding start(std::string_view kind, Address subject, std::string what, std::string type) {
+        Finding finding;
+        finding.kind = kind;
+        finding.severity = report::Severity::error;
+        finding.strength = report::Strength::proved;
+        finding.subject.address = subject;
+        finding.subject.what = std::move(what);
+        finding.subject.type = std::move(type);
+        finding.subject.symbol = locator_.symbol(subject);
+        return finding;
+    }
+
+    std::string caller_text() {
+        auto own = first_own_frame(process_);
+        std::string where = own ? place_of(process_.crash->stack.frames[*own]) : std::string("an unknown function");
+        if (own && *own + 1 < process_.crash->stack.frames.size())
+            where += ", called from " + place_of(process_.crash->stack.frames[*own + 1]);
+        if (process_.crash->goid) return fmt::format("{}, goroutine {}", where, *process_.crash->goid);
+        return process_.crash->tid ? fmt::format("{}, thread {}", where, *process_.crash->tid) : where;
+    }
+
+    Finding tell_abort(std::string_view text) {
+        bool from_free = text.find("malloc") != 0 && text.find("calloc") != 0 && text.find("memalign") != 0;
+        auto argument = from_free ? find_argument(text) : std::nullopt;
+        auto chunk = argument ? heaps_.find(argument->pointer) : std::nullopt;
+        Finding finding = judge(text, argument, chunk);
+        finding.where = caller_text();
+        finding.evidence.insert(finding.evidence.begin(),
+                                {"malloc's last words", std::nullopt, std::string(text), "core", "__abort_msg"});
+        if (argument) {
+            finding.evidence.push_back(
+                {"the pointer given to free()", argument->slot, hex(argument->pointer.value), "core", argument->by});
+            finding.evidence.push_back(
+                {"where it leads", argument->pointer, locator_.describe(argument->pointer), "core", "malloc's chunks"});
+            finding.verify.push_back(gdb_check(process_, fmt::format("x/4gx {:#x}", argument->pointer.value - 16)));
+        } else {
+            finding.verify.push_back(gdb_check(process_, "bt"));
+        }
+        if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
+        if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
+        if (auto own = first_own_frame(process_)) add_crash_snapshot(process_, locator_, *own, finding);
+        finding.related.push_back("crash.abort");
+        return finding;
+    }
+
+    Finding judge(std::string_view text, const std::optional<Argument>& argument, const std::optional<Chunk>& chunk) {
+        bool doubled = text.find("double free detected") != std::string_view::npos ||
+                       text.find("(fasttop)") != std::string_view::npos;
+        if (argument && chunk && argument->pointer == chunk->user.begin && chunk->free()) doubled = true;
+        if (doubled) {
+            Address at = argument ? argument->pointer : Address{};
+            auto finding = start("native.heap.double-free", at, "malloc chunk", size_text(chunk));
+            if (!argument) finding.subject.address.reset();
+            finding.title = argument ? fmt::format("the same chunk was freed twice: {:#x}", argument->pointer.value)
+                                     : std::string("a chunk was freed twice");
+            finding.why =
+                chunk ? fmt::format("when it was given to free() it was already {}", chunk_state_text(heaps_, *chunk))
+                      : "malloc found it in its own lists";
+            finding.remedy = "give the memory one owner, and clear the pointer where it is freed";
+            return finding;
+        }
+        bool invalid = text.find("invalid pointer") != std::string_view::npos ||
+                       text.find("invalid size") != std::string_view::npos;
+        if (invalid && argument && !(chunk && (argument->pointer == chunk->user.begin || broken(*chunk)))) {
+            bool inside = chunk && argument->pointer > chunk->user.begin;
+            Address at = inside ? chunk->user.begin : argument->pointer;
+            auto finding = start("native.heap.bad-free", at, inside ? "malloc chunk" : "pointer", size_text(chunk));
+            std::string place = locator_.describe(argument->pointer);
+            finding.title = inside ? fmt::format("free() was given the middle of a chunk: {:#x} is {:#x} + {}",
+                                                 argument->pointer.value, at.value, argument->pointer - at)
+                                   : fmt::format("free() was given what malloc never gave: {:#x}", at.value);
+            finding.why = place.empty() ? "no chunk begins there" : place;
+            finding.remedy = "free only what malloc, calloc, realloc or strdup returned";
+            return finding;
+        }
+        if (invalid && !argument) {
+            auto finding = start("native.heap.bad-free", {}, "pointer", "");
+            finding.subject.address.reset();
+            finding.title = fmt::format("free() was given a bad pointer: {}", text);
+            finding.why = "malloc refused it; the pointer itself could not be recovered";
+            finding.remedy = "free only what malloc, calloc, realloc or strdup returned";
+            return finding;
+        }
+        return tell_corrupt_abort(text, argument, chunk);
+    }
+
+    static bool broken(const Chunk& chunk) { return chunk.state == ChunkState::unknown; }
+
+    static std::string size_text(const std::optional<Chunk>& chunk) {
+        return chunk ? fmt::format("{} B", chunk->user.size()) : std::string();
+    }
+
+    Finding tell_corrupt_abort(std::string_view text, const std::optional<Argument>& argument,
+                               const std::optional<Chunk>& chunk) {
+        // The damage nearest to the chunk that was freed; without one, the first there is.
+        const Corruption* damage = nullptr;
+        for (const Corruption& row : heaps_.corruptions()) {
+            if (row.transient && row.kind != Corruption::Kind::list_link) continue;
+            if (argument && row.chunk + 16 == argument->pointer) damage = &row;
+            if (damage == nullptr) damage = &row;
+        }
+        Address subject = argument ? argument->pointer : Address{};
+        std::optional<Address> victim;
+        if (damage != nullptr && !argument) {
+            victim = overwritten_entry(*damage);
+            subject = victim ? *victim : !damage->chunk.is_null() ? damage->chunk + 16 : damage->at;
+        }
+        if (damage == nullptr && !argument && text.find("unaligned tcache chunk") != std::string_view::npos) {
+            victim = entry_of_unread_cache();
+            if (victim) subject = *victim;
+        }
+        auto finding = start("native.heap.corrupt", subject, "malloc chunk", size_text(chunk));
+        if (subject.is_null()) finding.subject.address.reset();
+        finding.title = subject.is_null()
+                            ? fmt::format("malloc's structures are damaged: {}", text)
+                            : fmt::format("malloc's data of the chunk {:#x} was overwritten", subject.value);
+        finding.why = damage != nullptr ? fmt::format("malloc: \"{}\"; {}", text, damage->what)
+                                        : fmt::format("malloc: \"{}\"", text);
+        if (victim)
+            finding.evidence.push_back(
+                {"the chunk that was written after free(): its first word decodes to the bad link", *victim,
+                 locator_.describe(*victim), "core", "malloc's chunks"});
+        if (damage != nullptr) add_evidence(finding, *damage);
+        told_ = damage;
+        finding.remedy = victim ? "something writes through a pointer after free(): run with ASan"
+                                : "the chunk in front of the damage is the first suspect: run with ASan";
+        return finding;
+    }
+
+    /// A cache's head that cannot be a pointer came out of the chunk that was handed out last: whose first word,
+    /// decoded as malloc does, is that value.
+    std::optional<Address> overwritten_entry(const Corruption& damage) {
+        if (damage.kind != Corruption::Kind::list_link) return std::nullopt;
+        std::optional<Address> found;
+        bool mangled = heaps_.safe_linking().value_or(true);
+        heaps_.for_each_chunk([&](const Chunk& chunk) {
+            if (found || chunk.state != ChunkState::in_use) return;
+            auto word = process_.memory.load<std::uint64_t>(chunk.user.begin);
+            if (word && (mangled ? *word ^ chunk.user.begin.value >> 12 : *word) == damage.value && damage.value != 0)
+                found = chunk.user.begin;
+        });
+        return found;
+    }
+
+    /// The same for a cache that holds nothing but the bad head, and was not recognised for that: any chunk of the size
+    /// of a cache that holds a word which is no pointer, and a chunk whose first word decodes to it.
+    std::optional<Address> entry_of_unread_cache() {
+        std::vector<std::uint64_t> heads;
+        constexpr std::uint64_t smallest = 0x290, largest = 0x320;  // 2.32 on; 2.42: 76 lists, aligned to a line
+        constexpr std::uint64_t beyond_number = 1 << 20;
+        heaps_.for_each_chunk([&](const Chunk& chunk) {
+            if (chunk.state != ChunkState::in_use || chunk.size < smallest || chunk.size > largest) return;
+            for (Address at = chunk.user.begin; at + 8 <= chunk.user.end; at += 8)
+                if (auto word = process_.memory.load<std::uint64_t>(at);
+                    word && *word % 16 != 0 && *word > beyond_number)
+                    heads.push_back(*word);
+        });
+        std::ranges::sort(heads);
+        std::vector<Address> found;
+        heaps_.for_each_chunk([&](const Chunk& chunk) {
+            if (chunk.state != ChunkState::in_use) return;
+            auto word = process_.memory.load<std::uint64_t>(chunk.user.begin);
+            if (word && *word != 0 && std::ranges::binary_search(heads, *word ^ chunk.user.begin.value >> 12))
+                found.push_back(chunk.user.begin);
+        });
+        return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
+    }
+
+    bool told(const Corruption& corruption) const { return told_ != nullptr && near(*told_, corruption); }
+    static bool near(const Corruption& a, const Corruption& b) {
+        constexpr std::int64_t reach = 4096;
+        return &a == &b || (b.at - a.at < reach && a.at - b.at < reach);
+    }
+
+    void add_evidence(Finding& finding, const Corruption& corruption) {
+        finding.evidence.push_back({corruption.what, corruption.at, hex(corruption.value), "core",
+                                    std::string(native::to_string(corruption.kind))});
+        if (!corruption.previous.is_null())
+            if (auto before = heaps_.find(corruption.previous + 16))
+                finding.evidence.push_back({"the chunk in front, the usual writer", before->user.begin,
+                                            locator_.describe(before->user.begin), "core", "malloc's chunks"});
+    }
+
+    Finding tell_damage(const Corruption& corruption) {
+        bool doubled = corruption.kind == Corruption::Kind::listed_twice;
+        auto entry = overwritten_entry(corruption);
+        Address subject = entry ? *entry : !corruption.chunk.is_null() ? corruption.chunk + 16 : corruption.at;
+        auto finding = start(doubled ? "native.heap.double-free" : "native.heap.corrupt", subject, "malloc chunk", "");
+        finding.title = doubled ? fmt::format("the same chunk was freed twice: {:#x}", subject.value)
+                                : fmt::format("malloc's data of the chunk {:#x} was overwritten", subject.value);
+        finding.why = corruption.what;
+        finding.where = "noticed by nobody yet";
+        add_evidence(finding, corruption);
+        if (corruption.kind == Corruption::Kind::count || corruption.kind == Corruption::Kind::arena) {
+            finding.severity = report::Severity::warning;
+            finding.strength = report::Strength::likely;
+        }
+        finding.verify.push_back(gdb_check(process_, fmt::format("x/4gx {:#x}", corruption.at.value - 8)));
+        finding.remedy = "the chunk in front of the damage is the first suspect: run with ASan";
+        if (told_ == nullptr && corruption.kind == Corruption::Kind::size) told_ = &corruption;
+        return finding;
+    }
+
+    const Process& process_;
+    const native::Heaps& heaps_;
+    Locator locator_;
+    const Corruption* told_ = nullptr;
+    std::size_t more_ = 0;
+};
+
+}  // namespace
+
+Detection detect_heap_faults(const Process& process) { return Teller(process).run(); }
+
+}  // namespace incident::detect
