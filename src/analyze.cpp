@@ -108,7 +108,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
     }
     if (process.locks && passes_for(options).locks) {  // a Session's Process may know more than was asked for
         report.locks = locks_section(process, locator);
-        report.wait_graph = wait_graph_section(process, locator);
+        report.wait_graph = wait_graph_section(process, locator, *report.locks);
     }
     if (process.crash && (options.command == Command::analyze || options.command == Command::crash)) {
         auto run = detect::run_detectors(process, options.only, options.skip);

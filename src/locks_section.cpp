@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "report/wait_summary.h"
+
 namespace incident {
 
 namespace {
@@ -42,7 +44,9 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
             row.state.words = "its words could not be read";
         }
         for (auto& waiter : lock.waiters)
-            row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt}, std::string(to_string(waiter.mode))});
+            row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt},
+                                   std::string(to_string(waiter.mode)),
+                                   go::waited(*process.goroutines, all[waiter.goroutine])});
         for (auto& holder : lock.holders) {
             const bool sure = holder.basis == HoldBasis::pending_defer || holder.surely;
             row.holders.push_back({{all[holder.goroutine].goid, std::nullopt},
@@ -53,14 +57,16 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
             if (lock.holders.empty() && possible.goroutine)
                 row.holders.push_back({{all[*possible.goroutine].goid, std::nullopt},
                                        "may release it: " + possible.what,
-                                       report::Strength::possible});
+                                       report::Strength::possible,
+                                       true});
         std::ranges::sort(row.waiters, {}, &report::LockWaiter::who);
         rows.push_back(std::move(row));
     }
     return rows;
 }
 
-report::WaitGraph wait_graph_section(const Process& process, const Locator& locator) {
+report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,
+                                     std::span<const report::Lock> locks) {
     report::WaitGraph graph;
     auto& all = process.goroutines->all;
     graph.edges.reserve(process.locks->edges.size());
@@ -76,6 +82,7 @@ report::WaitGraph wait_graph_section(const Process& process, const Locator& loca
                                edge.object});
     }
     graph.cycles = process.locks->cycles;
+    report::summarize(graph, locks);
     return graph;
 }
 

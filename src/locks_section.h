@@ -1,6 +1,9 @@
 // The locks and the wait-for graph as sections of the Report.
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "process/locate.h"
 #include "process/process.h"
 #include "report/report.h"
@@ -8,6 +11,7 @@
 namespace incident {
 
 std::vector<report::Lock> locks_section(const Process& process, const Locator& locator);
-report::WaitGraph wait_graph_section(const Process& process, const Locator& locator);
+report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,
+                                     std::span<const report::Lock> locks);
 
 }  // namespace incident

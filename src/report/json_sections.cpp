@@ -106,6 +106,14 @@ void write_heap_types(JsonWriter& json, std::string_view name, const std::vector
     json.end_array();
 }
 
+void write_waited(JsonWriter& json, const std::optional<Waited>& waited) {
+    if (!waited) return json.null("waited");
+    json.begin_object("waited");
+    json.number("at_least_ns", waited->at_least_ns);
+    json.text("basis", waited->basis);
+    json.end_object();
+}
+
 void write_blocked_on(JsonWriter& json, const BlockedOn& blocked) {
     json.address("address", blocked.address);
     json.text("what", blocked.what);
@@ -197,14 +205,7 @@ void write_goroutine(JsonWriter& json, const Goroutine& goroutine) {
     json.integer("id", goroutine.id);
     json.text("status", goroutine.status);
     json.text("wait_reason", goroutine.wait_reason);
-    if (goroutine.waited) {
-        json.begin_object("waited");
-        json.number("at_least_ns", goroutine.waited->at_least_ns);
-        json.text("basis", goroutine.waited->basis);
-        json.end_object();
-    } else {
-        json.null("waited");
-    }
+    write_waited(json, goroutine.waited);
     if (goroutine.blocked_on.empty()) {
         json.null("blocked_on");
     } else {
@@ -289,6 +290,7 @@ void write_lock(JsonWriter& json, const Lock& lock) {
         json.begin_object();
         write_actor(json, waiter.who);
         json.text("mode", waiter.mode);
+        write_waited(json, waiter.waited);
         json.end_object();
     }
     json.end_array();
@@ -298,6 +300,7 @@ void write_lock(JsonWriter& json, const Lock& lock) {
         write_actor(json, holder.who);
         json.text("basis", holder.basis);
         json.string("strength", to_string(holder.strength));
+        json.boolean("may_release", holder.may_release);
         json.end_object();
     }
     json.end_array();
@@ -323,6 +326,29 @@ void write_wait_graph(JsonWriter& json, const WaitGraph& graph) {
         json.begin_array();
         for (auto edge : cycle) json.number_value(edge);
         json.end_array();
+    }
+    json.end_array();
+    json.begin_array("chains");
+    for (const auto& chain : graph.chains) {
+        json.new_line();
+        json.begin_object();
+        json.integers("edges", chain.edges);
+        json.number("alike", chain.alike);
+        json.boolean("into_cycle", chain.into_cycle);
+        json.end_object();
+    }
+    json.end_array();
+    json.begin_array("blockers");
+    for (const auto& blocker : graph.blockers) {
+        json.new_line();
+        json.begin_object();
+        write_actor(json, blocker.who);
+        json.number("direct", blocker.direct);
+        json.integer("total", blocker.total);
+        json.number("possibly", blocker.possibly);
+        json.number("objects", blocker.objects);
+        json.boolean("in_cycle", blocker.in_cycle);
+        json.end_object();
     }
     json.end_array();
     json.end_object();
@@ -381,6 +407,7 @@ void write_finding(JsonWriter& json, const Finding& finding) {
         json.end_object();
     }
     json.end_array();
+    json.number("count", finding.count);
     json.integers("goroutines", finding.goroutines);
     json.integers("threads", finding.threads);
     write_snapshots(json, finding.snapshots);

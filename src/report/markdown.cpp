@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "report/mermaid.h"
 #include "report/terminal/views.h"
 
 namespace incident::report {
@@ -89,6 +90,7 @@ private:
     void answer(std::string_view what, std::string_view where, std::string_view why);
     void head();
     void finding(const Finding& finding, std::size_t number);
+    void diagram();
     void closing();
     std::string_view view_title() const;
 
@@ -180,6 +182,14 @@ void Writer::finding(const Finding& f, std::size_t number) {
     if (!f.remedy.empty()) paragraph("**Next** " + escaped(f.remedy));
 }
 
+void Writer::diagram() {
+    const auto graph = mermaid_wait_graph(report_);
+    if (graph.text.empty()) return;
+    paragraph("## Who waits for whom");
+    fence("mermaid", graph.text.substr(0, graph.text.size() - 1));
+    if (!graph.left_out.empty()) paragraph(graph.left_out);
+}
+
 void Writer::closing() {
     if (!report_.gaps.empty()) {
         paragraph("## Not known\n");
@@ -216,6 +226,7 @@ void Writer::write() {
         line(fmt::format("# {}", view_title()));
         head();
         draw([&] { terminal::print_view(context_); });
+        if (report_.command == "locks") diagram();
         closing();
         return;
     }
@@ -237,6 +248,7 @@ void Writer::write() {
         paragraph("## Goroutines");
         draw([&] { terminal::print_goroutine_summary(context_); });
     }
+    if (report_.wait_graph && !report_.wait_graph->cycles.empty()) diagram();
     closing();
 }
 

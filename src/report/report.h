@@ -180,12 +180,14 @@ struct Actor {
 struct LockWaiter {
     Actor who;
     std::string mode;  ///< lock, rlock, wait
+    std::optional<Waited> waited = {};
 };
 
 struct LockHolder {
     Actor who;
     std::string basis;
     Strength strength = Strength::possible;
+    bool may_release = false;  ///< no known holder: one who might give the lock back all the same
 };
 
 struct Lock {
@@ -209,9 +211,28 @@ struct WaitEdge {
     std::optional<Address> object;
 };
 
+/// From somebody for whom nobody waits, over as many steps as there are, to the one on whom all of them hang.
+struct WaitChain {
+    std::vector<std::size_t> edges;  ///< indices into edges, in order
+    std::uint64_t alike = 0;         ///< other chains of this length that end at the same place
+    bool into_cycle = false;         ///< it ends in a cycle: nobody at its end will ever move
+};
+
+/// Somebody on whom others wait while he himself waits for nobody (or in a cycle, of which each member is one).
+struct Blocker {
+    Actor who;
+    std::uint64_t direct = 0;            ///< wait for something of his
+    std::optional<std::uint64_t> total;  ///< and those who wait for them, and so on; null: too many to count
+    std::uint64_t possibly = 0;          ///< wait for a lock without a known holder that he might give back
+    std::uint64_t objects = 0;           ///< locks and channels for which he is waited on
+    bool in_cycle = false;
+};
+
 struct WaitGraph {
     std::vector<WaitEdge> edges;
     std::vector<std::vector<std::size_t>> cycles;  ///< indices into edges, in order
+    std::vector<WaitChain> chains = {};            ///< of two steps or more, the longest first; a few
+    std::vector<Blocker> blockers = {};            ///< who blocks most first; a few
 };
 
 struct HeapType {
@@ -268,6 +289,7 @@ struct Finding {
     Subject subject;
     std::string explanation;
     std::vector<Evidence> evidence;
+    std::uint64_t count = 1;  ///< objects of which all this is true alike; the subject is one of them
     std::vector<std::int64_t> goroutines;
     std::vector<std::int32_t> threads;
     std::vector<FrameSnapshot> snapshots;

@@ -55,6 +55,7 @@ std::vector<Golden> goldens() {
         {"crash.md", test::sample_crash, "", plain, "markdown"},
         {"hostile.md", test::sample_hostile, "", plain, "markdown"},
         {"goroutines.md", test::sample_hang, "goroutines", plain, "markdown"},
+        {"locks.md", test::sample_cycle, "locks", plain, "markdown"},
         {"hang.json", test::sample_hang, "", plain, "json"},
         {"crash.json", test::sample_crash, "", plain, "json"},
         {"memory.json", test::sample_memory, "", plain, "json"},

@@ -1,7 +1,8 @@
-// Locks and the wait-for graph.
+// Locks: those for whom most wait first, those that are alike as one with a count.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "report/terminal/views.h"
@@ -59,79 +60,120 @@ void print_lock_rows(Context& context, const Lock& lock) {
     table.flush();
     if (shown < lock.waiters.size())
         canvas.row("", canvas.line(Ink::quiet, fmt::format("… {} more (--all)", grouped(lock.waiters.size() - shown))));
-    for (std::size_t i = 0; i < lock.holders.size(); ++i) {
-        const auto& h = lock.holders[i];
-        Line line = actor(context, h.who).space(2).add(place_of(context, h.who));
-        line.space(2).add(Ink::quiet, fmt::format("{}: ", to_string(h.strength))).add(h.basis);
+    // Readers that stand in one place hold it in the same way.
+    std::vector<std::pair<const LockHolder*, std::size_t>> holders;
+    for (const auto& h : lock.holders) {
+        const auto* frame = frame_of(context, h.who);
+        auto alike = [&](auto& row) {
+            const auto* other = frame_of(context, row.first->who);
+            return frame != nullptr && other != nullptr && frame->function == other->function &&
+                   frame->line == other->line && row.first->basis == h.basis;
+        };
+        auto at = context.options().all ? holders.end() : std::ranges::find_if(holders, alike);
+        if (at != holders.end())
+            ++at->second;
+        else
+            holders.emplace_back(&h, 1);
+    }
+    for (std::size_t i = 0; i < holders.size(); ++i) {
+        const auto& [h, equal] = holders[i];
+        if (i >= most && !context.options().all) {
+            canvas.row("", canvas.line(Ink::quiet, fmt::format("… {} more (--all)", grouped(holders.size() - i))));
+            break;
+        }
+        Line line = actor(context, h->who);
+        if (equal > 1) line.add(Ink::quiet, fmt::format(" and {} alike", grouped(equal - 1)));
+        line.space(2).add(place_of(context, h->who));
+        line.space(2).add(Ink::quiet, fmt::format("{}: ", to_string(h->strength))).add(h->basis);
         canvas.row(i == 0 ? "held by" : "", line);
     }
 }
+
+namespace {
+
+/// What makes two locks tell the same story: 10^5 locks of one loop are one row with a count. A lock with a name of its
+/// own stays alone, since `where` differs.
+std::string story_of(const Context& context, const Lock& lock) {
+    std::string key = fmt::format("{}\n{}\n{}\n{}", lock.type, lock.where, lock.state.words, lock.waiters.size());
+    if (!lock.waiters.empty()) {
+        key += '\n' + lock.waiters.front().mode;
+        if (const auto* frame = frame_of(context, lock.waiters.front().who))
+            key += fmt::format("\n{}:{}", frame->function, frame->line);
+    }
+    for (const auto& h : lock.holders)
+        key += fmt::format("\n{} {} {}", h.who.goroutine.value_or(-1), h.who.thread.value_or(-1), h.basis);
+    return key;
+}
+
+void print_folded(Context& context, const std::vector<const Lock*>& group) {
+    auto& canvas = context.canvas;
+    const Lock& first = *group.front();
+    canvas.blank();
+    Line name = canvas.line(Ink::strong, fmt::format("{} locks alike", grouped(group.size()))).space(2);
+    if (!first.where.empty()) name.add(first.where).space(2);
+    name.add(Ink::type, first.type).space(2);
+    for (std::size_t i = 0; i < 3 && i < group.size(); ++i) name.add(i == 0 ? "" : ", ").add(group[i]->address);
+    canvas.row("locks", name.add(Ink::quiet, " … (--all)"));
+    if (!first.waiters.empty())
+        canvas.row("each", canvas.line(fmt::format("as the first of them, below; {} wait in all",
+                                                   grouped(group.size() * first.waiters.size()))));
+    print_lock_rows(context, first);
+}
+
+}  // namespace
 
 void print_locks(Context& context) {
     auto& canvas = context.canvas;
     if (!context.report.locks) return;
     const auto& locks = *context.report.locks;
     canvas.blank();
-    canvas.heading(locks.empty() ? "no lock is held or waited for" : count_of(locks.size(), "lock"));
-    for (const auto& lock : locks) {
-        if (!canvas.alive()) return;
-        canvas.blank();
-        canvas.row("lock", lock_name(context, lock));
-        print_lock_rows(context, lock);
-    }
+    std::size_t waiting = 0;
+    for (const auto& lock : locks) waiting += lock.waiters.size();
+    const bool cycles = context.report.wait_graph && !context.report.wait_graph->cycles.empty();
+    std::string note =
+        waiting == 0 ? "nobody waits" : fmt::format("{} {}", grouped(waiting), waiting == 1 ? "waiter" : "waiters");
+    if (waiting != 0) note += cycles ? ", some in a circle" : ", no circle";
+    canvas.heading(locks.empty() ? "no lock is held or waited for"
+                                 : fmt::format("{} {}", grouped(locks.size()), locks.size() == 1 ? "lock" : "locks"),
+                   locks.empty() ? "" : note);
     print_wait_graph(context);
-}
 
-// A loop in the margin, as one draws it on paper; it stays readable at any width and for any length:
-//   ┌▶ goroutine 18  main.debit  bank.go:30
-//   │    waits for  sync.Mutex main.accounts[2].mu  0xc000118040
-//   │    held by    goroutine 21 · pending defer, bank.go:30
-//   │  goroutine 21 …
-//   └─── held by    goroutine 18 · …
-void print_cycle(Context& context, const WaitGraph& graph, const std::vector<std::size_t>& cycle) {
-    auto& canvas = context.canvas;
-    canvas.blank();
-    canvas.heading(fmt::format("cycle of {}", cycle.size()));
-    Line gutter = canvas.line().space(2).add(Ink::quiet, "│").space(2);
-    for (std::size_t i = 0; i < cycle.size(); ++i) {
-        if (cycle[i] >= graph.edges.size()) continue;
-        const auto& edge = graph.edges[cycle[i]];
-        bool last = i + 1 == cycle.size();
-        Line who = i == 0 ? canvas.line().space(2).add(Ink::quiet, "┌▶ ") : gutter;
-        Line name =
-            canvas.line(Ink::strong, edge.from.goroutine ? fmt::format("goroutine {}", *edge.from.goroutine) : "");
-        if (edge.from.thread) name.add(Ink::strong, fmt::format("thread {}", *edge.from.thread));
-        canvas.wrap(who.add(name).space(2).add(place_of(context, edge.from)), 7, &gutter);
-        Line wait = canvas.line().add(gutter).space(2).add(Ink::label, "waits for").space(2).add(edge.what);
-        if (edge.object) wait.space(2).add(*edge.object);
-        canvas.wrap(wait, 18, &gutter);
-        Line held = last ? canvas.line().space(2).add(Ink::quiet, "└─── ") : canvas.line().add(gutter).space(2);
-        held.add(Ink::label, "held by").space(4).add(actor(context, edge.to));
-        if (!edge.basis.empty()) held.dot().add(Ink::quiet, edge.basis);
-        canvas.wrap(held, 18, last ? nullptr : &gutter);
+    constexpr std::size_t most = 50, apart = 3;
+    std::vector<std::vector<const Lock*>> groups;
+    std::unordered_map<std::string, std::size_t> by_story;
+    for (const auto& lock : locks) {
+        auto [at, fresh] = by_story.try_emplace(story_of(context, lock), groups.size());
+        if (fresh) groups.emplace_back();
+        groups[at->second].push_back(&lock);
     }
-}
-
-void print_wait_graph(Context& context) {
-    auto& canvas = context.canvas;
-    if (!context.report.wait_graph) return;
-    const auto& graph = *context.report.wait_graph;
-    for (const auto& cycle : graph.cycles) print_cycle(context, graph, cycle);
-    if (graph.edges.empty()) return;
-    canvas.blank();
-    canvas.heading("who waits for whom", graph.cycles.empty() ? "no cycle" : "");
-    constexpr std::size_t most = 30;
-    std::size_t shown = context.options().all ? graph.edges.size() : std::min(graph.edges.size(), most);
-    Table table(canvas, 2, {0, 0, 0, 0});
-    for (std::size_t i = 0; i < shown; ++i) {
-        const auto& e = graph.edges[i];
-        table.row({actor(context, e.from), canvas.line(Ink::quiet, "▶ ").add(actor(context, e.to)), canvas.line(e.what),
-                   canvas.line(Ink::quiet, e.basis)});
+    if (context.options().all || std::ranges::all_of(groups, [&](auto& g) { return g.size() <= apart; })) {
+        groups.clear();
+        for (const auto& lock : locks) groups.push_back({&lock});
     }
-    table.flush();
-    if (shown < graph.edges.size())
-        canvas.print(canvas.line().space(2).add(Ink::quiet,
-                                                fmt::format("… {} more (--all)", grouped(graph.edges.size() - shown))));
+    // Those that most wait for come first.
+    std::ranges::stable_sort(groups, std::greater{}, [](auto& g) { return g.size() * g.front()->waiters.size(); });
+    std::size_t blocks = 0, left = 0;
+    for (const auto& group : groups) {
+        if (!canvas.alive()) return;
+        if (blocks >= most && !context.options().all) {
+            left += group.size();
+        } else if (group.size() > apart) {
+            print_folded(context, group);
+            ++blocks;
+        } else {
+            for (const Lock* lock : group) {
+                canvas.blank();
+                canvas.row("lock", lock_name(context, *lock));
+                print_lock_rows(context, *lock);
+                ++blocks;
+            }
+        }
+    }
+    if (left != 0) {
+        canvas.blank();
+        canvas.print(
+            canvas.line(Ink::quiet, fmt::format("… {} more, with fewer waiters (--all)", count_of(left, "lock"))));
+    }
 }
 
 }  // namespace incident::report::terminal
