@@ -1,0 +1,57 @@
+// Finding maps without being told: in stripped binaries nothing says "this variable is a map", but a map is recognised
+// by its own structure. A header is believed to be one only when several independent facts fit: size class, hash seed,
+// depth against the size of the array behind it, and a table whose cells read as cells of a map type that this program
+// has. Only then does one fact that does *not* fit mean a corrupt map and not another object.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "go/heap/go_map.h"
+
+namespace incident::go {
+
+/// A map that was recognised, sound or not.
+struct RecognisedMap {
+    MapWalk walk;
+    std::uint32_t shape = 0;  ///< into MapFinder::shapes(); one of those that fit
+    bool freed = false;       ///< the header's slot or page is free
+    bool intact = false;      ///< of a freed map: its table still reads as it should
+};
+
+struct MapsInHeap {
+    std::vector<RecognisedMap> bad;  ///< recognised, and contradicting themselves; by address
+    std::uint64_t sound = 0;         ///< recognised
+    std::uint64_t cells = 0;         ///< in those
+    std::uint64_t skipped = 0;       ///< being written to when the process stopped
+};
+
+class MapFinder {
+public:
+    MapFinder(const Memory& memory, const Runtime& runtime, const Spans& spans);
+
+    const std::vector<MapShape>& shapes() const { return shapes_; }
+    const MapShape* shape_of(Address rtype) const;  ///< null: no map type [any thread]
+    const MapReader& reader() const { return reader_; }
+
+    /// Is the object at `header` a map? nullopt: it does not look like one, or too small to be sure. [any thread]
+    std::optional<RecognisedMap> recognise(Address header) const;
+    /// Was the freed memory at `header` a map? [any thread]
+    std::optional<RecognisedMap> recognise_freed(Address header) const;
+    /// Every allocated object that can be a map header, in parallel.
+    MapsInHeap find_all(unsigned jobs) const;
+
+private:
+    std::optional<RecognisedMap> recognise_classic(Address header) const;
+    std::optional<RecognisedMap> recognise_swiss(Address header) const;
+    bool plausible_header(Address header) const;
+
+    const Memory& memory_;
+    const RuntimeLayout& layout_;
+    const Spans& spans_;
+    std::vector<MapShape> shapes_;      // by rtype
+    std::vector<std::uint32_t> forms_;  // one shape for each different memory form
+    MapReader reader_;
+};
+
+}  // namespace incident::go
