@@ -81,6 +81,47 @@ int main(int argc, char** argv) {
         fresh, fresh_live, held, graph.roots().all.size(), conservative, graph.roots().conservative_frames,
         graph.roots().frames_without_maps, t.without_map, t.unknown_objects, c.equal, c.spans, graph.gaps().size(),
         ms(begin, ready), ms(ready, done));
+    if (verbose && lost != 0) {
+        // Who could have kept them? A word in a live place that points to a lost object would be an error of ours.
+        std::uint64_t shown = 0;
+        for (const Segment& segment : p.memory.segments()) {
+            if ((segment.permissions & 2) == 0) continue;
+            for (std::uint64_t at = 0; at + 8 <= segment.range.size() && shown < 40; at += 8) {
+                std::uint64_t value;
+                std::memcpy(&value, segment.data + at, 8);
+                go::SlotId to = slots.find(Address{value});
+                if (to == go::no_slot || graph.live(to) || !slots.allocated(to)) continue;
+                const go::Span& s = slots.span(to);
+                if (!bit(s.needs_sweep ? s.mark_bytes : s.alloc_bytes, slots.index(to))) continue;
+                Address where = segment.range.begin + at;
+                std::string place = "elsewhere";
+                if (go::SlotId from = slots.find(where); from != go::no_slot)
+                    place = fmt::format("slot {:#x}+{} of {} allocated {} live {}", slots.base(from).value,
+                                        where - slots.base(from), slots.size(from), slots.allocated(from),
+                                        graph.live(from));
+                for (std::size_t i = 0; i < p.goroutines->all.size(); ++i) {
+                    const auto& g = p.goroutines->all[i];
+                    if (!g.stack.contains(where)) continue;
+                    place = fmt::format("stack of {} sched.sp {:#x} syscall.sp {:#x}", g.goid, g.sched_sp.value,
+                                        g.syscall_sp.value);
+                    for (const auto& f : p.stacks[i].physical)
+                        if (f.owner == go::StackOwner::goroutine && where >= f.sp && where < f.cfa)
+                            place += fmt::format(" frame {} varp-{:#x}", f.name(), f.varp().value_or(f.cfa) - where);
+                }
+                for (const auto& module : p.go->modules()) {
+                    if (module.data.contains(where)) place = "data";
+                    if (module.bss.contains(where)) place = "bss";
+                    if (module.noptrdata.contains(where)) place = "noptrdata";
+                    if (module.noptrbss.contains(where)) place = "noptrbss";
+                }
+                if (const go::Span* span = p.spans->find(where); span != nullptr && place == "elsewhere")
+                    place = "a manual span";
+                fmt::print("  {:#x} -> {:#x} (lost {:#x} size {}): {}\n", where.value, value, slots.base(to).value,
+                           slots.size(to), place);
+                ++shown;
+            }
+        }
+    }
     if (verbose)
         for (const auto& gap : graph.gaps()) fmt::print("  gap: {}: {}\n", gap.what, gap.why);
     return 0;

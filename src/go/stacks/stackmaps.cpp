@@ -30,9 +30,14 @@ Result<PointerMap> read_map(const Memory& memory, Address at, std::int32_t index
     return map;
 }
 
-struct ObjectRecord17 {  // up to 1.17
+struct ObjectRecord16 {  // up to 1.16
     std::int64_t offset;
     std::uint64_t type;
+};
+struct ObjectRecord17 {  // 1.17 alone
+    std::int32_t offset, size, pointer_bytes;
+    std::uint32_t padding;
+    std::uint64_t mask;
 };
 struct ObjectRecord18 {                        // 1.18 on
     std::int32_t offset, size, pointer_bytes;  // pointer_bytes < 0 (up to 1.23): the mask is a GC program
@@ -78,10 +83,11 @@ Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtim
         Address base = offset < 0 ? frame.varp().value_or(frame.cfa) : frame.cfa;
         return base + static_cast<std::uint64_t>(offset);
     };
+    const int minor = runtime.version().minor;
     for (std::uint64_t i = 0; i < count; ++i) {
-        Address record = at + 8 + i * 16;
-        if (!runtime.version().at_least(18)) {
-            auto r = TRY(memory.load<ObjectRecord17>(record));
+        Address record = at + 8 + i * (minor == 17 ? sizeof(ObjectRecord17) : sizeof(ObjectRecord18));
+        if (minor < 17) {
+            auto r = TRY(memory.load<ObjectRecord16>(record));
             objects.push_back(object_of_type(memory, place(r.offset), Address{r.type}));
             continue;
         }
@@ -92,7 +98,10 @@ Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtim
         object.range = {begin, begin + static_cast<std::uint64_t>(r.size)};
         bool program = r.pointer_bytes < 0;
         object.pointer_words = static_cast<std::uint32_t>(program ? r.size : r.pointer_bytes) / 8;
-        if (!program && module != nullptr && module->rodata)
+        if (!program && minor == 17)
+            object.bits = view_or_empty(memory, Address{TRY(memory.load<ObjectRecord17>(record)).mask},
+                                        (object.pointer_words + 7) / 8);
+        else if (!program && module != nullptr && module->rodata)
             object.bits = view_or_empty(memory, *module->rodata + r.mask_offset, (object.pointer_words + 7) / 8);
         objects.push_back(object);
     }

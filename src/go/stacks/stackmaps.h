@@ -40,7 +40,7 @@ struct StackObject {
     std::uint32_t pointer_words = 0;  ///< words that can hold pointers, from the start
     std::span<const std::byte>
         bits;      ///< one bit per word; empty: the mask could not be read (a GC program, a lazy mask)
-    Address type;  ///< *_type up to 1.17, null later
+    Address type;  ///< *_type up to 1.16, null later
 
     bool mask_known() const { return pointer_words == 0 || !bits.empty(); }
     bool pointer_at(Address a) const {
