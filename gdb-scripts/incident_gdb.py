@@ -1,7 +1,7 @@
 """The `incident` command inside gdb: `source incident_gdb.py`, then `incident analyze`, or `help incident`.
 
-The script takes the core's path from gdb, runs the incident executable as a child with limits, and prints what it printed. It knows
-nothing of the Go runtime: frames of a goroutine come from the engine's JSON. Surprises: gdb refuses to set $pc or $sp of a core, so a
+The script takes the core's path from gdb, asks a child with limits (`incident serve`, kept for follow-up questions), and prints what it
+answers. It knows nothing of the Go runtime: frames of a goroutine come from the engine's JSON. Surprises: gdb refuses to set $pc or $sp of a core, so a
 parked goroutine is shown by an unwinder that says "the caller of frame 0 is the goroutine's innermost frame"; a frame filter hides
 frame 0 from `bt`. Where gdb has DWARF it unwinds on by itself, because it computes variables only in frames that it unwound by DWARF.
 """
@@ -12,11 +12,14 @@ import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 
 import gdb
 from gdb.FrameDecorator import FrameDecorator
@@ -47,53 +50,153 @@ def limit(name: str, fallback: int) -> int:
     return int(text) if text.isdigit() and int(text) > 0 else fallback
 
 
-def run_engine(arguments: list[str], *, columns: int | None = None) -> str:
-    """The child's output; a gdb.GdbError when there is no result. Exit codes 1 (findings) and 3 (damaged input) are results."""
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # gdb's readline sets it to 80
-    if columns:
-        environment["COLUMNS"] = str(columns)
-    seconds = limit("INCIDENT_TIMEOUT", 600)
-    half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    memory = limit("INCIDENT_MEMORY", max(half >> 20, 2048)) << 20
-    try:
-        child = subprocess.Popen([find_engine(), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, env=environment, start_new_session=True)
-    except OSError as error:
-        raise gdb.GdbError(f"incident: the command cannot be started: {error}") from None
-    try:
-        # RLIMIT_DATA, not RLIMIT_AS: the whole core is mapped, and that is no memory.
-        for what, value in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
-            resource.prlimit(child.pid, what, (value, value))
-    except (OSError, ValueError):
-        pass  # it is over already, or a lower hard limit holds
-    try:
-        out, err = child.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        reap(child)
-        raise gdb.GdbError(f"incident: the child was killed after {seconds} seconds ($INCIDENT_TIMEOUT sets this limit)") from None
-    except KeyboardInterrupt:
-        reap(child)
-        raise gdb.GdbError("incident: interrupted, the child was killed") from None
-    notes = err.decode(errors="replace").strip()
-    if child.returncode < 0:
+class Child:
+    """The incident executable with its limits. `incident serve` is kept from one question to the next; a question is a line of JSON,
+    an answer a line of JSON and then its bytes (docs/incident.1, serve)."""
+
+    kept: "Child | None" = None
+
+    def __init__(self, command: list[str], key: object = None) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # gdb's readline sets it to 80
+        self.seconds = limit("INCIDENT_TIMEOUT", 600)
+        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        memory = limit("INCIDENT_MEMORY", max(half >> 20, 2048)) << 20
+        self.key, self.out, self.err = key, bytearray(), bytearray()
         try:
-            name = signal.Signals(-child.returncode).name
-        except ValueError:
-            name = str(-child.returncode)
-        raise gdb.GdbError(f"incident: the child died of signal {name}; gdb is not affected")
-    if child.returncode not in (0, 1, 3):
-        raise gdb.GdbError(notes or f"incident exited with code {child.returncode}")
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                            env=environment, start_new_session=True)
+        except OSError as error:
+            raise gdb.GdbError(f"incident: the command cannot be started: {error}") from None
+        try:
+            # RLIMIT_DATA, not RLIMIT_AS: the whole core is mapped, and that is no memory.
+            for what, value in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
+                resource.prlimit(self.process.pid, what, (value, value))
+        except (OSError, ValueError):
+            pass  # it is over already, or a lower hard limit holds
+
+    def tell(self, question: dict) -> bool:
+        try:
+            self.process.stdin.write(json.dumps(question).encode() + b"\n")
+            self.process.stdin.flush()
+            return True
+        except OSError:
+            return False
+
+    def listen(self, enough: Callable[[], bool]) -> bool:
+        """Reads until enough() or the end of the output; False: it ended before. Killed at its time limit and by Ctrl-C."""
+        end = time.monotonic() + self.seconds
+        pipes = [self.process.stdout, self.process.stderr]
+        try:
+            while not enough():
+                if not pipes:
+                    return False
+                if time.monotonic() > end:
+                    raise gdb.GdbError(f"incident: the child was killed after {self.seconds} seconds ($INCIDENT_TIMEOUT sets this limit)")
+                for pipe in select.select(pipes, [], [], 0.1)[0]:
+                    piece = os.read(pipe.fileno(), 1 << 16)
+                    if not piece:
+                        pipes.remove(pipe)
+                    elif pipe is self.process.stdout:
+                        self.out += piece
+                    else:
+                        self.err += piece
+            return True
+        except KeyboardInterrupt:
+            self.kill()
+            raise gdb.GdbError("incident: interrupted, the child was killed") from None
+        except gdb.GdbError:
+            self.kill()
+            raise
+
+    def end(self) -> int:
+        """Its exit code, once its output has ended. GdbError: it died."""
+        try:
+            code = self.process.wait(self.seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise gdb.GdbError("incident: the child was killed: it closed its output and did not end") from None
+        self.kill()
+        if code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = str(-code)
+            raise gdb.GdbError(f"incident: the child died of signal {name}; gdb is not affected")
+        return code
+
+    def kill(self) -> None:
+        if Child.kept is self:
+            Child.kept = None
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            try:
+                pipe.close()
+            except OSError:
+                pass  # what it did not read any more
+
+
+def result(code: int, out: bytearray, err: bytearray) -> str:
+    """The answer's text; GdbError when there is none. Exit codes 1 (findings) and 3 (damaged input) are answers."""
+    notes = err.decode(errors="replace").strip()
+    if code not in (0, 1, 3):
+        raise gdb.GdbError(notes or f"incident exited with code {code}")
     if notes:
         gdb.write(notes + "\n", gdb.STDERR)
     return out.decode(errors="replace")
 
 
-def reap(child: subprocess.Popen) -> None:
+def run_engine(arguments: list[str]) -> str:
+    """For what is no question to a core."""
+    child = Child([find_engine(), *arguments])
+    child.process.stdin.close()
+    child.listen(lambda: False)
+    return result(child.end(), child.out, child.err)
+
+
+def identity(path: str) -> tuple:
+    """A core that was written anew is another core."""
     try:
-        os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    child.communicate()
+        found = os.stat(path)
+    except OSError:
+        return (path,)
+    return (path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def ask_engine(arguments: list[str], columns: int | None = None) -> str:
+    """One question to the core that gdb has open: the command line without CORE and EXE."""
+    core, exe = core_path(), executable()
+    command = [find_engine(), "serve", core, *exe]
+    key = (command[0], identity(core), [identity(path) for path in exe], os.environ.get("INCIDENT_MEMORY"))
+    question = {"args": arguments, "columns": columns or 0}
+    child = Child.kept
+    if child is None or child.key != key or not child.tell(question):  # new, or it died between two questions
+        if child is not None:
+            child.kill()
+        child = Child.kept = Child(command, key)
+        child.tell(question)  # if it does not listen, its output ends and says why
+    child.out, child.err = bytearray(), bytearray()
+    answer: dict = {}
+
+    def complete() -> bool:
+        if not answer:
+            end = child.out.find(b"\n")
+            if end < 0:
+                return False
+            try:
+                answer.update(json.loads(child.out[:end]), begin=end + 1)
+            except ValueError:
+                raise gdb.GdbError("incident: the child does not speak this script's protocol: are both of one version?") from None
+        return len(child.out) - answer["begin"] >= answer["out"] + answer["err"]
+
+    if not child.listen(complete):
+        code = child.end()
+        raise gdb.GdbError(child.err.decode(errors="replace").strip() or f"incident: the child ended with code {code} and no answer")
+    middle = answer["begin"] + answer["out"]
+    return result(answer["code"], child.out[answer["begin"]:middle], child.out[middle:] + child.err)
 
 
 # --- what gdb has open ----------------------------------------------------------------------------------------------------------
@@ -145,7 +248,7 @@ def look() -> tuple[list[str], int | None]:
 
 def ask(verb: str, operands: list[str], options: list[str]) -> str:
     extra, columns = look()
-    return run_engine([verb, core_path(), *operands, *executable(), *options, *extra], columns=columns)
+    return ask_engine([verb, *operands, *options, *extra], columns)
 
 
 # --- a parked goroutine as gdb's stack ------------------------------------------------------------------------------------------
@@ -329,7 +432,7 @@ Usage: incident goroutine ID [options]
             gdb.write("bt shows the thread's own stack again\n")
             return
         text = ask("goroutine", operands, options)
-        data = json.loads(run_engine(["goroutine", core_path(), *operands, *executable(), "--format", "json"]))
+        data = json.loads(ask_engine(["goroutine", *operands, "--format", "json"]))
         gdb.write(text)
         goroutine = Goroutine(data["goroutines"][0]) if data["goroutines"] else None
         if not goroutine or not goroutine.frames:

@@ -84,11 +84,11 @@ bool deliver(const EngineRun& run, lldb::SBCommandReturnObject& result) {
 }
 
 /// lldb's own choice of colour, and of width where it draws on a terminal.
-EngineRun ask(lldb::SBDebugger& debugger, std::vector<std::string> arguments) {
+EngineRun ask(lldb::SBDebugger& debugger, const Target& target, std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--progress", "never", "--color", debugger.GetUseColor() ? "always" : "never"});
     const unsigned columns = isatty(STDOUT_FILENO) != 0 ? debugger.GetTerminalWidth() : 0;
     auto interpreter = debugger.GetCommandInterpreter();
-    return run_engine(arguments, columns, [&] { return interpreter.WasInterrupted(); });
+    return ask_engine(target.core, target.executable, arguments, columns, [&] { return interpreter.WasInterrupted(); });
 }
 
 class VerbCommand : public lldb::SBCommandPluginInterface {
@@ -117,11 +117,9 @@ public:
         if (verb_.operand != Operand::optional_topic) {
             const auto target = selected_target(debugger);
             if (!target.failure.empty()) return fail(result, target.failure);
-            arguments.push_back(target.core);
             arguments.insert(arguments.end(), operands.begin(), operands.end());
-            if (!target.executable.empty()) arguments.push_back(target.executable);
             arguments.insert(arguments.end(), options.begin(), options.end());
-            return deliver(ask(debugger, std::move(arguments)), result);
+            return deliver(ask(debugger, target, std::move(arguments)), result);
         }
         arguments.insert(arguments.end(), operands.begin(), operands.end());
         arguments.insert(arguments.end(), options.begin(), options.end());
@@ -149,7 +147,7 @@ public:
             auto target = selected_target(debugger);
             if (!target.failure.empty()) return fail(result, target.failure);
             const auto shown = goroutine_threads_on(
-                debugger, target, [&](std::vector<std::string> a) { return ask(debugger, std::move(a)); });
+                debugger, [&](std::vector<std::string> a) { return ask(debugger, target, std::move(a)); });
             if (!shown.failure.empty()) return fail(result, shown.failure);
             message = shown.message;
             if (!shown.instead.empty())

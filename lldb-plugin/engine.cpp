@@ -1,23 +1,16 @@
 #include "engine.h"
 
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <chrono>
-#include <csignal>
+#include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <string_view>
 #include <thread>
 
-extern char** environ;
+#include "child.h"
 
 namespace incident_lldb {
 namespace {
@@ -39,88 +32,99 @@ std::string own_folder() {
     return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-/// A positive number from the environment, or the fallback: a typing error must not take a limit away.
-rlim_t environment_number(const char* name, rlim_t fallback) {
-    const char* text = std::getenv(name);
-    if (text == nullptr) return fallback;
-    char* end = nullptr;
-    errno = 0;
-    const auto value = std::strtoull(text, &end, 10);
-    return errno == 0 && end != text && *end == 0 && value > 0 && value < (rlim_t{1} << 40) ? value : fallback;
-}
+/// The time limit of one question, Ctrl-C, and the bound on output: when one of them strikes, the child is killed.
+class Watch {
+public:
+    Watch(const Limits& limits, const std::function<bool()>& interrupted)
+        : limits_(limits), interrupted_(interrupted), deadline_(Clock::now() + limits.time) {}
 
-rlim_t default_memory_mib() {
-    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
-    const rlim_t half = pages > 0 && page > 0 ? static_cast<rlim_t>(pages) * static_cast<rlim_t>(page) / 2 >> 20 : 0;
-    return std::max<rlim_t>(half, 2048);
-}
+    /// Empty, or why the wait is over.
+    std::string trouble(std::size_t printed) const {
+        if (interrupted_()) return "interrupted: the incident child was killed";
+        if (Clock::now() > deadline_) {
+            return "the incident child was killed after " + std::to_string(limits_.time.count()) +
+                   " seconds ($INCIDENT_TIMEOUT sets this limit)";
+        }
+        return printed > max_output ? "the incident child printed too much and was killed" : "";
+    }
 
-/// Both ends close on exec; only dup2'd copies reach the child.
-struct Pipe {
-    std::array<int, 2> fd{-1, -1};
-    Pipe() {
-        if (pipe2(fd.data(), O_CLOEXEC) != 0) fd = {-1, -1};
-    }
-    Pipe(const Pipe&) = delete;
-    Pipe& operator=(const Pipe&) = delete;
-    ~Pipe() { close_end(0), close_end(1); }
-    void close_end(std::size_t end) {
-        if (fd[end] >= 0) close(fd[end]);
-        fd[end] = -1;
-    }
+private:
+    const Limits& limits_;
+    const std::function<bool()>& interrupted_;
+    Clock::time_point deadline_;
 };
 
-/// Between vfork and exec: on the parent's memory, so system calls and nothing else.
-[[noreturn, gnu::noinline]] void become_child(char* const* argv, char* const* envp, int out, int err, rlim_t memory) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setpgid(0, 0);  // the terminal's Ctrl-C goes to the debugger, which then kills us
-    const rlimit data{memory, memory}, none{0, 0};
-    setrlimit(RLIMIT_DATA, &data);
-    setrlimit(RLIMIT_CORE, &none);  // no core of the engine on top of the user's core
-    sigset_t all;
-    sigemptyset(&all);
-    sigprocmask(SIG_SETMASK, &all, nullptr);
-    signal(SIGPIPE, SIG_DFL);
-    const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (null >= 0) dup2(null, STDIN_FILENO);
-    dup2(out, STDOUT_FILENO);
-    dup2(err, STDERR_FILENO);
-    close_range(3, ~0U, 0);
-    execve(argv[0], argv, envp);
-    constexpr std::string_view note = "cannot be started";
-    [[maybe_unused]] const auto written = write(STDERR_FILENO, note.data(), note.size());
-    _exit(127);
-}
-
-/// Takes what there is; false at the end of the stream.
-bool drain(int fd, std::string& into) {
-    std::array<char, 65536> buffer;
-    const auto n = read(fd, buffer.data(), buffer.size());
-    if (n < 0) return errno == EINTR || errno == EAGAIN;
-    if (n > 0) into.append(buffer.data(), static_cast<std::size_t>(n));
-    return n > 0;
-}
-
-std::string signal_sentence(int number) {
-    const char* name = sigabbrev_np(number);
-    return "the incident child died of signal " +
-           (name != nullptr ? "SIG" + std::string(name) : std::to_string(number)) + "; the debugger is not affected";
-}
-
-std::vector<std::string> child_environment(unsigned columns) {
-    std::vector<std::string> result;
-    for (char** entry = environ; *entry != nullptr; ++entry) {
-        if (columns == 0 || std::strncmp(*entry, "COLUMNS=", 8) != 0) result.emplace_back(*entry);
+/// After its output ended. `run.err` is what it said last.
+void wait_for_end(Child& child, const Watch& watch, EngineRun& run) {
+    while (!child.reap(run.exit_code, run.failure)) {
+        if (run.failure = watch.trouble(0); !run.failure.empty()) return child.kill();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    if (columns > 0) result.push_back("COLUMNS=" + std::to_string(columns));
-    return result;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-    std::vector<char*> result;
-    for (auto& s : strings) result.push_back(s.data());
-    result.push_back(nullptr);
-    return result;
+constexpr const char* not_found =
+    "the command 'incident' was not found: neither $INCIDENT, nor beside the plugin, nor in PATH";
+
+std::string quoted(const std::string& text) {
+    std::string out = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') out += '\\';
+        if (static_cast<unsigned char>(c) < 0x20) {
+            char escape[8];
+            std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
+            out += escape;
+        } else {
+            out += c;
+        }
+    }
+    return out + '"';
+}
+
+/// A file by path, identity and age: a core that was written anew is another core.
+std::string identity(const std::string& path) {
+    struct stat s{};
+    if (stat(path.c_str(), &s) != 0) return path;
+    return path + ' ' + std::to_string(s.st_dev) + ' ' + std::to_string(s.st_ino) + ' ' + std::to_string(s.st_size) +
+           ' ' + std::to_string(s.st_mtim.tv_sec) + '.' + std::to_string(s.st_mtim.tv_nsec);
+}
+
+/// The child of earlier questions, and what it was started for.
+struct Kept {
+    Child child;
+    std::string key;
+};
+
+Kept& kept() {
+    static Kept one;
+    return one;
+}
+
+/// Reads one answer of the protocol (src/cli/serve.h). False: the child's output ended before.
+bool read_answer(Child& child, const Watch& watch, EngineRun& run) {
+    std::string text, notes;
+    std::size_t header = std::string::npos;
+    unsigned long out = 0, err = 0;
+    int code = 0;
+    for (;;) {
+        const bool open = child.listen(text, notes);
+        if (header == std::string::npos && (header = text.find('\n')) != std::string::npos &&
+            std::sscanf(text.c_str(), R"({"code": %d, "out": %lu, "err": %lu})", &code, &out, &err) != 3) {
+            run.failure = "the incident child does not speak the protocol of this plugin: are both of one version?";
+            return true;
+        }
+        if (header != std::string::npos && out <= max_output && err <= max_output &&
+            text.size() - header - 1 >= out + err) {
+            run.exit_code = code;
+            run.out = text.substr(header + 1, out);
+            run.err = text.substr(header + 1 + out, err) + notes;
+            return true;
+        }
+        if (!open) {
+            run.err = notes;
+            return false;
+        }
+        if (run.failure = watch.trouble(text.size() + notes.size()); !run.failure.empty()) return true;
+    }
 }
 
 }  // namespace
@@ -144,67 +148,52 @@ std::string find_engine() {
     return {};
 }
 
+EngineRun ask_engine(const std::string& core, const std::string& executable, const std::vector<std::string>& arguments,
+                     unsigned columns, const std::function<bool()>& interrupted) {
+    EngineRun run;
+    const auto engine = find_engine();
+    if (engine.empty()) return run.failure = not_found, run;
+    const auto limits = Limits::from_environment();
+    auto& [child, key] = kept();
+    const auto wanted =
+        engine + '\n' + identity(core) + '\n' + identity(executable) + '\n' + std::to_string(limits.memory);
+    std::string question = "{\"args\": [";
+    for (const auto& word : arguments) question += (question.back() == '[' ? "" : ", ") + quoted(word);
+    question += "], \"columns\": " + std::to_string(columns) + "}\n";
+
+    const Watch watch(limits, interrupted);
+    if (!child.running() || key != wanted || !child.tell(question)) {  // new, or it died between two questions
+        std::vector<std::string> command{engine, "serve", core};
+        if (!executable.empty()) command.push_back(executable);
+        if (run.failure = child.start(command, 0, limits); !run.failure.empty()) return run;
+        key = wanted;
+        child.tell(question);  // if it does not listen, its output ends and says why
+    }
+    if (!read_answer(child, watch, run)) {
+        wait_for_end(child, watch, run);
+        if (run.failure.empty() && run.exit_code == 127) run.failure = "the command '" + engine + "' " + run.err;
+        if (run.failure.empty() && run.exit_code != 2) run.failure = "the incident child ended without an answer";
+    }
+    if (!run.failure.empty()) child.kill();
+    return run;
+}
+
 EngineRun run_engine(const std::vector<std::string>& arguments, unsigned columns,
                      const std::function<bool()>& interrupted) {
     EngineRun run;
     const auto engine = find_engine();
-    if (engine.empty()) {
-        run.failure = "the command 'incident' was not found: neither $INCIDENT, nor beside the plugin, nor in PATH";
-        return run;
+    if (engine.empty()) return run.failure = not_found, run;
+    std::vector<std::string> command{engine};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    const auto limits = Limits::from_environment();
+    Child child;
+    if (run.failure = child.start(command, columns, limits); !run.failure.empty()) return run;
+    child.close_stdin();
+    const Watch watch(limits, interrupted);
+    while (child.listen(run.out, run.err)) {
+        if (run.failure = watch.trouble(run.out.size() + run.err.size()); !run.failure.empty()) return run;
     }
-    std::vector<std::string> words{engine};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    auto environment = child_environment(columns);
-    const auto argv = pointers(words), envp = pointers(environment);
-    const rlim_t seconds = environment_number("INCIDENT_TIMEOUT", 600);
-    const rlim_t memory = environment_number("INCIDENT_MEMORY", default_memory_mib()) << 20;
-
-    Pipe out, err;
-    const pid_t child =
-        out.fd[1] < 0 || err.fd[1] < 0 ? -1 : vfork();  // fork would copy lldb's page tables: 10 ms and more
-    if (child < 0) {
-        run.failure = std::string("the incident child cannot be started: ") + std::strerror(errno);
-        return run;
-    }
-    if (child == 0) become_child(argv.data(), envp.data(), out.fd[1], err.fd[1], memory);
-    out.close_end(1), err.close_end(1);
-
-    const auto deadline = Clock::now() + std::chrono::seconds(seconds);
-    const auto give_up = [&](std::string why) {
-        if (run.failure.empty()) run.failure = std::move(why);
-        kill(-child, SIGKILL), kill(child, SIGKILL);
-    };
-    const auto check = [&] {
-        if (!run.failure.empty()) return;
-        if (interrupted()) give_up("interrupted: the incident child was killed");
-        if (Clock::now() > deadline) {
-            give_up("the incident child was killed after " + std::to_string(seconds) +
-                    " seconds ($INCIDENT_TIMEOUT sets this limit)");
-        }
-        if (run.out.size() + run.err.size() > max_output) give_up("the incident child printed too much and was killed");
-    };
-    while (out.fd[0] >= 0 || err.fd[0] >= 0) {
-        std::array<pollfd, 2> wait{{{out.fd[0], POLLIN, 0}, {err.fd[0], POLLIN, 0}}};
-        if (poll(wait.data(), wait.size(), 100) > 0) {
-            if (wait[0].revents != 0 && !drain(out.fd[0], run.out)) out.close_end(0);
-            if (wait[1].revents != 0 && !drain(err.fd[0], run.err)) err.close_end(0);
-        }
-        check();
-        if (!run.failure.empty()) break;  // a grandchild may still hold the pipes
-    }
-    int status = 0;
-    for (;;) {
-        const pid_t done = waitpid(child, &status, WNOHANG);
-        if (done == child) break;
-        if (done < 0 && errno != EINTR) {  // somebody else reaped it: then its status is unknown, not success
-            give_up("the incident child's exit status is lost");
-            return run;
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        check();
-    }
-    if (run.failure.empty() && WIFSIGNALED(status)) run.failure = signal_sentence(WTERMSIG(status));
-    if (WIFEXITED(status)) run.exit_code = WEXITSTATUS(status);
+    wait_for_end(child, watch, run);
     if (run.failure.empty() && run.exit_code == 127) run.failure = "the command '" + engine + "' " + run.err;
     return run;
 }

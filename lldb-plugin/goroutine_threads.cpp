@@ -51,24 +51,19 @@ bool write_file(const std::string& path, std::string_view text) {
 
 }  // namespace
 
-ThreadsShown goroutine_threads_on(lldb::SBDebugger& debugger, const Target& target, const Ask& ask) {
+ThreadsShown goroutine_threads_on(lldb::SBDebugger& debugger, const Ask& ask) {
     ThreadsShown shown;
     static unsigned uses = 0;  // Python caches modules by name: each use is a new one
     const auto& folder = session_folder();
     if (folder.empty()) return shown.failure = "no temporary folder can be made", shown;
     const auto stem = folder + "/incident_goroutines_" + std::to_string(++uses);
 
-    std::vector<std::string> question{"goroutines", target.core};
-    if (!target.executable.empty()) question.push_back(target.executable);
-    auto json_question = question;
-    json_question.insert(json_question.end(), {"--stacks", "--format", "json"});
-    const auto run = ask(json_question);
+    const auto run = ask({"goroutines", "--stacks", "--format", "json"});
     if (shown.failure = failure_of(run); !shown.failure.empty()) return shown;
 
     const auto count = count_goroutines(run.out);
     if (count > most_threads()) {
-        question.push_back("--group");
-        const auto grouped = ask(question);
+        const auto grouped = ask({"goroutines", "--group"});
         if (shown.failure = failure_of(grouped); !shown.failure.empty()) return shown;
         shown.instead = grouped.out;
         shown.message = std::to_string(count) + " goroutines are too many for lldb's thread list (limit " +

@@ -20,7 +20,7 @@ struct ThreadsShown {
 
 using Ask = std::function<EngineRun(std::vector<std::string>)>;
 
-ThreadsShown goroutine_threads_on(lldb::SBDebugger& debugger, const Target& target, const Ask& ask);
+ThreadsShown goroutine_threads_on(lldb::SBDebugger& debugger, const Ask& ask);
 std::string goroutine_threads_off(lldb::SBDebugger& debugger);
 bool select_goroutine_thread(lldb::SBDebugger& debugger, std::uint64_t id);
 

@@ -73,7 +73,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
     report.input = input_section(process);
     report.runtime = runtime_section(process);
     report.gaps = process.gaps;
-    if (process.crash && passes_for(options).crash) report.crash = crash_section(process, locator);
+    if (process.crash) report.crash = crash_section(process, locator);
 
     GoroutineDetail detail;
     switch (options.command) {
@@ -106,7 +106,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             break;
         case Command::heap: break;
     }
-    if (process.locks && passes_for(options).locks) {  // a Session's Process may know more than was asked for
+    if (process.locks) {
         report.locks = locks_section(process, locator);
         report.wait_graph = wait_graph_section(process, locator, *report.locks);
     }

@@ -1,9 +1,11 @@
-// Session: one core, many questions. The Process of earlier questions is kept and serves every later one whose passes
-// it covers; a question that needs more opens the core again with both sets of passes. For the debuggers' child
-// (`incident serve`) and for Python, which ask again and again; a single command needs none.
+// Session: one core, many questions. What the passes of earlier questions found is kept for later ones that need the
+// same passes: exactly the same, so that an answer is always what the command would have said, whatever was asked
+// before. For the debuggers' child (`incident serve`) and for Python, which ask again and again; a single command needs
+// none.
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "analyze.h"
 #include "process/process.h"
@@ -17,13 +19,18 @@ public:
 
     /// `question` as for analyze(), but for what is shared. Fails as analyze() does. Not thread-safe.
     Result<report::Report> ask(const AnalyzeOptions& question);
-    /// A Process with at least these passes: the one at hand, or a new one.
+    /// The Process with these passes.
     Result<std::shared_ptr<const Process>> process(const Passes& passes);
+    /// Any Process: for the core's memory, which all of them share.
+    Result<std::shared_ptr<const Process>> any();
 
 private:
+    struct Kept {
+        Passes passes;
+        std::shared_ptr<const Process> process;
+    };
     AnalyzeOptions common_;
-    Passes passes_;                           // of process_
-    std::shared_ptr<const Process> process_;  // null: not opened yet
+    std::vector<Kept> kept_;  // latest first, a few
 };
 
 }  // namespace incident

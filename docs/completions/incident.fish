@@ -1,5 +1,5 @@
 # fish completion for incident
-set -l commands analyze crash goroutines goroutine threads thread locks maps locate read explain
+set -l commands analyze crash goroutines goroutine threads thread locks maps locate read serve explain
 function __incident_kinds
     incident explain 2>/dev/null | awk '$1 ~ /\./ {print $1}'
 end
@@ -14,6 +14,7 @@ complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locks 
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a maps -d 'mappings, and where their bytes come from'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locate -d 'what is this address?'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a read -d 'annotated words'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a serve -d 'questions to one opened core, for front-ends'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a explain -d 'what a finding kind means'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l sysroot -r -d 'where the crashed machine files are'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l debug-dir -r -d 'separate debug files'

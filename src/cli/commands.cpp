@@ -23,6 +23,8 @@ std::span<const CommandRow> commands() {
         CommandRow{"read", Command::read, Extra::address_and_count, "CORE ADDR [N] [EXE]",
                    "annotated words, as x/16gx"},
         CommandRow{"triage", std::nullopt, Extra::none, "PATH...", "many cores", false},
+        CommandRow{"serve", Command::analyze, Extra::none, "CORE [EXE]",
+                   "questions to one opened core, line by line on stdin: for front-ends"},
         CommandRow{"explain", std::nullopt, Extra::none, "[KIND]",
                    "what a finding kind means, its proof rule, its innocent look-alikes"},
     };

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cli/invocation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/serve.h"
 #include "report/explain.h"
 #include "report/renderers.h"
 #include "report/verdict.h"
@@ -44,6 +46,7 @@ int explain(const Invocation& inv) {
 
 int run(Invocation& inv) {
     if (inv.row->name == "explain") return explain(inv);
+    if (inv.row->name == "serve") return serve(inv, std::cin, std::cout);
     for (const auto& path : {inv.output, inv.json_output}) {
         if (!path.empty() && (same_file(path, inv.analyze.core_path) || same_file(path, inv.analyze.images.executable)))
             return complain(fmt::format("{} is an input: it will not be overwritten", path));

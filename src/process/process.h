@@ -3,8 +3,6 @@
 // immutable after.
 #pragma once
 
-#include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,18 +46,7 @@ struct Passes {
     bool malloc = false;      ///< glibc's arenas and chunks
     bool pthreads = false;    ///< pthread locks, their owners and waiters; needs threads
 
-    static constexpr auto members() {
-        return std::array{&Passes::threads, &Passes::goroutines, &Passes::stacks, &Passes::spans,
-                          &Passes::crash,   &Passes::locks,      &Passes::heap,   &Passes::heap_types,
-                          &Passes::malloc,  &Passes::pthreads};
-    }
-    bool covers(const Passes& other) const {
-        return std::ranges::all_of(members(), [&](auto pass) { return this->*pass || !(other.*pass); });
-    }
-    Passes with(Passes other) const {
-        for (auto pass : members()) other.*pass = other.*pass || this->*pass;
-        return other;
-    }
+    bool operator==(const Passes&) const = default;
 };
 
 /// One thread of the core, unwound.

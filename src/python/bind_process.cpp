@@ -73,7 +73,7 @@ public:
         auto process = [&] {
             py::gil_scoped_release release;
             std::scoped_lock lock(mutex_);
-            return session_.process({});
+            return session_.any();
         }();
         if (!process) raise(process.error());
         // In pieces: a huge count fails at the first hole instead of being allocated.

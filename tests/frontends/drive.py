@@ -30,6 +30,11 @@ def run(words: list[object], **changes: str) -> support.Run:
     return support.Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
 
 
+def answering(text: str, code: int) -> str:
+    """Body of a shell script that answers each question of the protocol with this."""
+    return f"""while read -r question; do printf '{{"code": {code}, "out": {len(text)}, "err": 0}}\\n{text}'; done"""
+
+
 def lldb(case: support.Case | None, *commands: str, **changes: str) -> support.Run:
     words: list[object] = [LLDB, "-b", "-x", "-o", f"plugin load {PLUGIN}"]
     for command in commands:

@@ -135,7 +135,32 @@ def test_refusal_is_the_commands_own(one, fake):
 
 def test_findings_are_no_failure(one, fake):
     for code in (0, 1, 3):
-        assert gdb(one, "incident analyze", INCIDENT=fake(f"echo report; exit {code}")).code == 0
+        assert gdb(one, "incident analyze", INCIDENT=fake(drive.answering("report", code))).code == 0
+
+def test_one_child_answers_many_questions(one, fake, tmp_path):
+    starts = tmp_path / "starts"
+    engine = fake(f"echo started >> {starts}; exec {support.BIN} \"$@\"")
+    run = gdb(one, "incident crash", "incident locate 0xc000000000", "incident goroutine 1", INCIDENT=engine)
+    assert run.code == 0, run.err
+    assert starts.read_text() == "started\n"
+    for words in (["crash", one.core], ["locate", one.core, "0xc000000000"], ["goroutine", one.core, "1"]):
+        assert support.incident(*words, one.exe).out.rstrip() in run.out
+
+
+def test_a_child_that_died_between_two_questions_is_started_anew(one, fake, tmp_path):
+    starts = tmp_path / "starts"
+    engine = fake(f"echo started >> {starts}; read -r question; printf '{{\"code\": 0, \"out\": 6, \"err\": 0}}\\nanswer'; kill -KILL $$")
+    run = gdb(one, "incident crash", "shell sleep 0.5", "incident crash", INCIDENT=engine)
+    assert run.code == 0, run.err
+    assert run.out.count("answer") == 2 and starts.read_text() == "started\n" * 2
+
+
+def test_a_child_that_talks_nonsense(one, fake):
+    goes_on(one, r"does not speak", INCIDENT=fake("echo hello; sleep 60"))
+
+
+def test_half_an_answer_is_none(one, fake):
+    goes_on(one, r"incident", INCIDENT=fake("printf '{\"code\": 0, \"out\": 600, \"err\": 0}\\nhalf'; kill -SEGV $$"))
 
 
 def test_unknown_goroutine_and_wrong_operands(one):
