@@ -70,7 +70,7 @@ struct Roots {
         all;  ///< only words that lead to a slot; globals first, then specials, then goroutine by goroutine
     std::vector<report::Gap> gaps;
     std::uint64_t conservative_frames = 0;
-    std::uint64_t frames_without_maps = 0;  ///< of these, taken conservatively
+    std::uint64_t frames_without_maps = 0;  ///< of these, though they wait for a call: no table, or a damaged one
 
     /// The roots of one goroutine, contiguous in `all`.
     std::span<const Root> of(std::uint32_t goroutine) const;

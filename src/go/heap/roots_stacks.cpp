@@ -84,14 +84,16 @@ void StackRoots::frame(const PhysicalFrame& frame, std::uint32_t index) {
     bool preempted = special == SpecialFunc::async_preempt;
     bool before = next_conservative_;
     next_conservative_ = preempted;
-    if (frame.cfa.is_null()) {
-        ++frames_without_maps;
+    if (frame.cfa.is_null()) {  // the outermost ones (goexit) have no caller, and no pointers
+        if (special != SpecialFunc::goexit && (frame.func() == nullptr || !frame.func()->top_frame()))
+            ++frames_without_maps;
         return;
     }
     const Shape& shape = shape_of(frame);
     if (before || preempted || !shape.known || !shape.exact) {
         ++conservative_frames;
-        if (!shape.known && !before && !preempted) ++frames_without_maps;
+        // Assembly that was stopped anywhere needs no map; one that waits for what it called does.
+        if (!shape.known && frame.after_call && !before && !preempted) ++frames_without_maps;
         std::uint64_t args = 0;
         if (frame.func() != nullptr && frame.func()->args > 0) args = static_cast<std::uint64_t>(frame.func()->args);
         conservative({frame.sp, frame.varp().value_or(frame.cfa)}, RootKind::local);
