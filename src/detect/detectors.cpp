@@ -24,6 +24,8 @@ constexpr Detector table[] = {
      detect_waitgroups},
     {"native.heap", "malloc's structures, and what it died of", heap_fault_kinds, no_needs | Need::malloc,
      detect_heap_faults},
+    {"native.pointer", "live memory that leads into freed chunks", native_pointer_kinds, no_needs | Need::malloc,
+     detect_native_pointers},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {

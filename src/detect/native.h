@@ -15,7 +15,10 @@ namespace incident::detect {
 inline constexpr std::string_view heap_fault_kinds[] = {"native.heap.double-free", "native.heap.corrupt",
                                                         "native.heap.bad-free"};
 
+inline constexpr std::string_view native_pointer_kinds[] = {"native.pointer.freed", "native.hash.freed-bucket"};
+
 Detection detect_heap_faults(const Process& process);
+Detection detect_native_pointers(const Process& process);
 
 /// The thread that died, or the first; null: none was unwound.
 const NativeThread* dying_thread(const Process& process);

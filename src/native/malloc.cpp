@@ -178,6 +178,8 @@ std::optional<std::size_t> Heaps::cache_of(Address chunk) const noexcept {
     return found->second;
 }
 
+bool Heaps::freed_last(Address chunk) const noexcept { return std::ranges::binary_search(state_->freed_last, chunk); }
+
 std::optional<Chunk> Heaps::find(Address a) const noexcept {
     std::size_t index = range_index(state_->ranges, a);
     if (index == SIZE_MAX) return std::nullopt;

@@ -137,6 +137,8 @@ public:
     std::optional<Chunk> find(Address a) const noexcept;
     /// Index into caches() of the thread cache that lists `chunk` (its header); null: none does.
     std::optional<std::size_t> cache_of(Address chunk) const noexcept;
+    /// Is `chunk` (its header) the first of its list: of thread cache, fastbin and unsorted bin the one freed last?
+    bool freed_last(Address chunk) const noexcept;
     /// In any walked heap or mmapped chunk: cheaper than find() [any thread].
     bool contains(Address a) const noexcept;
     /// Walked ranges and mmapped chunks, sorted: what a pointer must fall into to be a malloc pointer.

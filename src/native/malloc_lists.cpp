@@ -43,6 +43,7 @@ public:
         follow_all();
         check_counts();
         std::ranges::sort(state_.cached);
+        std::ranges::sort(state_.freed_last);
         if (key_votes_ > 0 && key_ != 0) state_.tcache_key = key_;
     }
 
@@ -289,14 +290,17 @@ private:
             if (Address{back} + 16 != chain.link)
                 report(Corruption::Kind::list_link, chain.entry + 24, chain.entry, chain, chain.transient,
                        "holds a chunk that does not lead back");
-            if (!take(chain) || !cursor_.load(chain.entry + 16, next) || Address{next} == chain.head) return false;
+            if (!take(chain)) return false;
+            if (chain.to == ChunkState::free_unsorted && chain.link == chain.head + 16)
+                state_.freed_last.push_back(chain.entry);
+            if (!cursor_.load(chain.entry + 16, next) || Address{next} == chain.head) return false;
             chain.link = chain.entry + 16;
             chain.entry = Address{next};
             return true;
         }
         Address chunk = chain.chunk();
         if (!take(chain)) return false;
-        ++chain.length;
+        if (chain.length++ == 0) state_.freed_last.push_back(chunk);
         if (chain.to == ChunkState::free_tcache) {
             state_.caches[chain.cache].bytes += chunk_size(chunk).value_or(0);
             state_.cached.emplace_back(chunk, static_cast<std::uint32_t>(chain.cache));

@@ -55,6 +55,7 @@ struct Heaps::State {
     std::vector<std::uint32_t> range_owner;    ///< parallel: index into regions, or regions.size() + index into mmapped
     std::vector<ThreadCache> caches;
     std::vector<std::pair<Address, std::uint32_t>> cached;  ///< chunks in thread caches, whose; sorted
+    std::vector<Address> freed_last;                        ///< first chunks of lists that grow at their front; sorted
     std::vector<ForeignAllocator> foreign;
     std::vector<Corruption> corruptions;
     std::uint64_t corruptions_dropped = 0;

@@ -1,0 +1,456 @@
+// native.pointer.freed: a word of live memory leads to the start of a freed malloc chunk.
+// native.hash.freed-bucket: the same, where a hash table is involved: a bucket or a chain names a freed node, an
+// iterator or a pointer to an element outlived its node, or somebody keeps the bucket array from before a resize.
+//
+// Proof: the faulting instruction used what free() had written into the chunk (a mangled list pointer): proved. A table
+// whose own chain reaches a freed node: likely. A word in a variable, or in a small object that a variable leads to,
+// which names exactly what malloc returned for the chunk that was freed last of its size: possible; likely with DWARF.
+// Innocent look-alikes, measured in python3, bash, postgres and nginx: spare room of arrays and of pools (inner words
+// of large chunks), stale elements behind an array's end, buffers, a FILE * kept after fclose, a static pointer whose
+// chunk was freed long ago. All of these are counted in one finding of severity info at most.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "base/text.h"
+#include "detect/native.h"
+#include "detect/native_names.h"
+#include "detect/native_tables.h"
+#include "process/fault_access.h"
+#include "process/live_memory.h"
+
+namespace incident::detect {
+
+namespace {
+
+using native::Chunk;
+using native::ChunkState;
+using report::Finding;
+using Word = LiveMemory::Word;
+using Source = LiveMemory::Source;
+
+constexpr std::size_t most_stale = 1 << 20;
+constexpr std::size_t most_told = 16;
+constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
+constexpr std::uint64_t fault_reach = 64;    ///< bytes from a bad pointer to the member that was read through it
+
+struct Stale {
+    Word word;
+    Chunk chunk;  ///< freed
+    bool start;   ///< the word is what malloc returned
+    bool told = false;
+};
+
+/// The fault, when it came of what free() wrote.
+struct Fault {
+    std::uint64_t bad = 0;       ///< the pointer that was followed
+    std::vector<Chunk> chunks;   ///< whose first word it is; several, when it is only their page's number
+    std::optional<Word> keeper;  ///< a live word that holds it
+    std::string function;
+};
+
+class Detectives {
+public:
+    explicit Detectives(const Process& process)
+        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()) {}
+
+    Detection run() {
+        Detection detection;
+        if (heaps_.arenas().empty()) return detection;
+        find_fault();
+        LiveMemory live(process_, [&](const Word& word) { look(word); });
+        live_ = &live;
+        WordNames names(process_, locator_, live);
+        names_ = &names;
+        detection.checked = live.words();
+        read_tables();
+        if (fault_) tell_fault();
+        for (Stale& stale : stale_) tell_table(stale);
+        tell_chains();
+        for (Stale& stale : stale_) tell_word(stale);
+        count_rest();
+        detection.findings = std::move(findings_);
+        if (dropped_ > 0) detection.reason = fmt::format("{} more words into freed chunks", dropped_);
+        return detection;
+    }
+
+private:
+    void look(const Word& word) {
+        if (fault_ && word.value >= fault_->bad && word.value < fault_->bad + fault_reach &&
+            word.source != Source::stack && !fault_->keeper)
+            fault_->keeper = word;
+        if (word.source == Source::stack) return;
+        if (may_be_load_factor(word.value) && headers_.size() < most_stale)
+            headers_.push_back(word.at - load_factor_offset);
+        if (!heaps_.contains(Address{word.value})) return;
+        auto chunk = heaps_.find(Address{word.value});
+        if (!chunk || !chunk->free() || Address{word.value} < chunk->user.begin) return;
+        if (stale_.size() >= most_stale) {
+            ++dropped_;
+            return;
+        }
+        stale_.push_back({word, *chunk, chunk->user.begin == Address{word.value}});
+    }
+
+    // ---- the fault
+
+    void find_fault() {
+        const auto& crash = process_.crash;
+        if (!crash || crash->kind != report::CrashKind::signal || !crash->registers || !crash->registers->pc()) return;
+        Address pc = *crash->registers->pc();
+        auto access = analyse_access(process_, *crash->registers, crash->fault_address, function_range(process_, pc));
+        if (!access || !access->bad_register) return;
+        auto bad = access->deduced ? access->deduced : crash->registers->get(*access->bad_register);
+        constexpr std::uint64_t lowest = 0x1000;
+        if (!bad || *bad < lowest) return;
+        Fault fault{*bad, {}, std::nullopt, {}};
+        if (!crash->frames.empty()) fault.function = place_of(crash->frames.front());
+        if (access->load && access->load->slot)
+            if (auto chunk = heaps_.find(*access->load->slot); chunk && chunk->free()) fault.chunks.push_back(*chunk);
+        // The value itself: link ^ place >> 12 is nobody else's. A last entry's is place >> 12: of its page's chunks.
+        if (fault.chunks.empty())
+            heaps_.for_each_chunk([&](const Chunk& chunk) {
+                if ((chunk.state != ChunkState::free_tcache && chunk.state != ChunkState::free_fastbin)) return;
+                auto first = process_.memory.load<std::uint64_t>(chunk.user.begin);
+                if (first && *bad >= *first && *bad < *first + 16 && *first >= lowest) fault.chunks.push_back(chunk);
+            });
+        if (!fault.chunks.empty()) fault_ = std::move(fault);
+    }
+
+    void tell_fault() {
+        // Of chunks that hold the same word: one that live memory leads to, else one that was a table's node.
+        auto named = std::ranges::find_if(fault_->chunks, [&](const Chunk& c) {
+            return std::ranges::any_of(stale_, [&](const Stale& s) { return s.chunk.address == c.address; });
+        });
+        if (named == fault_->chunks.end())
+            named = std::ranges::find_if(fault_->chunks,
+                                         [&](const Chunk& c) { return node_of(c, fault_->keeper) != nullptr; });
+        const Chunk chunk = named == fault_->chunks.end() ? fault_->chunks.front() : *named;
+        Stale* holder = nullptr;
+        for (Stale& stale : stale_)
+            if (stale.chunk.address == chunk.address && (holder == nullptr || (stale.start && !holder->start)))
+                holder = &stale;
+        std::optional<Word> word = holder != nullptr ? std::optional(holder->word) : fault_->keeper;
+        const UnorderedTable* table = node_of(chunk, word);
+        auto finding = start(table != nullptr ? "native.hash.freed-bucket" : "native.pointer.freed",
+                             report::Severity::error, report::Strength::proved);
+        if (word)
+            set_subject(finding, *word);
+        else
+            finding.subject = {chunk.user.begin, "malloc chunk", fmt::format("{} B", chunk.user.size()), ""};
+        finding.title = fmt::format("use after free: {} followed {:#x}, which free() had written into a chunk",
+                                    fault_->function, fault_->bad);
+        finding.where = fmt::format("{}{}", fault_->function,
+                                    process_.crash->tid ? fmt::format(", thread {}", *process_.crash->tid) : "");
+        finding.why =
+            fmt::format("{:#x} is the mangled list pointer in {}", fault_->bad, locator_.describe(chunk.user.begin));
+        auto first = process_.memory.load<std::uint64_t>(chunk.user.begin);
+        finding.evidence.push_back(
+            {"the first word of the freed chunk", chunk.user.begin, hex(first ? *first : 0), "core", "malloc's lists"});
+        if (word) add_word(finding, *word);
+        if (table != nullptr) add_table(finding, *table);
+        if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
+        if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
+        add_crash_snapshot(process_, locator_, 0, finding);
+        finding.related.push_back("crash.fault");
+        finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", chunk.user.begin.value)));
+        finding.remedy = "clear the pointer where the memory is freed; run with ASan";
+        findings_.push_back(std::move(finding));
+        for (Stale& stale : stale_)
+            if (stale.chunk.address == chunk.address || (word && same_object(stale.word, *word))) stale.told = true;
+    }
+
+    bool same_object(const Word& a, const Word& b) const {
+        return a.source == b.source && (a.source == Source::chunk ? a.chunk == b.chunk : a.at == b.at);
+    }
+
+    // ---- tables
+
+    void read_tables() {
+        for (Address header : headers_)
+            if (auto table = read_unordered(process_.memory, heaps_, header)) tables_.push_back(std::move(*table));
+    }
+
+    /// A table whose node `chunk` was, when the word that names it is kept beside that table.
+    const UnorderedTable* node_of(const Chunk& chunk, const std::optional<Word>& word) const {
+        for (const UnorderedTable& table : tables_) {
+            if (table.node_size != chunk.size) continue;
+            if (!word || knows(*word, table)) return &table;
+        }
+        return nullptr;
+    }
+
+    /// Does the object around `word` hold the table, or lead to it?
+    bool knows(const Word& word, const UnorderedTable& table) const {
+        AddressRange around{word.at - 128, word.at + 128};
+        if (word.source == Source::chunk) around = live_->chunks()[word.chunk].user;
+        if (around.size() > 4096) around = {word.at - 128, word.at + 128};
+        if (around.contains(table.header)) return true;
+        for (Address at = around.begin.align_down(8); at + 8 <= around.end; at += 8)
+            if (auto value = process_.memory.load_address(at); value && *value == table.header) return true;
+        return false;
+    }
+
+    void tell_table(Stale& stale) {
+        if (stale.told || findings_.size() >= most_told) return;
+        std::uint64_t offset = stale.word.value - stale.chunk.user.begin.value;
+        // An iterator leads to the node, a pointer to an element behind the node's link, perhaps aligned to 16.
+        if (offset <= 16 && offset % 8 == 0)
+            if (const UnorderedTable* table = node_of(stale.chunk, stale.word)) {
+                auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
+                set_subject(finding, stale.word);
+                std::string name = text_of(stale.word);
+                finding.title = fmt::format("{} {} an erased element of a hash table", name,
+                                            offset == 0 ? "is an iterator at" : "points to");
+                finding.why = fmt::format("{}; nodes of the table at {:#x} have this size",
+                                          locator_.describe(Address{stale.word.value}), table->header.value);
+                add_word(finding, stale.word);
+                add_table(finding, *table);
+                finding.innocent.push_back("the iterator or pointer may never be used again");
+                finish(finding, stale);
+                finding.remedy = "use the iterator that erase returns; forget pointers to elements that are erased";
+                findings_.push_back(std::move(finding));
+                return;
+            }
+        if (!stale.start) return;
+        if (stale.word.source == Source::chunk) {
+            const auto& holder = live_->chunks()[stale.word.chunk];
+            auto chunk = heaps_.find(holder.user.begin);
+            if (auto array = chunk ? read_bucket_array(process_.memory, heaps_, *chunk) : std::nullopt;
+                array && array->node_size == stale.chunk.size)
+                return tell_bucket(stale, *array);
+        }
+        // The bucket array from before a resize: what it named are nodes of the table still.
+        constexpr std::uint64_t smallest = 128;
+        if (stale.chunk.user.size() >= smallest && plausible_holder(stale))
+            if (auto array = read_bucket_array(process_.memory, heaps_, stale.chunk, BucketLinks::unknown);
+                array && (array->linked || replaced(*array))) {
+                auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
+                set_subject(finding, stale.word);
+                finding.title = fmt::format("{} is a bucket array that was freed", text_of(stale.word));
+                finding.why = fmt::format("{}; {} of its {} words still lead to nodes of {} B, which are in use",
+                                          locator_.describe(stale.chunk.user.begin), array->used, array->buckets,
+                                          array->node_size);
+                add_word(finding, stale.word);
+                finding.innocent.push_back("the pointer may never be used again");
+                finish(finding, stale);
+                finding.remedy = "do not keep iterators, or the bucket array, over a resize";
+                findings_.push_back(std::move(finding));
+            }
+    }
+
+    void tell_bucket(Stale& stale, const BucketArray& array) {
+        auto finding = start("native.hash.freed-bucket", report::Severity::error, report::Strength::likely);
+        const auto& holder = live_->chunks()[stale.word.chunk];
+        std::uint64_t bucket = (stale.word.at.value - holder.user.begin.value) / 8;
+        // The table is what leads to its array.
+        Word owner = owner_of(stale.word.chunk, array);
+        set_subject(finding, owner.source == Source::chunk || owner.source == Source::data ? owner : stale.word);
+        finding.title = fmt::format("bucket {} of a hash table names a freed node: {}", bucket, text_of(stale.word));
+        finding.why = fmt::format("{}; the other {} buckets in use lead to chunks of the same size",
+                                  locator_.describe(stale.chunk.user.begin), array.used - 1);
+        add_word(finding, stale.word);
+        finding.evidence.push_back({"the bucket array", array.array,
+                                    fmt::format("{} words, {} used, nodes of {} B linked at +{}", array.buckets,
+                                                array.used, array.node_size, array.link_offset),
+                                    "core", "structure"});
+        finish(finding, stale);
+        finding.remedy = "unlink the node before it is freed";
+        findings_.push_back(std::move(finding));
+    }
+
+    /// Does another array in use name the same nodes, elsewhere? (At the same places it is a vector that has grown.)
+    bool replaced(const BucketArray& old) const {
+        for (const LiveMemory::Reached& row : live_->chunks()) {
+            if (row.user.size() < old.buckets * 8 / 4 || row.user.begin == old.array) continue;
+            std::unordered_map<std::uint64_t, std::uint64_t> places;
+            for (Address at = row.user.begin; at + 8 <= row.user.end && places.size() < most_stale; at += 8)
+                if (auto word = process_.memory.load<std::uint64_t>(at); word && *word != 0)
+                    places.emplace(*word, (at.value - row.user.begin.value) / 8);
+            std::size_t found = 0, moved = 0;
+            for (std::uint64_t i = 4; i < old.buckets; ++i) {
+                auto word = process_.memory.load<std::uint64_t>(old.array + i * 8);
+                auto place = word ? places.find(*word) : places.end();
+                if (!word || *word == 0 || place == places.end()) continue;
+                ++found;
+                moved += place->second != i ? 1 : 0;
+            }
+            if (found * 2 >= old.used && moved * 4 >= found && moved > 0) return true;
+        }
+        return false;
+    }
+
+    /// Who leads to the array: several may, iterators too; the table knows how many buckets there are.
+    Word owner_of(std::uint32_t chunk, const BucketArray& array) const {
+        Word owner = names_->word_to(chunk);
+        for (std::uint32_t i = 0; i < live_->chunks().size(); ++i) {
+            AddressRange user = live_->chunks()[i].user;
+            if (user.size() > 4096) continue;
+            std::optional<Address> leads;
+            bool counts = false;
+            for (Address at = user.begin; at + 8 <= user.end; at += 8) {
+                auto word = process_.memory.load<std::uint64_t>(at);
+                if (word && *word == array.array.value) leads = at;
+                if (word && (*word == array.buckets || *word + 1 == array.buckets)) counts = true;
+            }
+            if (leads && counts) return {*leads, array.array.value, Source::chunk, nullptr, i};
+        }
+        return owner;
+    }
+
+    /// Tables of libstdc++ whose own list reaches a freed node.
+    void tell_chains() {
+        for (const UnorderedTable& table : tables_) {
+            if (table.freed_nodes.empty() || findings_.size() >= most_told) continue;
+            Address node = table.freed_nodes.front();
+            auto finding = start("native.hash.freed-bucket", report::Severity::error, report::Strength::likely);
+            finding.subject = {table.header, "hash table", "std::unordered_*", locator_.symbol(table.header)};
+            finding.title = fmt::format("the list of a hash table's elements leads to a freed node: {:#x}", node.value);
+            finding.why = locator_.describe(node);
+            add_table(finding, table);
+            finding.remedy = "something frees nodes behind the table's back";
+            findings_.push_back(std::move(finding));
+            for (Stale& stale : stale_)
+                if (stale.chunk.user.begin == node) stale.told = true;
+        }
+    }
+
+    void add_table(Finding& finding, const UnorderedTable& table) {
+        finding.evidence.push_back({"the table", table.header,
+                                    fmt::format("{} elements in {} buckets, nodes of {} B", table.elements,
+                                                table.bucket_count, table.node_size),
+                                    "core", "structure"});
+    }
+
+    // ---- single words
+
+    /// FILE: a closed stream's chunk keeps the pointer to its functions (glibc libio/libioP.h, _IO_FILE_plus.vtable).
+    bool was_stream(const Chunk& chunk) const {
+        constexpr std::uint64_t vtable = 216;
+        if (chunk.user.size() < vtable + 8) return false;
+        auto word = process_.memory.load_address(chunk.user.begin + vtable);
+        Placement place = word ? locator_.place(*word) : Placement{};
+        return place.section != nullptr &&
+               (place.section->name == "__libc_IO_vtables" || place.section->name.starts_with(".data.rel.ro"));
+    }
+
+    bool of_libc(const Word& word) const {
+        if (word.image == nullptr) return false;
+        std::string_view name = std::string_view(word.image->path());
+        name = name.substr(name.rfind('/') + 1);
+        return name.starts_with("libc.so") || name.starts_with("libc-2") || name.starts_with("ld-");
+    }
+
+    /// A variable of the program, or a small object, no array, that a variable leads to.
+    bool plausible_holder(const Stale& stale) const {
+        if (stale.word.source == Source::data) return !of_libc(stale.word);
+        const auto& holder = live_->chunks()[stale.word.chunk];
+        if (holder.depth != 1 || holder.user.size() > small_object) return false;
+        // A word that is no pointer to C heap: an object. Only such pointers: an array, whose spare room is stale.
+        for (Address at = holder.user.begin; at + 8 <= holder.user.end; at += 8) {
+            auto word = process_.memory.load<std::uint64_t>(at);
+            if (word && *word != 0 && !heaps_.contains(Address{*word})) return true;
+        }
+        return false;
+    }
+
+    bool accuses(const Stale& stale) const {
+        return stale.start && heaps_.freed_last(stale.chunk.address) && plausible_holder(stale) &&
+               !was_stream(stale.chunk);
+    }
+
+    void tell_word(Stale& stale) {
+        if (stale.told || findings_.size() >= most_told || !accuses(stale)) return;
+        WordName name = names_->name(stale.word);
+        auto finding = start("native.pointer.freed", report::Severity::warning,
+                             name.typed ? report::Strength::likely : report::Strength::possible);
+        set_subject(finding, stale.word);
+        finding.title = fmt::format("{} leads to a freed chunk", text_of(stale.word));
+        finding.why = locator_.describe(stale.chunk.user.begin);
+        add_word(finding, stale.word);
+        finding.innocent.push_back("the pointer may never be used again");
+        if (!name.typed) finding.innocent.push_back("nothing says that this word is a pointer in use");
+        finish(finding, stale);
+        finding.remedy = "clear the pointer where the memory is freed; run with ASan";
+        findings_.push_back(std::move(finding));
+    }
+
+    /// Everything else, in one line of no weight.
+    void count_rest() {
+        std::size_t rest = 0;
+        const Stale* example = nullptr;
+        for (const Stale& stale : stale_) {
+            if (stale.told) continue;
+            ++rest;
+            if (example == nullptr || (stale.start && !example->start)) example = &stale;
+        }
+        if (rest == 0) return;
+        auto finding = start("native.pointer.freed", report::Severity::info, report::Strength::possible);
+        set_subject(finding, example->word);
+        finding.title = fmt::format("{} more words of live memory hold addresses in freed chunks", rest);
+        finding.why = "spare room of arrays and pools, and pointers that are never used again, look like this";
+        for (const Stale& stale : stale_)
+            if (!stale.told && finding.evidence.size() < 4) add_word(finding, stale.word);
+        finding.innocent.push_back("stale contents of memory that is not in use yet, or no longer");
+        findings_.push_back(std::move(finding));
+    }
+
+    // ---- words
+
+    Finding start(std::string_view kind, report::Severity severity, report::Strength strength) const {
+        Finding finding;
+        finding.kind = kind;
+        finding.severity = severity;
+        finding.strength = strength;
+        return finding;
+    }
+
+    std::string text_of(const Word& word) {
+        WordName name = names_->name(word);
+        return name.text.empty() ? fmt::format("the word at {:#x}", word.at.value) : name.text;
+    }
+
+    /// The object that holds the word: the chunk, the variable, the word itself.
+    void set_subject(Finding& finding, const Word& word) {
+        if (word.source == Source::chunk) {
+            const auto& chunk = live_->chunks()[word.chunk];
+            WordName object = names_->object(word.chunk);
+            finding.subject = {chunk.user.begin, "malloc chunk", object.type, object.text};
+            return;
+        }
+        finding.subject = {word.at, "variable", names_->name(word).type, locator_.symbol(word.at)};
+    }
+
+    void add_word(Finding& finding, const Word& word) {
+        std::string held = word.source == Source::chunk ? locator_.describe(word.at) : std::string();
+        finding.evidence.push_back({fmt::format("{}{}{}", text_of(word), held.empty() ? "" : ", ", held), word.at,
+                                    fmt::format("{:#x}: {}", word.value, locator_.describe(Address{word.value})),
+                                    "core", names_->name(word).typed ? "dwarf" : "scan of live memory"});
+    }
+
+    void finish(Finding& finding, Stale& stale) {
+        finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", stale.chunk.user.begin.value - 16)));
+        for (Stale& other : stale_)
+            if (other.chunk.address == stale.chunk.address || same_object(other.word, stale.word)) other.told = true;
+        stale.told = true;
+    }
+
+    const Process& process_;
+    const native::Heaps& heaps_;
+    Locator locator_;
+    const LiveMemory* live_ = nullptr;
+    WordNames* names_ = nullptr;
+    std::optional<Fault> fault_;
+    std::vector<Stale> stale_;
+    std::vector<Address> headers_;
+    std::vector<UnorderedTable> tables_;
+    std::vector<Finding> findings_;
+    std::size_t dropped_ = 0;
+};
+
+}  // namespace
+
+Detection detect_native_pointers(const Process& process) { return Detectives(process).run(); }
+
+}  // namespace incident::detect

@@ -1,0 +1,53 @@
+// LiveMemory: the words of C memory that the program can still reach: writable sections of its images, the live parts
+// of thread stacks and the registers, and every malloc chunk in use that a chain of pointers leads to from there. What
+// no chain leads to (a leak, an object inside freed memory) is nobody's word and can accuse nobody.
+//
+// Surprising: reachability is conservative, as a garbage collector's: any word may be the pointer. Chunks of malloc
+// itself (thread caches) are in use and full of pointers to freed chunks: they are left out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "native/malloc.h"
+#include "process/process.h"
+
+namespace incident {
+
+class LiveMemory {
+public:
+    enum class Source : std::uint8_t { data, stack, chunk };
+
+    struct Word {
+        Address at;
+        std::uint64_t value = 0;
+        Source source = Source::data;
+        const Image* image = nullptr;  ///< data
+        std::uint32_t chunk = 0;       ///< chunk: index into chunks()
+    };
+    /// A chunk in use that was reached.
+    struct Reached {
+        AddressRange user;
+        Address from;              ///< the word that led here first
+        std::uint32_t parent = 0;  ///< chunk that holds `from`; no_chunk: data or a stack
+        std::uint16_t depth = 0;   ///< chunks on the way from the root
+    };
+    static constexpr std::uint32_t no_chunk = UINT32_MAX;
+
+    /// Looks at every word once. `visit` gets each word of live memory that is not zero, roots first, then chunks in
+    /// the order of their distance from them. Keeps references.
+    LiveMemory(const Process& process, const std::function<void(const Word&)>& visit);
+
+    const std::vector<Reached>& chunks() const { return chunks_; }
+    /// Of the chunk that begins at `user`; no_chunk: not reached.
+    std::uint32_t find(Address user) const;
+    std::uint64_t words() const { return words_; }
+
+private:
+    std::vector<Reached> chunks_;
+    std::uint64_t words_ = 0;
+};
+
+}  // namespace incident
