@@ -83,12 +83,16 @@ bool deliver(const EngineRun& run, lldb::SBCommandReturnObject& result) {
     return true;
 }
 
+/// Did the user press Ctrl-C?
+std::function<bool()> interruption(lldb::SBDebugger& debugger) {
+    return [interpreter = debugger.GetCommandInterpreter()]() mutable { return interpreter.WasInterrupted(); };
+}
+
 /// lldb's own choice of colour, and of width where it draws on a terminal.
 EngineRun ask(lldb::SBDebugger& debugger, const Target& target, std::vector<std::string> arguments) {
     arguments.insert(arguments.end(), {"--progress", "never", "--color", debugger.GetUseColor() ? "always" : "never"});
     const unsigned columns = isatty(STDOUT_FILENO) != 0 ? debugger.GetTerminalWidth() : 0;
-    auto interpreter = debugger.GetCommandInterpreter();
-    return ask_engine(target.core, target.executable, arguments, columns, [&] { return interpreter.WasInterrupted(); });
+    return ask_engine(target.core, target.executable, arguments, columns, interruption(debugger));
 }
 
 class VerbCommand : public lldb::SBCommandPluginInterface {
@@ -115,7 +119,7 @@ public:
 
         std::vector<std::string> arguments{verb_.name};
         if (verb_.operand != Operand::optional_topic) {
-            const auto target = selected_target(debugger);
+            const auto target = selected_target(debugger, interruption(debugger));
             if (!target.failure.empty()) return fail(result, target.failure);
             arguments.insert(arguments.end(), operands.begin(), operands.end());
             arguments.insert(arguments.end(), options.begin(), options.end());
@@ -123,8 +127,7 @@ public:
         }
         arguments.insert(arguments.end(), operands.begin(), operands.end());
         arguments.insert(arguments.end(), options.begin(), options.end());
-        auto interpreter = debugger.GetCommandInterpreter();
-        return deliver(run_engine(arguments, 0, [&] { return interpreter.WasInterrupted(); }), result);
+        return deliver(run_engine(arguments, 0, interruption(debugger)), result);
     }
 
 private:
@@ -144,8 +147,11 @@ public:
         if (word == "off") {
             message = goroutine_threads_off(debugger);
         } else if (word == "on") {
-            auto target = selected_target(debugger);
+            auto target = selected_target(debugger, interruption(debugger));
             if (!target.failure.empty()) return fail(result, target.failure);
+            if (target.live)
+                return fail(result,
+                            "goroutines become threads of a core only: lldb could not step a live process then");
             const auto shown = goroutine_threads_on(
                 debugger, [&](std::vector<std::string> a) { return ask(debugger, target, std::move(a)); });
             if (!shown.failure.empty()) return fail(result, shown.failure);
@@ -183,8 +189,7 @@ bool lldb::PluginInitialize(lldb::SBDebugger debugger) {
         "What happened to this process? Analyses the core that lldb has open, Go and C alike, with the incident engine "
         "as a child process.\n"
         "\n"
-        "Begin with 'incident analyze'. A live process needs a core first: detach, gcore PID, and open that. Every "
-        "subcommand takes the "
+        "Begin with 'incident analyze'. A live, stopped process is written to a core first. Every subcommand takes the "
         "options of the\n"
         "command of the same name ('--all', '--format json', ...). 'incident threads on' shows parked goroutines as "
         "threads.\n"

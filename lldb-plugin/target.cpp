@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "live_core.h"
+
 namespace incident_lldb {
 namespace {
 
@@ -29,6 +31,21 @@ struct SessionFolder {
     }
 };
 
+/// Written once for each stop of the process.
+std::string live_core(lldb::SBProcess process, std::string& core, const std::function<bool()>& interrupted) {
+    static std::string written;  // for what
+    if (session_folder().empty()) return "no temporary folder can be made for the core of the live process";
+    core = session_folder() + "/core";
+    const auto stop = std::to_string(process.GetProcessID()) + ' ' + std::to_string(process.GetUniqueID()) + ' ' +
+                      std::to_string(process.GetStopID(true));
+    if (written == stop && access(core.c_str(), R_OK) == 0) return {};
+    written.clear();
+    unlink(core.c_str());  // a child may still have the old one mapped
+    auto failure = write_live_core(process, core, interrupted);
+    if (failure.empty()) written = stop;
+    return failure;
+}
+
 }  // namespace
 
 const std::string& session_folder() {
@@ -36,7 +53,7 @@ const std::string& session_folder() {
     return folder.path;
 }
 
-Target selected_target(lldb::SBDebugger debugger) {
+Target selected_target(lldb::SBDebugger debugger, const std::function<bool()>& interrupted) {
     Target result;
     auto target = debugger.GetSelectedTarget();
     result.process = target.GetProcess();
@@ -46,8 +63,9 @@ Target selected_target(lldb::SBDebugger debugger) {
     }
     result.core = path_of(result.process.GetCoreFile());
     if (result.core.empty()) {
-        result.failure = "this is a live process, not a core: write one first (detach, then gcore PID) and open that";
-        return result;
+        result.live = true;
+        result.failure = live_core(result.process, result.core, interrupted);
+        if (!result.failure.empty()) return result;
     }
     result.executable = path_of(target.GetExecutable());
     // lldb also takes a file that is not there any more, or the path that the core names on another machine.

@@ -3,6 +3,7 @@
 
 #include <lldb/API/LLDB.h>
 
+#include <functional>
 #include <string>
 
 namespace incident_lldb {
@@ -11,11 +12,12 @@ struct Target {
     lldb::SBProcess process;
     std::string core;
     std::string executable;  ///< empty: the engine looks for it by build-id
+    bool live = false;       ///< the core was written by us
     std::string failure;     ///< empty, or why there is nothing to analyse
 };
 
-/// The selected target's core. A live process has none: it is refused, in words.
-Target selected_target(lldb::SBDebugger debugger);
+/// The selected target's core; of a live, stopped process a core that is written now, below session_folder().
+Target selected_target(lldb::SBDebugger debugger, const std::function<bool()>& interrupted);
 
 /// A folder of this session below $TMPDIR, made at the first call and removed when lldb ends; empty when that fails.
 const std::string& session_folder();
