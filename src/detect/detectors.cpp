@@ -3,6 +3,7 @@
 
 #include "detect/crash.h"
 #include "detect/detector.h"
+#include "detect/go_map.h"
 #include "detect/locks.h"
 #include "detect/native.h"
 
@@ -22,6 +23,10 @@ constexpr Detector table[] = {
     {"go.rwmutex", "read locks that nobody gives back", rwmutex_kinds, no_needs | Need::locks, detect_rwmutexes},
     {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks,
      detect_waitgroups},
+    {"go.map.concurrent-access", "the runtime's own word about a map in two goroutines", map_race_kinds,
+     Need::crash | Need::go, detect_map_race},
+    {"go.map", "every map of the heap against its own invariants, and maps used after they were freed", map_kinds,
+     Need::goroutines | Need::stacks | Need::spans, detect_maps},
     {"native.heap", "malloc's structures, and what it died of", heap_fault_kinds, no_needs | Need::malloc,
      detect_heap_faults},
     {"native.pointer", "live memory that leads into freed chunks", native_pointer_kinds, no_needs | Need::malloc,
@@ -73,7 +78,7 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
 
 /// malloc's abort, or a fault on freed memory, is told by the finding about that memory.
 void give_way_to_memory(std::vector<report::Finding>& findings) {
-    for (std::string_view death : {"crash.abort", "crash.fault"}) {
+    for (std::string_view death : {"crash.abort", "crash.fault", "crash.fatal"}) {
         auto tells = [&](const report::Finding& f) {
             return f.severity == report::Severity::error && std::ranges::find(f.related, death) != f.related.end();
         };

@@ -1,0 +1,52 @@
+// The detectors of Go maps, and what they share in telling of a map.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "detect/detector.h"
+#include "go/heap/go_map_find.h"
+#include "go/heap/go_map_uses.h"
+#include "process/locate.h"
+
+namespace incident::detect {
+
+inline constexpr std::string_view map_race_kinds[] = {"go.map.concurrent-access"};
+inline constexpr std::string_view map_kinds[] = {"go.map.corrupt", "go.map.freed"};
+
+Detection detect_map_race(const Process& process);
+Detection detect_maps(const Process& process);
+/// Findings of freed pointers that lead to what was a map become findings of freed maps.
+void refine_freed_maps(const Process& process, std::vector<report::Finding>& findings);
+
+/// Names, places and checks by hand of one map, the same in every finding.
+class MapTeller {
+public:
+    explicit MapTeller(const Process& process) : process_(process), locator_(process.locate_context()) {}
+
+    const Locator& locator() const { return locator_; }
+    std::string type_name(Address rtype) const;  ///< "map[string]*main.entry"; "map" when unknown
+    /// A word in the program's variables that holds the map; null: none.
+    std::optional<Address> variable(Address header) const;
+    /// "main.table", "the variable at 0x…", else "the map at 0x…".
+    std::string name(Address header) const;
+    report::Subject subject(Address header, Address rtype) const;
+    /// "used 1024, depth 3, writing": what the header says.
+    std::string state(const go::MapWalk& walk) const;
+    void add_verify(report::Finding& finding, Address header, bool swiss) const;
+    void add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const;
+    /// Snapshot of the frame; at most four a finding.
+    void add_snapshot(report::Finding& finding, const go::GoStack& stack, std::size_t physical,
+                      std::optional<std::int64_t> goid) const;
+
+private:
+    const Process& process_;
+    Locator locator_;
+};
+
+/// The function itself of a physical frame, as the report prints it: "main.writeLoop (maps.go:128)".
+std::string frame_in_source(const go::GoStack& stack, std::size_t physical);
+
+}  // namespace incident::detect

@@ -1,0 +1,97 @@
+// What the detectors of Go maps say about a map.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "detect/go_map.h"
+#include "process/snapshot.h"
+
+namespace incident::detect {
+
+std::string frame_in_source(const go::GoStack& stack, std::size_t physical) {
+    for (std::size_t i = 0; i < stack.frames.size(); ++i) {
+        if (stack.frame_of[i] != physical) continue;
+        const report::Frame& frame = stack.frames[i];
+        if (frame.file.empty() || frame.line == 0) return std::string(frame.function);
+        return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
+    }
+    return physical < stack.physical.size() ? std::string(stack.physical[physical].name()) : std::string();
+}
+
+std::string MapTeller::type_name(Address rtype) const {
+    if (rtype.is_null()) return "map";
+    return process_.go->type_name(rtype).value_or("map");
+}
+
+std::optional<Address> MapTeller::variable(Address header) const {
+    for (const go::ModuleData& module : process_.go->modules())
+        for (AddressRange range : {module.data, module.bss}) {
+            MemoryCursor cursor(process_.memory);
+            for (Address at{(range.begin.value + 7) / 8 * 8}; at + 8 <= range.end; at += 8) {
+                std::uint64_t word;
+                if (cursor.load(at, word) && word == header.value) return at;
+            }
+        }
+    return std::nullopt;
+}
+
+std::string MapTeller::name(Address header) const {
+    if (auto at = variable(header)) {
+        // A variable of the program first; of the runtime's own there is none that keeps a map of a user.
+        auto symbol = locator_.symbol(*at);
+        return symbol.empty() ? fmt::format("the map of the variable at {:#x}", at->value) : symbol;
+    }
+    return fmt::format("the map at {:#x}", header.value);
+}
+
+report::Subject MapTeller::subject(Address header, Address rtype) const {
+    report::Subject subject;
+    if (!header.is_null()) subject.address = header;
+    subject.what = "map";
+    subject.type = type_name(rtype);
+    if (auto at = header.is_null() ? std::nullopt : variable(header)) subject.symbol = locator_.symbol(*at);
+    return subject;
+}
+
+std::string MapTeller::state(const go::MapWalk& walk) const {
+    std::string text = fmt::format("count {}", walk.count);
+    if (walk.swiss)
+        text += fmt::format(", depth {}{}", walk.depth, walk.writing ? ", writing" : "");
+    else
+        text += fmt::format(", B {}, flags {:#x}{}{}{}", walk.depth, walk.flags, walk.writing ? " writing" : "",
+                            walk.iterating ? " iterated" : "", walk.growing ? ", growing" : "");
+    return text;
+}
+
+void MapTeller::add_verify(report::Finding& finding, Address header, bool swiss) const {
+    if (header.is_null()) return;
+    const Image* executable = process_.images ? process_.images->executable() : nullptr;
+    std::string exe =
+        executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE";
+    finding.verify.push_back(
+        {"gdb", fmt::format("gdb {} {} -ex 'x/6gx {:#x}'   # {}", exe, process_.core.path(), header.value,
+                            swiss ? "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"
+                                  : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra")});
+}
+
+void MapTeller::add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const {
+    const Image* executable = process_.images ? process_.images->executable() : nullptr;
+    std::string exe =
+        executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE";
+    finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/8xb {:#x}'   # {}", exe, process_.core.path(),
+                                                 at.align_down(8).value, remark)});
+}
+
+void MapTeller::add_snapshot(report::Finding& finding, const go::GoStack& stack, std::size_t physical,
+                             std::optional<std::int64_t> goid) const {
+    if (!process_.disassembler || finding.snapshots.size() >= 4) return;
+    for (std::size_t i = 0; i < stack.frames.size(); ++i) {
+        if (stack.frame_of[i] != physical || stack.frames[i].inlined) continue;
+        auto snapshot = Snapshots(locator_, &*process_.disassembler).frame(stack, i);
+        snapshot.goroutine = goid;
+        finding.snapshots.push_back(std::move(snapshot));
+        return;
+    }
+}
+
+}  // namespace incident::detect

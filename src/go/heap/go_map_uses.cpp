@@ -1,0 +1,252 @@
+#include "go/heap/go_map_uses.h"
+
+#include <algorithm>
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::size_t longest_look_back = 24;      // instructions before the call
+constexpr std::uint64_t largest_frame = 64 << 10;  // bytes of a frame that are searched for iterators
+
+std::string_view after_last(std::string_view name, char c) {
+    auto at = name.rfind(c);
+    return at == std::string_view::npos ? name : name.substr(at + 1);
+}
+
+struct Argument {
+    std::optional<Address> address;  ///< lea: where it points
+    std::optional<Address> slot;     ///< mov from memory: where it was loaded from
+};
+
+/// What register `index` was last loaded with on the straight path before the call that ends at `call`.
+Argument argument(const std::vector<Instruction>& code, std::size_t call, unsigned index, const PhysicalFrame& frame,
+                  const Machine& machine) {
+    for (std::size_t i = call, steps = 0; i-- > 0 && steps < longest_look_back; ++steps) {
+        const Instruction& at = code[i];
+        if (at.flow == Flow::call || at.flow == Flow::indirect_call) return {};  // arguments are clobbered
+        if (at.flow == Flow::jump || at.flow == Flow::ret || at.flow == Flow::indirect_jump) return {};
+        if (at.destination != index) continue;
+        if (at.memory.empty()) {
+            if (!at.source) return {};
+            index = *at.source;
+            continue;
+        }
+        const MemoryOperand& from = at.memory.front();
+        std::optional<Address> effective = from.absolute;
+        if (!effective && from.base == machine.sp && !from.index)
+            effective = frame.sp + static_cast<std::uint64_t>(from.displacement);
+        else if (!effective && from.base == machine.fp && !from.index && !frame.bp.is_null())
+            effective = frame.bp + static_cast<std::uint64_t>(from.displacement);
+        if (!effective) return {};
+        if (at.lea) return {effective, std::nullopt};
+        return {std::nullopt, effective};
+    }
+    return {};
+}
+
+unsigned register_index(const Machine& machine, std::string_view name) {
+    for (unsigned i = 0; i < machine.registers.size(); ++i)
+        if (machine.registers[i].name == name) return i;
+    return max_registers;
+}
+
+struct IteratorFields {
+    std::int32_t type = -1, header = -1, key = -1, elem = -1, table = -1, position = -1;
+};
+IteratorFields iterator_fields(const RuntimeLayout& layout) {
+    const auto& h = layout.hiter;
+    const auto& s = layout.swiss_iter;
+    if (layout.swiss_map.dirPtr.present())
+        return {s.typ.offset, s.m.offset, s.key.offset, s.elem.offset, s.tab.offset, s.group_data.offset};
+    return {h.t.offset, h.h.offset, h.key.offset, h.elem.offset, h.buckets.offset, h.bptr.offset};
+}
+
+bool is_map_type(const Runtime& runtime, Address type) {
+    for (const ModuleData& module : runtime.modules())
+        if (module.types.contains(type)) return read_map_shape(runtime, type).has_value();
+    return false;
+}
+
+std::optional<MapIterator> iterator_at(const Memory& memory, const Runtime& runtime, Address at) {
+    const IteratorFields f = iterator_fields(runtime.layout());
+    if (f.type < 0 || f.header < 0) return std::nullopt;
+    auto word = [&](std::int32_t offset) {
+        return offset < 0 ? Address{}
+                          : memory.load_address(at + static_cast<std::uint64_t>(offset)).value_or(Address{});
+    };
+    MapIterator it;
+    it.at = at;
+    it.type = word(f.type);
+    if (!is_map_type(runtime, it.type)) return std::nullopt;
+    it.header = word(f.header);
+    it.key = word(f.key);
+    it.elem = word(f.elem);
+    it.table = word(f.table);
+    it.position = word(f.position);
+    return it;
+}
+
+}  // namespace
+
+std::string_view to_string(MapOperation operation) {
+    switch (operation) {
+        case MapOperation::read: return "read";
+        case MapOperation::write: return "write";
+        case MapOperation::erase: return "delete";
+        case MapOperation::clear: return "clear";
+        case MapOperation::iterate: return "iteration";
+        case MapOperation::clone: return "clone";
+        case MapOperation::other: return "use";
+    }
+    return "use";
+}
+
+bool writes(MapOperation operation) {
+    return operation == MapOperation::write || operation == MapOperation::erase || operation == MapOperation::clear;
+}
+
+std::optional<MapOperation> map_operation(std::string_view function) {
+    const bool maps = function.starts_with("internal/runtime/maps.");
+    if (!maps && !function.starts_with("runtime.") && !function.starts_with("reflect.map")) return std::nullopt;
+    std::string_view name = after_last(function, '.');
+    if (name.starts_with("reflect_") || name.starts_with("runtime_")) name.remove_prefix(8);
+    if (name.starts_with("mapassign")) return MapOperation::write;
+    if (name.starts_with("mapaccess")) return MapOperation::read;
+    if (name.starts_with("mapdelete")) return MapOperation::erase;
+    if (name.starts_with("mapiter") || name.starts_with("mapIter")) return MapOperation::iterate;
+    if (name.starts_with("mapclear")) return MapOperation::clear;
+    if (name.starts_with("mapclone")) return MapOperation::clone;
+    if (!maps && (name == "growWork" || name.starts_with("growWork_") || name == "evacuate" ||
+                  name.starts_with("evacuate_") || name == "hashGrow"))
+        return MapOperation::write;
+    if (!maps) return std::nullopt;
+    if (function.find("(*Iter)") != std::string_view::npos) return MapOperation::iterate;
+    if (name.starts_with("Put") || name == "putSlotSmall" || name == "growToTable" || name == "growToSmall" ||
+        name == "rehash" || name == "grow" || name == "split" || name == "uncheckedPutSlot")
+        return MapOperation::write;
+    if (name.starts_with("Delete")) return MapOperation::erase;
+    if (name.starts_with("Clear")) return MapOperation::clear;
+    if (name.starts_with("Get") || name.starts_with("get")) return MapOperation::read;
+    if (name == "fatal") return std::nullopt;
+    return MapOperation::other;
+}
+
+std::vector<MapUse> map_uses(const Memory& memory, const Runtime& runtime, const Disassembler* disassembler,
+                             const GoStack& stack) {
+    std::vector<MapUse> uses;
+    for (std::uint32_t i = 0; i + 1 < stack.physical.size(); ++i) {
+        auto operation = map_operation(stack.physical[i].name());
+        if (!operation) continue;
+        std::uint32_t outer = i;
+        MapUse use;
+        use.operation = *operation;
+        // The outermost of the runtime's frames says what was asked for: mapassign, not the growth that it began.
+        while (outer + 1 < stack.physical.size()) {
+            auto next = map_operation(stack.physical[outer + 1].name());
+            if (!next) break;
+            ++outer;
+            if (*next != MapOperation::other) use.operation = *next;
+        }
+        use.function = stack.physical[outer].name();
+        use.frame = outer + 1;
+        i = outer;
+        if (use.frame >= stack.physical.size()) break;
+        const PhysicalFrame& caller = stack.physical[use.frame];
+        if (caller.func() == nullptr || caller.sp.is_null()) {
+            uses.push_back(use);
+            continue;
+        }
+        const bool step = use.function.ends_with("mapiternext") || use.function.ends_with("mapIterNext") ||
+                          use.function.ends_with("(*Iter).Next");
+        auto take_iterator = [&](Address at, std::string_view basis) {
+            auto it = iterator_at(memory, runtime, at);
+            if (!it) return;
+            use.iterator = at;
+            use.type = it->type;
+            use.header = it->header;
+            use.basis = basis;
+        };
+        if (!runtime.version().at_least(17)) {  // arguments on the stack: {type, map, …} or {iterator}
+            auto first = memory.load_address(caller.sp).value_or(Address{});
+            if (step) {
+                take_iterator(first, "the iterator in the call's arguments");
+            } else if (is_map_type(runtime, first)) {
+                use.type = first;
+                use.header = memory.load_address(caller.sp + 8).value_or(Address{});
+                use.basis = "the call's arguments";
+            }
+        } else if (disassembler != nullptr && caller.after_call) {
+            const Machine& machine = x86_64();
+            auto code = disassembler->decode_range(memory, {caller.func()->entry, caller.pc}, 65536);
+            if (!code.empty() && code.back().pc + code.back().size == caller.pc) {
+                const std::size_t call = code.size() - 1;
+                auto rax = argument(code, call, register_index(machine, "rax"), caller, machine);
+                auto rbx = argument(code, call, register_index(machine, "rbx"), caller, machine);
+                if (step && rax.address)
+                    take_iterator(*rax.address, "the iterator that the code before the call names");
+                if (!step) {
+                    Address type = rax.address ? *rax.address
+                                   : rax.slot  ? memory.load_address(*rax.slot).value_or(Address{})
+                                               : Address{};
+                    if (is_map_type(runtime, type)) {
+                        use.type = type;
+                        use.basis = "the code before the call";
+                        if (rbx.slot)
+                            use.header = memory.load_address(*rbx.slot).value_or(Address{});
+                        else if (rbx.address)
+                            use.header = *rbx.address;
+                    }
+                }
+            }
+        }
+        uses.push_back(use);
+    }
+    if (std::ranges::none_of(uses, [](const MapUse& use) { return use.header.is_null(); })) return uses;
+    // An iterator in the same frame names the map as well.
+    auto iterators = map_iterators(memory, runtime, stack);
+    for (MapUse& use : uses) {
+        if (!use.header.is_null() || use.operation != MapOperation::iterate) continue;
+        for (const MapIterator& it : iterators)
+            if (it.frame == use.frame && !it.header.is_null()) {
+                use.header = it.header;
+                use.type = it.type;
+                use.iterator = it.at;
+                use.basis = "an iterator in the same frame";
+                break;
+            }
+    }
+    return uses;
+}
+
+std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runtime, const GoStack& stack) {
+    std::vector<MapIterator> found;
+    const IteratorFields f = iterator_fields(runtime.layout());
+    if (f.type < 0 || f.header < 0) return found;
+    for (std::uint32_t i = 0; i < stack.physical.size(); ++i) {
+        const PhysicalFrame& frame = stack.physical[i];
+        if (frame.owner != StackOwner::goroutine || frame.func() == nullptr || frame.sp.is_null() ||
+            frame.cfa.is_null() || frame.cfa.value - frame.sp.value > largest_frame)
+            continue;
+        std::optional<FrameMaps> maps;
+        for (Address at = frame.sp; at + 32 < frame.cfa; at += 8) {
+            const Address word = at + static_cast<std::uint64_t>(f.type);
+            auto type = memory.load_address(word);
+            if (!type) break;
+            if (type->is_null() || !type->is_aligned(8) ||
+                std::ranges::none_of(runtime.modules(), [&](auto& m) { return m.types.contains(*type); }))
+                continue;
+            auto it = iterator_at(memory, runtime, at);
+            if (!it || it->header.is_null() || !it->header.is_aligned(8)) continue;
+            it->frame = i;
+            if (!maps) maps = frame_maps(memory, runtime, frame).value_or(FrameMaps{});
+            const Address header_word = at + static_cast<std::uint64_t>(f.header);
+            auto live = maps->classify(header_word);
+            it->live = live == FrameMaps::Word::live_pointer || live == FrameMaps::Word::object_pointer;
+            found.push_back(*it);
+        }
+    }
+    return found;
+}
+
+}  // namespace incident::go
