@@ -138,8 +138,8 @@ void add_use(const Process& process, const MapTeller& teller, report::Finding& f
     teller.add_snapshot(finding, stack, use.frame, goroutine.goid);
 }
 
-void add_freed_state(const Process& process, const MapTeller& teller, const go::MapFinder& finder,
-                     const go::RecognisedMap& map, report::Finding& finding) {
+void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map,
+                     report::Finding& finding) {
     const go::MapWalk& walk = map.walk;
     finding.evidence.push_back(
         {"the freed memory still reads as a map's header", walk.header, teller.state(walk), "core", "map header"});
@@ -201,7 +201,7 @@ void refine_freed_maps(const Process& process, std::vector<report::Finding>& fin
                                     type.is_null() ? std::string("it") : fmt::format("a {}", teller.type_name(type)));
         finding.why = fmt::format("the map's header at {:#x} lies in {}, and nothing else keeps it", header.value,
                                   teller.locator().describe(header));
-        add_freed_state(process, teller, finder, *map, finding);
+        add_freed_state(teller, finder, *map, finding);
         for (const FreedUse* use : mine) {
             const bool from_crash = process.crash && process.crash->goroutine == use->goroutine &&
                                     use->frame < process.crash->stack.physical.size();
@@ -270,7 +270,7 @@ Detection detect_maps(const Process& process) {
             finding.why = fmt::format("the map's header at {:#x} lies in {}", use.header.value,
                                       teller.locator().describe(use.header));
             add_use(process, teller, finding, use, process.stacks[g]);
-            if (auto map = finder.recognise_freed(use.header)) add_freed_state(process, teller, finder, *map, finding);
+            if (auto map = finder.recognise_freed(use.header)) add_freed_state(teller, finder, *map, finding);
             finding.remedy =
                 "keep the map in an ordinary variable for as long as anybody uses it; never keep a map as a uintptr";
             detection.findings.push_back(std::move(finding));

@@ -127,7 +127,9 @@ Detection detect_map_race(const Process& process) {
                 found = true;
                 break;
             }
-            if (found) continue;
+            // Who only holds the map may be the other side as long as it can run.
+            if (found || (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable))
+                continue;
             if (auto side = holds_map(process, g, header)) sides.push_back(*side);
         }
     std::ranges::stable_sort(sides, [](const Side& a, const Side& b) { return a.certain > b.certain; });
@@ -157,12 +159,11 @@ Detection detect_map_race(const Process& process) {
         finding.why = "the runtime found two goroutines in the same map; the other one has moved on since";
         finding.innocent = {};
     } else {
-        finding.why =
-            fmt::format("{} {} the same map: {}", sides.size() == 1 ? "another goroutine" : "other goroutines",
-                        sides.front().certain ? (sides.size() == 1 ? "stands in" : "stand in")
-                                              : (sides.size() == 1 ? "holds" : "hold"),
-                        fmt::format("goroutine {} in {}", process.goroutines->all[sides.front().goroutine].goid,
-                                    frame_in_source(*sides.front().stack, sides.front().frame)));
+        const Side& first = sides.front();
+        finding.why = fmt::format("goroutine {} {} in {}{}", process.goroutines->all[first.goroutine].goid,
+                                  first.certain ? "is in the same map," : "holds the same map,",
+                                  frame_in_source(*first.stack, first.frame),
+                                  sides.size() == 1 ? std::string() : fmt::format(", and {} more", sides.size() - 1));
     }
     finding.remedy = "guard every access to this map with one lock, or use sync.Map; go test -race shows both sides";
     finding.related.push_back("crash.fatal");
