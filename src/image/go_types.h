@@ -49,6 +49,25 @@ struct GoDebugTypes {
     std::vector<GoVariable> variables;  ///< by address
 };
 
+/// A variable of a frame that lies on the stack, whole or in its first word.
+struct GoFrameVariable {
+    std::string_view name;
+    std::uint64_t type = 0;       ///< DIE
+    std::int64_t cfa_offset = 0;  ///< bytes from the frame's CFA
+    std::uint64_t size = 0;       ///< bytes of it that lie there
+};
+/// Variables in scope at `pc` (for a caller pass pc-1), inlined calls' too. What is in registers is left out, and so is
+/// the question whether the place holds a value already: the stack maps answer it.
+std::vector<GoFrameVariable> go_frame_variables(const Image& image, Address pc);
+
+/// What the function that begins at `entry` finds in its closure (go1.22+; earlier compilers do not say).
+struct GoCapture {
+    std::string_view name;
+    std::uint64_t type = 0;    ///< DIE
+    std::uint64_t offset = 0;  ///< bytes from the funcval
+};
+std::vector<GoCapture> go_captures(const Image& image, Address entry);
+
 /// Empty without Go DWARF. Bounded: at most 8 million DIEs of each sort. libdw's thread only.
 GoDebugTypes read_go_types(const Image& image);
 

@@ -8,6 +8,7 @@
 
 #include "base/parallel.h"
 #include "go/heap/heap_graph.h"
+#include "go/heap/heap_types.h"
 #include "native/malloc.h"
 #include "process/native_threads.h"
 #include "process/trace.h"
@@ -144,6 +145,11 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
         if (passes.spans) read_spans(*process);
         if (passes.heap) progress("heap objects");
         if (passes.heap && process->spans && process->goroutines) build_heap(*process);
+        if (passes.heap_types) progress("types of heap objects");
+        if (passes.heap_types && process->heap)
+            process->heap_types = go::HeapTypes::build(
+                *process->heap,
+                std::make_shared<const go::TypeTable>(go::TypeTable::read(process->memory, *process->go)));
     }
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);

@@ -1,0 +1,159 @@
+#include "go/heap/heap_types.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "go/heap/type_roots.h"
+
+namespace incident::go {
+
+namespace {
+constexpr std::uint32_t untyped_key = 1u << 31, noscan_key = 1u << 30;
+}
+
+ObjectType HeapTypes::type_of(SlotId slot) const {
+    ObjectType out;
+    const std::uint32_t word = words_[slot];
+    out.basis = TypeWord::basis(word);
+    const auto& slots = graph_.slots();
+    if (slots.slot_span(slot).pointers == PointerInfo::header) out.offset = 8;
+    if (!out.known()) return out;
+    const std::uint32_t type = TypeWord::type(word);
+    if (type >= types_->size()) {
+        out.closure = &closures_[type - types_->size()];
+        return out;
+    }
+    out.type = type;
+    const std::uint64_t size = (*plans_)[type].size;
+    if (TypeWord::array(word) && size != 0) out.count = (slots.size(slot) - out.offset) / size;
+    return out;
+}
+
+std::uint32_t HeapTypes::key_of(SlotId slot) const noexcept {
+    const std::uint32_t word = words_[slot];
+    if (TypeWord::basis(word) != TypeBasis::none) return word & (TypeWord::type_mask | TypeWord::array_bit);
+    const auto& slots = graph_.slots();
+    const auto words = static_cast<std::uint32_t>(std::min<std::uint64_t>(slots.size(slot) / 8, noscan_key - 1));
+    return untyped_key | (slots.noscan(slot) ? noscan_key : 0) | words;
+}
+
+std::string HeapTypes::name_of_key(std::uint32_t key) const {
+    if ((key & untyped_key) != 0)
+        return fmt::format("?{}-{}", (key & noscan_key) != 0 ? "noscan" : "scan",
+                           std::uint64_t{key & (noscan_key - 1)} * 8);
+    const std::uint32_t type = key & TypeWord::type_mask;
+    if (type >= types_->size()) return closures_[type - types_->size()].name;
+    return fmt::format("{}{}", (key & TypeWord::array_bit) != 0 ? "[]" : "", (*types_)[type].name);
+}
+
+std::string HeapTypes::name_of(SlotId slot) const { return name_of_key(key_of(slot)); }
+
+void HeapTypes::sum() {
+    shares_ = {};
+    const auto& slots = graph_.slots();
+    graph_.live_bits().for_each([&](SlotId slot) {
+        const std::uint64_t size = slots.size(slot);
+        ++shares_.live_objects;
+        shares_.live_bytes += size;
+        const auto basis = TypeWord::basis(words_[slot]);
+        if (basis == TypeBasis::none) {
+            (slots.noscan(slot) ? shares_.untyped_noscan : shares_.untyped_scan) += size;
+            return;
+        }
+        ++shares_.typed_objects;
+        shares_.typed_bytes += size;
+        if (basis == TypeBasis::noted) shares_.noted_bytes += size;
+    });
+}
+
+std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutine, std::uint32_t frame,
+                                                          Address where) const {
+    const auto& input = graph_.input();
+    if (goroutine >= input.stacks.size() || frame >= input.stacks[goroutine].physical.size()) return std::nullopt;
+    const PhysicalFrame& physical = input.stacks[goroutine].physical[frame];
+    auto shape = shapes_.find(physical.pc.value - (physical.after_call ? 1 : 0));
+    if (shape == shapes_.end() || physical.cfa.is_null()) return std::nullopt;
+    const std::int64_t offset = where - physical.cfa;
+    const FrameShape::Row* best = nullptr;
+    for (const FrameShape::Row& row : shape->second.rows)
+        if (offset >= row.offset && offset < row.offset + static_cast<std::int64_t>(row.size) &&
+            (best == nullptr || !(*plans_)[row.type].shape))
+            best = &row;
+    if (best == nullptr) return std::nullopt;
+    Typed out;
+    out.address = Address{physical.cfa.value + static_cast<std::uint64_t>(best->offset)};
+    out.type = best->type;
+    out.place = Typed::Place::frame;
+    out.goroutine = goroutine;
+    out.frame = frame;
+    out.name = best->name;
+    return out;
+}
+
+void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn) const {
+    for (const GlobalOfType& global : types_->globals()) {
+        Typed value;
+        value.address = global.address;
+        value.type = global.type;
+        value.name = global.name;
+        fn(value);
+    }
+    for (auto& [address, type] : statics_) {
+        Typed value;
+        value.address = address;
+        value.type = type;
+        value.place = Typed::Place::statics;
+        fn(value);
+    }
+    const auto& input = graph_.input();
+    for (std::uint32_t g = 0; g < input.stacks.size(); ++g)
+        for (std::uint32_t f = 0; f < input.stacks[g].physical.size(); ++f) {
+            const PhysicalFrame& frame = input.stacks[g].physical[f];
+            auto shape = shapes_.find(frame.pc.value - (frame.after_call ? 1 : 0));
+            if (shape == shapes_.end() || frame.cfa.is_null()) continue;
+            for (const FrameShape::Row& row : shape->second.rows) {
+                if (row.size != (*types_)[row.type].size) continue;
+                Typed value;
+                value.address = Address{frame.cfa.value + static_cast<std::uint64_t>(row.offset)};
+                value.type = row.type;
+                value.place = Typed::Place::frame;
+                value.goroutine = g;
+                value.frame = f;
+                value.name = row.name;
+                fn(value);
+            }
+        }
+    const auto& slots = graph_.slots();
+    slots.allocated_bits().for_each([&](SlotId slot) {
+        const ObjectType type = type_of(slot);
+        if (type.type == no_type) return;
+        Typed value;
+        value.address = slots.base(slot) + type.offset;
+        value.type = type.type;
+        value.count = type.count;
+        value.place = Typed::Place::object;
+        value.slot = slot;
+        fn(value);
+    });
+}
+
+std::shared_ptr<const HeapTypes> HeapTypes::build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types) {
+    std::shared_ptr<HeapTypes> out(new HeapTypes(graph, std::move(types)));
+    out->words_.resize(graph.slots().limit());
+    TypeSpread spread(*out);
+    TypeRoots roots(*out, spread);
+    roots.note_headers();
+    roots.add_globals();
+    roots.add_runtime();
+    roots.add_frames();
+    roots.seed_noted();
+    spread.run(graph.input().jobs);
+    for (int round = 0; round < 6 && roots.look_into_untyped(); ++round) spread.run(graph.input().jobs);
+    spread.finish();
+    out->sum();
+    return out;
+}
+
+}  // namespace incident::go

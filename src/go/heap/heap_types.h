@@ -1,0 +1,120 @@
+// HeapTypes: the type of every object of the Go heap, as far as anything in the target tells. The allocator's own notes
+// come first (malloc headers and span types, 1.22+); then types spread from typed roots (package variables, frames'
+// variables, runtime structs) along typed edges: pointers, slices, strings, interfaces, maps, channels, closures; then
+// the contents of what is still untyped are looked at: a type word before a pointer is an interface, a function's entry
+// begins a closure.
+//
+// Surprising: a pointer's type is a claim, not a proof: a pointer to a struct's first field claims the field's type.
+// The claim that covers more of the object wins; an object that nothing explains is called by its size class:
+// "?noscan-64".
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "go/heap/heap_graph.h"
+#include "go/heap/type_plans.h"
+
+namespace incident::go {
+
+/// How an object's type is known; the better ones have the higher numbers.
+enum class TypeBasis : std::uint8_t {
+    none,
+    contents,  ///< a value that looks like an interface points to it
+    array,     ///< a slice of its middle: the rest is taken for the same
+    part = 4,  ///< a small block that values share: the type of one of them
+    edge,      ///< a typed pointer to its beginning
+    closure,   ///< it begins with a function's entry
+    noted,     ///< the allocator says so
+};
+
+/// A closure's object: its function, and its captured variables where the compiler tells (1.22+, with DWARF).
+struct ClosureType {
+    Address entry;
+    std::string name;  ///< "func main.serve.func1"
+    std::vector<TypeField> captures;
+    std::uint64_t size = 8;  ///< bytes that are known
+};
+
+struct ObjectType {
+    TypeId type = no_type;  ///< no_type: unknown, or a closure
+    const ClosureType* closure = nullptr;
+    TypeBasis basis = TypeBasis::none;
+    std::uint64_t offset = 0;  ///< where the value begins: 8 behind a malloc header
+    std::uint64_t count = 1;   ///< values of this type in a row, as many as the object has room for
+    bool known() const { return basis != TypeBasis::none; }
+};
+
+struct TypeShares {
+    std::uint64_t live_objects = 0, live_bytes = 0;
+    std::uint64_t typed_objects = 0, typed_bytes = 0;    ///< of the live ones
+    std::uint64_t noted_bytes = 0;                       ///< of these, by the allocator's own word
+    std::uint64_t untyped_noscan = 0, untyped_scan = 0;  ///< bytes
+};
+
+class HeapTypes {
+public:
+    /// Uses libdw: one thread at a time.
+    static std::shared_ptr<const HeapTypes> build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types);
+
+    const TypeTable& types() const { return *types_; }
+    const TypePlans& plans() const { return *plans_; }
+    const HeapGraph& graph() const { return graph_; }
+    ObjectType type_of(SlotId slot) const;  ///< [any thread]
+    /// "main.node", "[]int", "func main.serve.func1", "?scan-64". Elements of arrays are not counted: "[]main.node".
+    std::string name_of(SlotId slot) const;
+    std::string name_of(const ObjectType& type, SlotId slot) const;
+    /// A key for grouping: equal for objects with equal names. Untyped ones have the top bit.
+    std::uint32_t key_of(SlotId slot) const noexcept;
+    std::string name_of_key(std::uint32_t key) const;
+
+    const TypeShares& shares() const { return shares_; }
+    /// What a package variable, a frame's variable or an object is: calls fn(address, type, count). Each object once.
+    struct Typed {
+        Address address;
+        TypeId type = no_type;
+        std::uint64_t count = 1;
+        enum class Place : std::uint8_t { global, frame, statics, object } place = Place::global;
+        SlotId slot = no_slot;               ///< objects
+        std::uint32_t goroutine = no_owner;  ///< frames
+        std::uint32_t frame = no_owner;      ///< index into GoStack::physical
+        std::string_view name;               ///< globals and frames
+    };
+    void for_each_typed_value(const std::function<void(const Typed&)>& fn) const;
+    /// The variable of a frame that holds the word `where`, as DWARF knows it; nullopt: none.
+    std::optional<Typed> frame_variable(std::uint32_t goroutine, std::uint32_t frame, Address where) const;
+    std::span<const std::pair<Address, TypeId>> statics() const { return statics_; }  ///< sorted
+
+private:
+    friend class TypeSpread;
+    friend class TypeRoots;
+    HeapTypes(const HeapGraph& graph, std::shared_ptr<const TypeTable> types)
+        : graph_(graph), types_(std::move(types)), plans_(std::make_unique<TypePlans>(*types_)) {}
+    void sum();
+
+    struct FrameShape {
+        struct Row {
+            std::string_view name;
+            std::int64_t offset = 0;  ///< from the CFA
+            std::uint64_t size = 0;
+            TypeId type = no_type;
+        };
+        std::vector<Row> rows;
+    };
+
+    const HeapGraph& graph_;
+    std::shared_ptr<const TypeTable> types_;
+    std::unique_ptr<const TypePlans> plans_;
+    std::vector<std::uint32_t> words_;  ///< per SlotId: basis, array bit and TypeId (closures behind the table's ids)
+    std::vector<ClosureType> closures_;
+    std::unordered_map<std::uint64_t, std::uint32_t> closure_at_;  ///< entry → index
+    std::vector<std::pair<Address, TypeId>> statics_;
+    std::unordered_map<std::uint64_t, FrameShape> shapes_;  ///< by pc
+    TypeShares shares_;
+};
+
+}  // namespace incident::go

@@ -1,0 +1,191 @@
+#include "go/heap/type_roots.h"
+
+#include <algorithm>
+
+#include "base/parallel.h"
+#include "image/go_types.h"
+
+namespace incident::go {
+
+namespace {
+constexpr std::size_t most_shapes = 20000;  // distinct pcs whose variables are read: libdw takes ~20 µs for each
+}
+
+void TypeRoots::note_headers() {
+    const auto& slots = out_.graph_.slots();
+    const auto spans = slots.slot_spans();
+    const TypeTable& types = *out_.types_;
+    const unsigned jobs = out_.graph_.input().jobs;
+    std::vector<std::vector<SlotId>> found(std::max(jobs, 1u));
+    parallel_chunks(jobs, spans.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        for (std::size_t i = begin; i < end; ++i) {
+            const SlotSpan& span = spans[i];
+            if (span.pointers != PointerInfo::header && span.pointers != PointerInfo::span_type) continue;
+            for (std::uint32_t n = 0; n < span.count; ++n) {
+                const SlotId slot = span.first + n;
+                if (!slots.allocated(slot)) continue;
+                const TypeId type = types.find(out_.graph_.pointers().type_of(slot));
+                const std::uint64_t size = types[type].size;
+                const std::uint64_t available =
+                    std::uint64_t{span.words} * 8 - (span.pointers == PointerInfo::header ? 8 : 0);
+                if (type == no_type || size == 0 || size > available) continue;
+                out_.words_[slot] = TypeWord::make(type, available / size > 1, TypeBasis::noted);
+                if (out_.graph_.live(slot) && !(*out_.plans_)[type].empty()) found[worker].push_back(slot);
+            }
+        }
+    });
+    for (auto& part : found) noted_.insert(noted_.end(), part.begin(), part.end());
+    std::ranges::sort(noted_);
+}
+
+void TypeRoots::seed_noted() {
+    for (const SlotId slot : noted_) spread_.seed(slot);
+    noted_ = {};
+}
+
+void TypeRoots::add_globals() {
+    for (const GlobalOfType& global : out_.types_->globals()) spread_.visit(global.address, global.type);
+}
+
+void TypeRoots::add_runtime() {
+    const auto& input = out_.graph_.input();
+    const TypeTable& types = *out_.types_;
+    const TypeId g = types.find("runtime.g"), m = types.find("runtime.m"), defer = types.find("runtime._defer");
+    if (input.goroutines == nullptr) return;
+    for (const Goroutine& goroutine : input.goroutines->all) {
+        spread_.claim(goroutine.g, g, 1, TypeBasis::edge);
+        if (!goroutine.defers.is_null()) spread_.claim(goroutine.defers, defer, 1, TypeBasis::edge);
+    }
+    for (const Machine_m& machine : input.goroutines->machines) {
+        spread_.claim(machine.m, m, 1, TypeBasis::edge);
+        spread_.claim(machine.g0, g, 1, TypeBasis::edge);
+        spread_.claim(machine.gsignal, g, 1, TypeBasis::edge);
+    }
+    if (types.has_dwarf()) return;
+    if (auto allgs = input.runtime.globals().allgs)
+        if (auto data = input.memory.load_address(*allgs))
+            for (TypeId id = 1; id < types.size(); ++id)
+                if (types[id].kind == Kind::pointer && types[id].elem == g && g != no_type) {
+                    const auto capacity = input.memory.load<std::uint64_t>(*allgs + 16);
+                    if (capacity) spread_.claim(*data, id, *capacity, TypeBasis::edge);
+                    break;
+                }
+}
+
+const HeapTypes::FrameShape& TypeRoots::shape_of(const PhysicalFrame& frame) {
+    const Address pc = frame.pc - (frame.after_call ? 1 : 0);
+    static const HeapTypes::FrameShape none;
+    auto known = out_.shapes_.find(pc.value);
+    if (known != out_.shapes_.end()) return known->second;
+    if (out_.shapes_.size() >= most_shapes) return none;
+    HeapTypes::FrameShape shape;
+    const auto modules = out_.graph_.input().runtime.modules();
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+        if (modules[i].image == nullptr || !modules[i].text.contains(pc)) continue;
+        for (const GoFrameVariable& variable : go_frame_variables(*modules[i].image, pc))
+            if (const TypeId type = out_.types_->find_die(variable.type, i); type != no_type && variable.size != 0)
+                shape.rows.push_back({variable.name, variable.cfa_offset, variable.size, type});
+    }
+    return out_.shapes_.emplace(pc.value, std::move(shape)).first->second;
+}
+
+void TypeRoots::add_frames() {
+    const auto& input = out_.graph_.input();
+    const auto& roots = out_.graph_.roots().all;
+    const bool dwarf = out_.types_->has_dwarf();
+    for (std::uint32_t i = 0; i < roots.size(); ++i) {
+        const Root& root = roots[i];
+        const bool frame =
+            root.goroutine < input.stacks.size() && root.frame < input.stacks[root.goroutine].physical.size() &&
+            (root.kind == RootKind::local || root.kind == RootKind::argument || root.kind == RootKind::stack_object);
+        if (!frame) {
+            if (!dwarf || root.kind != RootKind::data || out_.types_->global_at(root.where) == nullptr)
+                unexplained_.push_back(i);
+            continue;
+        }
+        if (dwarf) {
+            shape_of(input.stacks[root.goroutine].physical[root.frame]);
+            if (auto variable = out_.frame_variable(root.goroutine, root.frame, root.where)) {
+                std::uint64_t inner = 0;
+                const auto offset = static_cast<std::uint64_t>(root.where - variable->address);
+                if (const PlanStep* step = out_.plans_->step_at(variable->type, offset, inner)) {
+                    spread_.visit_step(*step, variable->address + inner);
+                    continue;
+                }
+            }
+        }
+        unexplained_.push_back(i);
+    }
+}
+
+bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value) {
+    const TypeTable& types = *out_.types_;
+    if (before < 4096 || out_.graph_.slots().hull().contains(Address{before})) return false;
+    TypeId type = types.find(Address{before});
+    if (type == no_type && before % 8 == 0) type = types.dynamic_type(Address{before}, false);
+    if (type == no_type) return false;
+    const TypeId target = types[type].direct_interface ? types[type].elem : type;
+    if (types[type].direct_interface && types[type].kind != Kind::pointer) {
+        if (types[type].header == no_type) return false;
+        spread_.claim(Address{value}, types[type].header, 1, TypeBasis::contents);
+        return true;
+    }
+    spread_.claim(Address{value}, target, 1, TypeBasis::contents);
+    return target != no_type;
+}
+
+bool TypeRoots::look_into_untyped() {
+    const auto& graph = out_.graph_;
+    const auto& slots = graph.slots();
+    const auto& pointers = graph.pointers();
+    const auto& memory = slots.memory();
+    const auto untyped = [&](SlotId slot) { return TypeWord::basis(out_.words_[slot]) == TypeBasis::none; };
+    bool progress = false;
+    const auto closure_at = [&](SlotId slot) {
+        if (slots.noscan(slot) && slots.size(slot) > 64) return;
+        const std::byte* data = slots.data(slot);
+        if (data == nullptr) return;
+        Address entry;
+        std::memcpy(&entry, data, 8);
+        for (const ModuleData& module : graph.input().runtime.modules())
+            if (module.text.contains(entry))
+                if (auto func = graph.input().runtime.find_func(entry); func && func->entry == entry) {
+                    spread_.claim_closure(slots.base(slot));
+                    progress = true;
+                    return;
+                }
+    };
+    if (!looked_) {
+        looked_ = true;
+        for (const std::uint32_t index : unexplained_) {
+            const Root& root = graph.roots().all[index];
+            if (!untyped(root.target)) continue;
+            std::uint64_t before = 0, value = 0;
+            MemoryCursor cursor(memory);
+            if (cursor.load(root.where - 8, before) && cursor.load(root.where, value) && value != 0)
+                progress = look_at_word(before, value) || progress;
+        }
+        graph.live_bits().for_each([&](SlotId slot) {
+            if (untyped(slot)) untyped_.push_back(slot);
+        });
+    } else {
+        std::erase_if(untyped_, [&](SlotId slot) { return !untyped(slot); });
+    }
+    const std::size_t before_count = untyped_.size();
+    for (const SlotId slot : untyped_) {
+        closure_at(slot);
+        const std::byte* data = slots.data(slot);
+        if (data == nullptr || slots.noscan(slot)) continue;
+        pointers.for_each_pointer_word(slot, [&](std::uint64_t at, std::uint64_t value) {
+            if (at < 8) return;
+            const SlotId to = slots.find(Address{value});
+            if (to == no_slot || !untyped(to)) return;
+            std::uint64_t before;
+            std::memcpy(&before, data + at - 8, 8);
+            progress = look_at_word(before, value) || progress;
+        });
+    }
+    return progress && before_count != 0;
+}
+
+}  // namespace incident::go

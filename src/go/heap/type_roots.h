@@ -1,0 +1,33 @@
+// Where types start to spread from: see heap_types.h. Private to go/heap.
+#pragma once
+
+#include "go/heap/type_spread.h"
+
+namespace incident::go {
+
+class TypeRoots {
+public:
+    TypeRoots(HeapTypes& out, TypeSpread& spread) : out_(out), spread_(spread) {}
+
+    void note_headers();  ///< malloc headers and the types of large objects
+    void seed_noted();    ///< … whose contents are to be followed
+    void add_globals();
+    void add_runtime();  ///< what no variable of the program's DWARF names: allgs, allm, without DWARF
+    void add_frames();   ///< live words of frames that a variable covers
+    /// Interfaces and closures by their contents, in live objects without a type and in roots without a variable.
+    /// False: nothing new.
+    bool look_into_untyped();
+
+private:
+    const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
+    bool look_at_word(std::uint64_t before, std::uint64_t value);
+
+    HeapTypes& out_;
+    TypeSpread& spread_;
+    std::vector<SlotId> noted_;
+    std::vector<std::uint32_t> unexplained_;  ///< roots
+    std::vector<SlotId> untyped_;
+    bool looked_ = false;
+};
+
+}  // namespace incident::go
