@@ -7,10 +7,12 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include <fmt/format.h>
 
+#include "go/heap/dominators.h"
 #include "go/heap/heap_graph.h"
 #include "process/process.h"
 
@@ -20,6 +22,27 @@ namespace {
 
 bool bit(const std::byte* bits, std::uint32_t i) {
     return bits != nullptr && (std::to_integer<unsigned>(bits[i / 8]) >> (i % 8) & 1) != 0;
+}
+
+std::uint64_t number(const std::string& line, const std::string& key) {
+    auto at = line.find(" " + key + "=");
+    return at == std::string::npos ? 0 : std::strtoull(line.c_str() + at + key.size() + 2, nullptr, 0);
+}
+
+/// The program's own retained sizes (heap/graph): how many of them are not ours.
+std::string check_retained(const std::string& core, const go::HeapGraph& graph) {
+    std::ifstream truth(core.substr(0, core.rfind('/') + 1) + "truth.txt");
+    std::optional<go::Dominators> dominators;
+    std::uint64_t nodes = 0, wrong = 0;
+    for (std::string line; std::getline(truth, line);) {
+        if (!line.starts_with("gnode ")) continue;
+        if (!dominators) dominators = go::Dominators::compute(graph);
+        auto slot = graph.slot_of(Address{number(line, "addr")});
+        auto retained = slot ? dominators->retained_by(*slot) : go::RetainedBy{};
+        ++nodes;
+        wrong += retained.objects != number(line, "retained-count") || retained.bytes != number(line, "retained-bytes");
+    }
+    return nodes == 0 ? "" : fmt::format(" retained={} retained-wrong={}", nodes, wrong);
 }
 
 }  // namespace
@@ -76,11 +99,11 @@ int main(int argc, char** argv) {
     fmt::print(
         "{} allocated={} bytes={} live={} live-bytes={} lost={} lost-bytes={} new={} new-live={} held={} roots={} "
         "conservative-roots={} conservative-frames={} frames-without-maps={} without-map={} unknown={} spans={}/{} "
-        "gaps={} opened-ms={:.0f} graph-ms={:.0f}\n",
+        "gaps={} opened-ms={:.0f} graph-ms={:.0f}{}\n",
         p.go->version().text, t.allocated_objects, t.allocated_bytes, t.live_objects, t.live_bytes, lost, lost_bytes,
         fresh, fresh_live, held, graph.roots().all.size(), conservative, graph.roots().conservative_frames,
         graph.roots().frames_without_maps, t.without_map, t.unknown_objects, c.equal, c.spans, graph.gaps().size(),
-        ms(begin, ready), ms(ready, done));
+        ms(begin, ready), ms(ready, done), check_retained(argv[1], graph));
     if (verbose && lost != 0) {
         // Who could have kept them? A word in a live place that points to a lost object would be an error of ours.
         std::uint64_t shown = 0;

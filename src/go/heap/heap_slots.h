@@ -132,9 +132,15 @@ public:
         if (s.data != nullptr) return s.data + std::uint64_t{slot - s.first} * s.words * 8;
         return memory_->data_at(base(slot), size(slot));
     }
+    /// The first lines of an object and its pointer bits, some steps before it is read.
     void prefetch(SlotId slot) const noexcept {
         const SlotSpan& s = slot_span(slot);
-        __builtin_prefetch(s.data + std::uint64_t{slot - s.first} * s.words * 8);
+        if (s.data == nullptr) return;
+        std::uint64_t at = std::uint64_t{slot - s.first} * s.words * 8;
+        __builtin_prefetch(s.data + at);
+        if (s.words > 8) __builtin_prefetch(s.data + at + 64);
+        if (s.words > 16) __builtin_prefetch(s.data + at + 128);
+        if (s.bits != nullptr) __builtin_prefetch(s.bits + at / 64);
     }
 
     /// Calls fn(SlotId) for every slot, free ones too.
