@@ -5,6 +5,7 @@
 #include "process/crash_context.h"
 
 #include <algorithm>
+#include <array>
 #include <span>
 
 #include "go/stacks/panics.h"
@@ -42,6 +43,20 @@ bool has_frame(const go::GoStack& stack, std::string_view name) {
 bool calls_abort(std::span<const report::Frame> frames) {
     return std::ranges::any_of(frames,
                                [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
+}
+
+bool of_the_c_library(const report::Frame& frame) {
+    auto name = frame.module.substr(frame.module.rfind('/') + 1);
+    return std::ranges::any_of(
+        std::array{"libc.so", "libc-2.", "libpthread", "libstdc++.so", "libc++abi.so", "ld-musl"},
+        [&](std::string_view start) { return name.starts_with(start); });
+}
+
+/// How an abort gets from the program to the kernel (free, malloc_printerr, abort, raise) is nobody's question.
+void fold_way_of_abort(std::span<report::Frame> frames) {
+    auto own = std::ranges::find_if_not(frames, of_the_c_library);
+    if (own == frames.end()) return;  // nothing else would be left
+    for (auto& frame : frames.first(static_cast<std::size_t>(own - frames.begin()))) frame.runtime_internal = true;
 }
 
 /// One thread that may be the one that died.
@@ -175,6 +190,10 @@ private:
             fill_kernel(context, dying, best);
         if (context.frames.empty()) context.frames = best.stack.frames;
         choose_stack(context, best);
+        if (context.kind == report::CrashKind::abort) {
+            fold_way_of_abort(context.frames);
+            fold_way_of_abort(context.stack.frames);
+        }
         if (context.signal && context.fault == FaultClass::none)
             context.fault =
                 classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);

@@ -37,7 +37,8 @@ struct Frame {
     bool inlined = false;    ///< shares pc, sp and cfa with the frame that follows it
     bool after_call = true;  ///< pc is a return address: look lines up at pc-1. False for the innermost frame and
                              ///< for frames interrupted by a signal
-    bool runtime_internal = false;  ///< Go: the runtime would not print it without GOTRACEBACK=system
+    bool runtime_internal = false;  ///< Go: the runtime would not print it without GOTRACEBACK=system. C: libc's own
+                                    ///< way from where it was called to the signal
 };
 
 /// One word or variable of a frame, by offset from the frame's base register.
