@@ -1,6 +1,7 @@
 #include "go/heap/go_map_uses.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace incident::go {
 
@@ -222,20 +223,29 @@ std::vector<MapUse> map_uses(const Memory& memory, const Runtime& runtime, const
 std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runtime, const GoStack& stack) {
     std::vector<MapIterator> found;
     const IteratorFields f = iterator_fields(runtime.layout());
-    if (f.type < 0 || f.header < 0) return found;
+    if (f.type < 0 || f.header < 0 || runtime.modules().empty()) return found;
+    AddressRange hull = runtime.modules().front().types;
+    for (const ModuleData& module : runtime.modules()) {
+        hull.begin = std::min(hull.begin, module.types.begin);
+        hull.end = std::max(hull.end, module.types.end);
+    }
+    MemoryCursor cursor(memory);
     for (std::uint32_t i = 0; i < stack.physical.size(); ++i) {
         const PhysicalFrame& frame = stack.physical[i];
         if (frame.owner != StackOwner::goroutine || frame.func() == nullptr || frame.sp.is_null() ||
             frame.cfa.is_null() || frame.cfa.value - frame.sp.value > largest_frame)
             continue;
+        // 10^5 stacks are looked through: one test a word.
+        const std::uint64_t words = (frame.cfa.value - frame.sp.value) / 8,
+                            type_word = static_cast<unsigned>(f.type) / 8;
+        const std::byte* bytes = cursor.data_at(frame.sp, words * 8);
+        if (bytes == nullptr) continue;
         std::optional<FrameMaps> maps;
-        for (Address at = frame.sp; at + 32 < frame.cfa; at += 8) {
-            const Address word = at + static_cast<std::uint64_t>(f.type);
-            auto type = memory.load_address(word);
-            if (!type) break;
-            if (type->is_null() || !type->is_aligned(8) ||
-                std::ranges::none_of(runtime.modules(), [&](auto& m) { return m.types.contains(*type); }))
-                continue;
+        for (std::uint64_t w = type_word; w + 1 < words; ++w) {
+            Address type;
+            std::memcpy(&type.value, bytes + w * 8, 8);
+            if (!hull.contains(type) || !type.is_aligned(8)) continue;
+            const Address at = frame.sp + (w - type_word) * 8;
             auto it = iterator_at(memory, runtime, at);
             if (!it || it->header.is_null() || !it->header.is_aligned(8)) continue;
             it->frame = i;

@@ -50,7 +50,7 @@ struct MapIterator {
     std::uint32_t frame = 0;
     bool live = false;  ///< the stack map says that its header word is still used here
 };
-/// `is_map_type` decides which words are map types.
+/// [any thread]
 std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runtime, const GoStack& stack);
 
 }  // namespace incident::go
