@@ -7,6 +7,7 @@
 #include "locks_section.h"
 #include "process/maps.h"
 #include "process/process.h"
+#include "pthread_section.h"
 #include "sections.h"
 
 namespace incident {
@@ -47,14 +48,19 @@ Passes passes_for(const AnalyzeOptions& options) {
                     .spans = true,
                     .crash = true,
                     .locks = true,
-                    .malloc = true};
+                    .malloc = true,
+                    .pthreads = true};
         case Command::crash: return {.crash = true};
         case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
-        case Command::goroutine: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
+        case Command::goroutine:
+            return {
+                .threads = true, .goroutines = true, .stacks = true, .spans = true, .malloc = true, .pthreads = true};
         case Command::threads:
-        case Command::thread: return {.threads = true};
+        case Command::thread: return {.threads = true, .pthreads = true};
         case Command::maps: return {.goroutines = true, .spans = true, .malloc = true};
-        case Command::locks: return {.goroutines = true, .stacks = true, .spans = true, .locks = true};
+        case Command::locks:
+            return {
+                .threads = true, .goroutines = true, .stacks = true, .spans = true, .locks = true, .pthreads = true};
         case Command::heap:
         case Command::locate:
         case Command::read: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
@@ -102,11 +108,16 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             report.words = read_words(locator, options.address.value_or(Address{}), options.words);
             break;
         case Command::locks:
+            report.threads = threads_section(process, locator, std::nullopt);
             if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
             break;
         case Command::heap: break;
     }
-    if (process.locks) {
+    if (passes_for(options).pthreads) {
+        if (report.threads) note_thread_waits(process, locator, *report.threads);
+        if (report.goroutines) note_goroutine_waits(process, locator, *report.goroutines);
+    }
+    if (process.locks && passes_for(options).locks) {  // a Session's Process may know more than was asked for
         report.locks = locks_section(process, locator);
         report.wait_graph = wait_graph_section(process, locator, *report.locks);
     }

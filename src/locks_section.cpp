@@ -1,5 +1,8 @@
 #include "locks_section.h"
 
+#include "process/pthread_waits.h"
+#include "pthread_section.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,7 +28,8 @@ std::string basis_of(const LockHolderRow& holder) {
 
 std::vector<report::Lock> locks_section(const Process& process, const Locator& locator) {
     std::vector<report::Lock> rows;
-    auto& all = process.goroutines->all;
+    const std::vector<go::Goroutine> none;
+    auto& all = process.goroutines ? process.goroutines->all : none;
     rows.reserve(process.locks->locks.size());
     for (const GoLock& lock : process.locks->locks) {
         report::Lock row;
@@ -62,24 +66,21 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
         std::ranges::sort(row.waiters, {}, &report::LockWaiter::who);
         rows.push_back(std::move(row));
     }
+    add_pthread_rows(process, locator, rows);
     return rows;
 }
 
 report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,
                                      std::span<const report::Lock> locks) {
     report::WaitGraph graph;
-    auto& all = process.goroutines->all;
     graph.edges.reserve(process.locks->edges.size());
     for (const BlockEdge& edge : process.locks->edges) {
         std::string what = edge.what;
         if (std::string where = where_of(locator, edge.object);
             !where.empty() && locator.place(edge.object).kind == PlaceKind::image)
             what += " " + where;
-        graph.edges.push_back({{all[edge.from].goid, std::nullopt},
-                               {all[edge.to].goid, std::nullopt},
-                               std::move(what),
-                               edge.basis,
-                               edge.object});
+        graph.edges.push_back(
+            {actor_of(process, edge.from), actor_of(process, edge.to), std::move(what), edge.basis, edge.object});
     }
     graph.cycles = process.locks->cycles;
     report::summarize(graph, locks);

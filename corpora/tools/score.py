@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Recall and false findings of the locks corpus: runs the command over every core and compares with case.json.
+"""Recall and false findings of a corpus: runs the command over every core and compares with case.json.
 
     corpora/tools/score.py /srv/corpora/locks [--only go1.24] [--builds dwarf,stripped] [--bin build/incident] [-v]
+    corpora/tools/score.py /srv/corpora/native --cases native --modes 'pt_*,rw_*' --kinds native.mutex,native.rwlock,lock.cycle
 
 A planted fault counts as found when a finding of its kind, at warning or above, names the right address (and, where the case
 says so, exactly the right waiters or goroutines). Any finding of warning or above on a healthy twin is false; on a sick case
-every finding beside the planted one (crash findings of the core's own end apart) is `extra`. Holders: pending defers and frames that case.json names and `locks` lists.
+every finding beside the planted one (crash findings of the core's own end apart) is `extra`. With --kinds only cases
+that expect one of them, and healthy ones; findings of other kinds are not judged. Holders: pending defers and frames that case.json names and `locks` lists.
 """
 import argparse
 import collections
 import concurrent.futures
+import fnmatch
 import json
 import pathlib
 import re
@@ -17,7 +20,6 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-CASES = ROOT / "corpora" / "locks" / "cases"
 
 
 def fields(line):
@@ -34,10 +36,18 @@ class Truth:
             elif line.startswith("goroutine id="):
                 f = fields(line)
                 self.ids[f["name"]] = int(f["id"])
+            elif line.startswith("thread name="):
+                f = fields(line)
+                self.ids[f["name"]] = int(f["tid"])
 
 
-def run(binary, core, exe):
-    done = subprocess.run([binary, "analyze", core, exe, "--format", "json"], capture_output=True, timeout=120)
+def actor(who):
+    return who.get("goroutine") if who.get("goroutine") is not None else who.get("thread")
+
+
+def run(binary, core, exe, kinds):
+    only = [word for kind in kinds for word in ("--only", kind)]
+    done = subprocess.run([binary, "analyze", core, exe, "--format", "json", *only], capture_output=True, timeout=120)
     try:
         return done.returncode, json.loads(done.stdout)
     except json.JSONDecodeError:
@@ -54,7 +64,9 @@ def judge(case, truth, code, report):
         return 0, len(case["expect"]), 1, 0, 0, [f"no report, exit {code}"]
     notes = []
     alarms = [f for f in report["findings"] if f["severity"] in ("error", "warning")]
-    spare = [f for f in alarms if not f["kind"].startswith("crash.")] if case["sick"] else alarms
+    # The program's own end is no false finding: a C program that sends itself SIGABRT did abort.
+    own_end = "crash." if case["sick"] else "crash.abort" if "abort" in case["how"] else "-"
+    spare = [f for f in alarms if not f["kind"].startswith(own_end)]
     found = 0
     for want in case["expect"]:
         # A cycle has several locks; its subject may be any of them.
@@ -66,9 +78,9 @@ def judge(case, truth, code, report):
             if at is None or hexed(at) not in addresses:
                 notes.append(f"{f['kind']} with subject {at}, want {want['subject']}")
                 continue
-            ids = sorted(truth.ids[n] for n in want.get("waiters", want.get("goroutines", [])))
-            if ids and sorted(f["goroutines"]) != ids:
-                notes.append(f"goroutines {f['goroutines']}, want {ids}")
+            ids = sorted(truth.ids[n] for n in want.get("waiters", want.get("goroutines", want.get("threads", []))))
+            if ids and ids not in (sorted(f["goroutines"]), sorted(f["threads"])):
+                notes.append(f"goroutines {f['goroutines']}, threads {f['threads']}, want {ids}")
                 continue
             found += 1
             spare.remove(f)
@@ -77,9 +89,9 @@ def judge(case, truth, code, report):
             weak = [f"{f['kind']} {f['severity']} {f['strength']}: {'; '.join(f['innocent'][:3])}" for f in report["findings"] if not f["kind"].startswith("crash.")]
             notes.append(f"missed {want['kind']}; has {weak}")
         if "edges" in want:
-            have = {(e["from"].get("goroutine"), e["to"].get("goroutine")) for e in (report["wait_graph"] or {}).get("edges", [])}
-            for a, _, b in want["edges"]:
-                if (truth.ids[a], truth.ids[b]) not in have:
+            have = {(actor(e["from"]), hexed(e["object"]), actor(e["to"])) for e in (report["wait_graph"] or {}).get("edges", [])}
+            for a, lock, b in want["edges"]:
+                if (truth.ids[a], truth.objects.get(lock), truth.ids[b]) not in have:
                     notes.append(f"no edge {a} > {b}")
     crash_expected = "signal-self" in case["how"] or "throw" in case["how"]
     wrong = [f for f in spare if not (crash_expected and f["kind"].startswith("crash."))]
@@ -91,11 +103,11 @@ def judge(case, truth, code, report):
     good = 0
     for h in wanted_holders:
         lock = by_address.get(truth.objects.get(h["lock"]))
-        ids = {x["goroutine"] for x in lock["holders"]} if lock else set()
-        if truth.ids.get(h["goroutine"]) in ids:
+        ids = {actor(x) for x in lock["holders"]} if lock else set()
+        if truth.ids.get(h.get("goroutine", h.get("thread"))) in ids:
             good += 1
         else:
-            notes.append(f"holder {h['goroutine']} of {h['lock']} not listed ({h['basis']})")
+            notes.append(f"holder {h.get('goroutine', h.get('thread'))} of {h['lock']} not listed ({h['basis']})")
     return found, len(case["expect"]), len(wrong), good, len(wanted_holders), notes
 
 
@@ -104,26 +116,33 @@ def main():
     p.add_argument("corpus", type=pathlib.Path)
     p.add_argument("--bin", default=ROOT / "build" / "incident")
     p.add_argument("--only", default="")
-    p.add_argument("--builds", default="dwarf,stripped,noopt")
-    p.add_argument("--modes", default="")
+    p.add_argument("--cases", default="locks", help="locks, heap, cgo, native")
+    p.add_argument("--builds", default="")
+    p.add_argument("--modes", default="", help="with wildcards")
+    p.add_argument("--kinds", default="")
     p.add_argument("--jobs", type=int, default=2)
     p.add_argument("-v", action="store_true")
     a = p.parse_args()
-    cases = {c.parent.name: json.loads(c.read_text()) for c in CASES.glob("*/case.json")}
-    versions = sorted((v for v in a.corpus.glob("*go1.*") if v.is_dir() and (not a.only or v.name in a.only.split(","))), key=lambda v: int(v.name.split(".")[-1]))
+    cases = {c.parent.name: json.loads(c.read_text()) for c in (ROOT / "corpora" / a.cases / "cases").glob("*/case.json")}
+    kinds = [k for k in a.kinds.split(",") if k]
+    builds = a.builds or ("O0,O2,stripped,static,xxO0,xxO2,xxstripped" if a.cases == "native" else "dwarf,stripped,noopt")
+    versions = sorted((v for v in a.corpus.glob("*glibc-*" if a.cases == "native" else "*go1.*") if v.is_dir() and (not a.only or v.name in a.only.split(","))), key=lambda v: int(v.name.split(".")[-1]))
     table = collections.OrderedDict()
     work = []
     for version in versions:
-        for build in a.builds.split(","):
+        for build in builds.split(","):
             for folder in sorted(version.glob(f"{build}.*")):
                 mode = folder.name.split(".", 1)[1]
                 name = re.sub(r"-(gcore|quit)$", "", mode)
-                if name in cases and (folder / "core").exists() and (not a.modes or name in a.modes.split(",")):
+                wanted = name in cases and (not a.modes or any(fnmatch.fnmatch(name, m) for m in a.modes.split(",")))
+                if wanted and kinds and cases[name]["sick"] and not any(e["kind"].startswith(tuple(kinds)) for e in cases[name]["expect"]):
+                    wanted = False
+                if wanted and (folder / "core").exists():
                     work.append((version, build, folder, cases[name]))
 
     def one(item):
         version, build, folder, case = item
-        code, report = run(a.bin, folder / "core", version / f"exe.{build}")
+        code, report = run(a.bin, folder / "core", version / f"exe.{build}", kinds)
         return item, judge(case, Truth(folder / "truth.txt"), code, report)
 
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
@@ -134,7 +153,7 @@ def main():
             row["twins" if not case["sick"] else "sick"] += 1
             if notes and a.v:
                 print(f"{version.name} {folder.name}: " + " | ".join(notes), file=sys.stderr)
-    print("| Go | build | planted faults found | false findings on twins | beside the fault | holders in twins |\n|---|---|---|---|---|---|")
+    print(f"| {'glibc' if a.cases == 'native' else 'Go'} | build | planted faults found | false findings on twins | beside the fault | holders in twins |\n|---|---|---|---|---|---|")
     for (version, build), r in table.items():
         print(f"| {version} | {build} | {r['found']} of {r['wanted']} | {r['false']} on {r['twins']} | {r['extra']} | {r['holders']} of {r['holders_wanted']} |")
 

@@ -22,11 +22,12 @@ enum class Need : std::uint16_t {
     stacks = 8,
     spans = 16,
     threads = 32,
-    locks = 64,        ///< Process::locks
-    heap = 128,        ///< Process::heap
-    heap_types = 256,  ///< Process::heap_types
-    malloc = 512,      ///< Process::malloc; without a malloc that we read the detector is not applicable
-    pthreads = 1024,   ///< Process::pthreads
+    locks = 64,         ///< Process::locks
+    heap = 128,         ///< Process::heap
+    heap_types = 256,   ///< Process::heap_types
+    malloc = 512,       ///< Process::malloc; without a malloc that we read the detector is not applicable
+    pthreads = 1024,    ///< Process::pthreads
+    wait_graph = 2048,  ///< Process::locks, of a process without Go too
 };
 constexpr unsigned operator|(Need a, Need b) { return static_cast<unsigned>(a) | static_cast<unsigned>(b); }
 constexpr unsigned operator|(unsigned a, Need b) { return a | static_cast<unsigned>(b); }

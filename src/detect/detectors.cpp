@@ -7,6 +7,7 @@
 #include "detect/go_pool.h"
 #include "detect/locks.h"
 #include "detect/native.h"
+#include "detect/native_locks.h"
 
 namespace incident::detect {
 
@@ -17,8 +18,8 @@ constexpr unsigned no_needs = 0;
 constexpr Detector table[] = {
     {"crash", "what the process died of", crash_kinds, no_needs | Need::crash, detect_crash},
     {"go.mutex.bad-unlock", "unlock of an unlocked lock", bad_unlock_kinds, Need::crash | Need::go, detect_bad_unlock},
-    {"lock.cycle", "goroutines that wait for each other in a circle", cycle_kinds, no_needs | Need::locks,
-     detect_lock_cycles},
+    {"lock.cycle", "goroutines and threads that wait for each other in a circle", cycle_kinds,
+     no_needs | Need::wait_graph, detect_lock_cycles},
     {"go.mutex", "locks that nobody can release, and goroutines that wait for themselves", mutex_kinds,
      no_needs | Need::locks, detect_mutexes},
     {"go.rwmutex", "read locks that nobody gives back", rwmutex_kinds, no_needs | Need::locks, detect_rwmutexes},
@@ -33,6 +34,10 @@ constexpr Detector table[] = {
      detect_heap_faults},
     {"native.pointer", "live memory that leads into freed chunks", native_pointer_kinds, no_needs | Need::malloc,
      detect_native_pointers},
+    {"native.mutex", "pthread mutexes whose owner is gone or waits for itself", native_mutex_kinds,
+     Need::threads | Need::pthreads, detect_native_mutexes},
+    {"native.rwlock", "pthread rwlocks whose writer is gone", native_rwlock_kinds, Need::threads | Need::pthreads,
+     detect_native_rwlocks},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {
@@ -63,7 +68,9 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
         return outcome(report::Outcome::skipped, "no goroutine's stack was walked");
     if (needs(Need::spans) && !process.spans)
         return outcome(report::Outcome::skipped, "the Go heap's spans could not be read");
-    if (needs(Need::locks) && !process.locks)
+    if (needs(Need::wait_graph) && !process.locks && process.go_expected)
+        return outcome(report::Outcome::skipped, process.go_absent);
+    if ((needs(Need::locks) || needs(Need::wait_graph)) && !process.locks)
         return outcome(report::Outcome::skipped, "the locks could not be looked at");
     if (needs(Need::threads) && process.threads.empty())
         return outcome(report::Outcome::skipped, "no thread was unwound");

@@ -1,64 +1,138 @@
-// lock.cycle: goroutines that wait for each other in a circle, over locks and channels.
+// lock.cycle: goroutines and threads that wait for each other in a circle, over Go's locks, channels, pthread locks and
+// pthread_join.
 //
-// Proof: every edge has its own basis: the waiter's semaphore or channel, and the holder's pending defer or remaining
-// code. A goroutine on a channel counts only when everybody who could serve the channel is stuck as well. Innocent
-// look-alikes: a lock with several possible holders; a channel that somebody else may serve. Those make no cycle.
+// Proof: every edge has its own basis: the waiter's semaphore, channel or system call, and the holder's pending defer
+// or remaining code, or the owner written in the pthread lock. A goroutine on a channel counts only when everybody who
+// could serve the channel is stuck as well. Innocent look-alikes: a lock with several possible holders; a channel that
+// somebody else may serve; a wait with a time limit; a goroutine on the owner thread that is not locked to it. Those
+// make no cycle, or one that is only possible. Threads and pthread locks alone: proved.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "detect/locks.h"
+#include "detect/native_locks.h"
 
 namespace incident::detect {
+
+namespace {
+
+/// One cycle; either teller may be missing: there may be no Go, or nothing that waits in C.
+struct CycleTeller {
+    const Process& process;
+    const LockTeller* go;
+    const PthreadTeller* native;
+
+    bool in_c(const BlockEdge& edge) const { return edge.wait != SIZE_MAX && native != nullptr; }
+    const native::FutexWait& wait_of(const BlockEdge& edge) const { return process.pthreads->waits()[edge.wait]; }
+    std::string who(std::uint32_t node) const {
+        const auto actor = actor_of(process, node);
+        return actor.goroutine ? fmt::format("goroutine {}", *actor.goroutine)
+                               : fmt::format("thread {}", *actor.thread);
+    }
+    std::string what(const BlockEdge& edge) const {
+        if (edge.lock != SIZE_MAX) return go->name(process.locks->locks[edge.lock]);
+        if (edge.pthread != SIZE_MAX && in_c(edge)) return native->name(process.pthreads->locks()[edge.pthread]);
+        return edge.what;
+    }
+    const report::Frame* asking(const BlockEdge& edge) const {
+        if (in_c(edge)) return native->naming_frame(wait_of(edge).thread);
+        return go != nullptr ? go->asking_frame(edge.from) : nullptr;
+    }
+    report::Evidence evidence(const BlockEdge& edge) const {
+        std::string text = fmt::format("{} waits for {}; {}: {}", who(edge.from), what(edge), who(edge.to), edge.basis);
+        if (edge.pthread != SIZE_MAX)
+            return {text, edge.object, fmt::format("{:#x}", process.pthreads->locks()[edge.pthread].raw()), "core",
+                    "registers of the system call, " + process.pthreads->basis()};
+        if (in_c(edge)) return {text, edge.object, "", "core", "registers of the system call"};
+        if (edge.lock == SIZE_MAX) return {text, edge.object, "", "core", "g.waiting and disassembly"};
+        return {text, edge.object, fmt::format("{:#x}", process.locks->locks[edge.lock].state.raw), "core",
+                "semtable, defers and disassembly"};
+    }
+    void snapshot(report::Finding& finding, const BlockEdge& edge) const {
+        if (in_c(edge))
+            native->add_snapshot(finding, wait_of(edge).thread);
+        else if (go != nullptr)
+            go->add_snapshot(finding, edge.from);
+    }
+};
+
+/// "goroutine 7 (main.debit bank.go:30)"
+std::string place(const report::Frame& frame) {
+    if (frame.file.empty()) return std::string(frame.function);
+    return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
+}
+
+}  // namespace
 
 Detection detect_lock_cycles(const Process& process) {
     Detection detection;
     const LockPicture& picture = *process.locks;
     detection.checked = picture.edges.size();
     if (picture.cycles.empty()) return detection;
-    LockTeller teller(process);
+    std::optional<LockTeller> go_teller;
+    std::optional<PthreadTeller> native_teller;
+    if (process.go) go_teller.emplace(process);
+    if (process.pthreads) native_teller.emplace(process);
+    const CycleTeller teller{process, go_teller ? &*go_teller : nullptr, native_teller ? &*native_teller : nullptr};
     std::set<Address> told;
     for (auto& cycle : picture.cycles) {
         const GoLock* first = nullptr;
-        bool certain = true, again = false;
+        const native::PthreadLock* first_native = nullptr;
+        bool certain = true, again = false, only_native = true;
+        std::size_t threads = 0;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
             certain &= edge.certain;
             again |= told.contains(edge.object);
+            only_native &= edge.wait != SIZE_MAX;
+            threads += actor_of(process, edge.from).thread.has_value();
             if (edge.lock != SIZE_MAX && (first == nullptr || edge.object < first->state.address))
                 first = &picture.locks[edge.lock];
+            if (edge.pthread != SIZE_MAX && (first_native == nullptr || edge.object < first_native->address))
+                first_native = &process.pthreads->locks()[edge.pthread];
         }
-        if (first == nullptr || again) continue;
+        if ((first == nullptr && first_native == nullptr) || again) continue;
         for (auto e : cycle) told.insert(picture.edges[e].object);
-        auto finding = teller.start(*first, "lock.cycle");
-        finding.strength = certain ? report::Strength::likely : report::Strength::possible;
+        auto finding = first != nullptr ? go_teller->start(*first, "lock.cycle")
+                                        : native_teller->start(*first_native, "lock.cycle");
+        finding.strength = !certain                                 ? report::Strength::possible
+                           : only_native && threads == cycle.size() ? report::Strength::proved
+                                                                    : report::Strength::likely;
         finding.severity = certain ? report::Severity::error : report::Severity::warning;
         finding.goroutines.clear();
+        finding.threads.clear();
         finding.evidence.clear();
+        std::string where;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
-            finding.goroutines.push_back(teller.goid(edge.from));
-            const std::string what = edge.lock != SIZE_MAX ? teller.name(picture.locks[edge.lock]) : edge.what;
-            finding.evidence.push_back(
-                {fmt::format("goroutine {} waits for {}; goroutine {}: {}", teller.goid(edge.from), what,
-                             teller.goid(edge.to), edge.basis),
-                 edge.object, edge.lock != SIZE_MAX ? fmt::format("{:#x}", picture.locks[edge.lock].state.raw) : "",
-                 "core", edge.lock != SIZE_MAX ? "semtable, defers and disassembly" : "g.waiting and disassembly"});
-            teller.add_snapshot(finding, edge.from);
+            if (teller.in_c(edge))
+                native_teller->add_actor(finding, teller.wait_of(edge).thread);
+            else
+                finding.goroutines.push_back(teller.go->goid(edge.from));
+            finding.evidence.push_back(teller.evidence(edge));
+            if (teller.in_c(edge) && native_teller)
+                finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
+            teller.snapshot(finding, edge);
+            if (auto* frame = teller.asking(edge); frame != nullptr && !frame->function.empty())
+                where += (where.empty() ? "" : " and ") + place(*frame);
         }
-        finding.title = fmt::format("{} goroutines wait for each other in a circle", cycle.size());
-        std::string where;
-        for (auto e : cycle)
-            if (auto* frame = teller.asking_frame(picture.edges[e].from))
-                where += (where.empty() ? "" : " and ") + fmt::format("{} ({}:{})", frame->function,
-                                                                      frame->file.substr(frame->file.rfind('/') + 1),
-                                                                      frame->line);
+        finding.title = fmt::format("{} {} wait for each other in a circle", cycle.size(),
+                                    threads == 0              ? "goroutines"
+                                    : threads == cycle.size() ? "threads"
+                                                              : "goroutines and threads");
         finding.where = where;
         finding.why = "each holds what the one before it wants";
-        teller.add_verify(finding, *first);
+        if (!certain)
+            finding.innocent.push_back(
+                "one of the waits has a time limit, or one of the holders may have been held for somebody else");
+        if (first != nullptr) go_teller->add_verify(finding, *first);
+        if (first_native != nullptr) native_teller->add_verify(finding, *first_native);
         finding.remedy =
-            "take the locks in one agreed order everywhere, or hold only one at a time; never wait on a channel with a "
-            "lock that the other side needs";
+            "take the locks in one agreed order everywhere, or hold only one at a time; never wait on a channel or "
+            "join a "
+            "thread with a lock that the other side needs";
         detection.findings.push_back(std::move(finding));
     }
     return detection;

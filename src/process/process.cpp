@@ -11,6 +11,7 @@
 #include "go/heap/heap_types.h"
 #include "native/malloc.h"
 #include "process/native_threads.h"
+#include "process/pthread_waits.h"
 #include "process/trace.h"
 
 namespace incident {
@@ -157,7 +158,12 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.crash) process->crash = find_crash_context(*process);
     if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
-    if (passes.locks && process->waits && process->disassembler && !process->stacks.empty())
+    if ((passes.pthreads || passes.locks) && passes.threads) {
+        process->pthreads = std::make_shared<native::Pthreads>(read_pthreads(*process));
+        std::ranges::copy(process->pthreads->gaps(), std::back_inserter(process->gaps));
+    }
+    if (passes.locks && process->disassembler &&
+        (process->go ? process->waits && !process->stacks.empty() : process->pthreads != nullptr))
         process->locks = find_locks(*process);
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {

@@ -11,6 +11,7 @@
 
 #include "go/sync/releasers.h"
 #include "process/process.h"
+#include "process/pthread_waits.h"
 #include "process/wait_graph_state.h"
 
 namespace incident {
@@ -340,6 +341,13 @@ void LockFinder::add_possible() {
 }
 
 LockPicture find_locks(const Process& process) {
+    if (!process.go || !process.goroutines || process.stacks.empty()) {
+        LockPicture picture;
+        const WaitNodes nodes(process);
+        add_pthread_edges(process, nodes, picture.edges);
+        picture.cycles = find_cycles(nodes.count(), picture.edges);
+        return picture;
+    }
     LockFinder finder(process);
     finder.read_waiters();
     const auto& all = process.goroutines->all;

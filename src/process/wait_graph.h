@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,18 +60,22 @@ struct GoLock {
 };
 
 struct BlockEdge {
-    std::uint32_t from = 0, to = 0;  ///< goroutines, by index
-    std::size_t lock = SIZE_MAX;     ///< index into locks; SIZE_MAX: a channel
+    std::uint32_t from = 0, to = 0;  ///< nodes: goroutines by index, then threads (pthread_waits.h, actor_of)
+    std::size_t lock = SIZE_MAX;     ///< index into locks; SIZE_MAX: no Go lock
     Address object;
     std::string what;
     std::string basis;
     bool certain = false;
+    std::size_t pthread = SIZE_MAX;  ///< index into Process::pthreads->locks(); SIZE_MAX: none
+    std::size_t wait = SIZE_MAX;     ///< index into Process::pthreads->waits(): it waits in C
+
+    bool is_channel() const { return lock == SIZE_MAX && wait == SIZE_MAX; }
 };
 
 struct LockPicture {
     std::vector<GoLock> locks;  ///< sorted by address
     std::vector<BlockEdge> edges;
-    std::vector<std::vector<std::size_t>> cycles;  ///< of edges; of two or more goroutines
+    std::vector<std::vector<std::size_t>> cycles;  ///< of edges; of two or more nodes
 
     // What was searched, for the finding to say so.
     std::size_t goroutines = 0, defers = 0, frames = 0, timers = 0, finalizers = 0;
@@ -79,7 +84,15 @@ struct LockPicture {
     const GoLock* find(Address lock) const;
 };
 
-/// Needs goroutines, stacks and waits.
+/// Needs goroutines, stacks and waits; joins the pthread locks when there are any. Without Go those alone.
 LockPicture find_locks(const Process& process);
+
+struct CycleHints {
+    std::function<bool(Address channel)> may_be_served;  ///< by somebody of unknown mind
+};
+/// Cycles of edges over `nodes` nodes, each of two or more. Waiting for a lock is waiting for all its holders; waiting
+/// on a channel is waiting for any of those who will serve it.
+std::vector<std::vector<std::size_t>> find_cycles(std::size_t nodes, const std::vector<BlockEdge>& edges,
+                                                  const CycleHints& hints = {});
 
 }  // namespace incident

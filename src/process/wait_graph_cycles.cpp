@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "process/pthread_waits.h"
 #include "process/wait_graph_state.h"
 
 namespace incident {
@@ -36,8 +37,13 @@ void LockFinder::connect() {
                 if (holder.goroutine == waiter.goroutine || made >= max_edges_per_lock) continue;
                 if (holder.waits_for_it && waiter.mode != WaitMode::none && lock.state.type == WaitObject::mutex)
                     continue;
-                picture.edges.push_back({waiter.goroutine, holder.goroutine, l, lock.state.address, what,
-                                         basis_of(holder), holder.surely || holder.basis == HoldBasis::pending_defer});
+                picture.edges.push_back({.from = waiter.goroutine,
+                                         .to = holder.goroutine,
+                                         .lock = l,
+                                         .object = lock.state.address,
+                                         .what = what,
+                                         .basis = basis_of(holder),
+                                         .certain = holder.surely || holder.basis == HoldBasis::pending_defer});
                 ++made;
             }
         }
@@ -51,17 +57,19 @@ void LockFinder::connect() {
         std::unordered_set<std::uint32_t> seen;
         for (std::uint32_t to : found->second)
             if (to != i && seen.size() < max_edges_per_lock && seen.insert(to).second)
-                picture.edges.push_back({i, to, SIZE_MAX, wait.address, wait.what,
-                                         wait.mode == WaitMode::send ? "will receive from it" : "will send to it",
-                                         true});
+                picture.edges.push_back(
+                    {.from = i,
+                     .to = to,
+                     .object = wait.address,
+                     .what = wait.what,
+                     .basis = wait.mode == WaitMode::send ? "will receive from it" : "will send to it",
+                     .certain = true});
     }
 }
 
 void LockFinder::find_cycles() {
-    const std::size_t n = waits.size();
-    std::vector<std::vector<std::size_t>> out(n);
-    for (std::size_t e = 0; e < picture.edges.size(); ++e) out[picture.edges[e].from].push_back(e);
-
+    const WaitNodes nodes(process);
+    add_pthread_edges(process, nodes, picture.edges);
     // Channels that somebody of unknown mind may serve: goroutines with a select on them, or a channel operation on an
     // address that is not known yet.
     std::unordered_set<Address> in_selects;
@@ -72,19 +80,26 @@ void LockFinder::find_cycles() {
     for (auto& u : unknown)
         unknown_channels |=
             (u.kind == HoldKind::receive || u.kind == HoldKind::send) && !u.standard && waits[u.goroutine].empty();
+    auto may_be_served = [&](Address channel) { return unknown_channels || in_selects.contains(channel); };
+    picture.cycles = incident::find_cycles(nodes.count(), picture.edges, {may_be_served});
+}
 
+std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vector<BlockEdge>& edges,
+                                                  const CycleHints& hints) {
+    std::vector<std::vector<std::size_t>> cycles, out(n);
+    for (std::size_t e = 0; e < edges.size(); ++e) out[edges[e].from].push_back(e);
     std::vector<bool> stuck(n);
     for (std::size_t i = 0; i < n; ++i) {
         stuck[i] = !out[i].empty();
-        if (stuck[i] && picture.edges[out[i][0]].lock == SIZE_MAX)
-            stuck[i] = !unknown_channels && !in_selects.contains(picture.edges[out[i][0]].object);
+        if (stuck[i] && edges[out[i][0]].is_channel() && hints.may_be_served)
+            stuck[i] = !hints.may_be_served(edges[out[i][0]].object);
     }
     for (bool changed = true; changed;) {
         changed = false;
         for (std::size_t i = 0; i < n; ++i) {
             if (!stuck[i]) continue;
-            const bool channel = picture.edges[out[i][0]].lock == SIZE_MAX;
-            auto blocked = [&](std::size_t e) { return stuck[picture.edges[e].to]; };
+            const bool channel = edges[out[i][0]].is_channel();
+            auto blocked = [&](std::size_t e) { return stuck[edges[e].to]; };
             const bool still = channel ? std::ranges::all_of(out[i], blocked) : std::ranges::any_of(out[i], blocked);
             if (!still) {
                 stuck[i] = false;
@@ -94,7 +109,7 @@ void LockFinder::find_cycles() {
     }
     // Depth first over the stuck: each node is left once, so every search ends; one cycle per back edge.
     std::vector<std::uint8_t> colour(n);
-    for (std::size_t root = 0; root < n && picture.cycles.size() < 64; ++root) {
+    for (std::size_t root = 0; root < n && cycles.size() < 64; ++root) {
         if (!stuck[root] || colour[root] != 0) continue;
         std::vector<std::pair<std::size_t, std::size_t>> path{{root, 0}};
         std::vector<std::size_t> via;
@@ -108,13 +123,13 @@ void LockFinder::find_cycles() {
                 continue;
             }
             const std::size_t edge = out[node][next++];
-            const std::size_t to = picture.edges[edge].to;
+            const std::size_t to = edges[edge].to;
             if (!stuck[to] || colour[to] == 2) continue;
             if (colour[to] == 1) {
                 auto at = std::ranges::find_if(path, [&](auto& step) { return step.first == to; });
                 std::vector<std::size_t> cycle(via.begin() + (at - path.begin()), via.end());
                 cycle.push_back(edge);
-                if (cycle.size() > 1 && picture.cycles.size() < 64) picture.cycles.push_back(std::move(cycle));
+                if (cycle.size() > 1 && cycles.size() < 64) cycles.push_back(std::move(cycle));
                 continue;
             }
             colour[to] = 1;
@@ -122,6 +137,7 @@ void LockFinder::find_cycles() {
             path.emplace_back(to, 0);
         }
     }
+    return cycles;
 }
 
 void LockFinder::sort() {

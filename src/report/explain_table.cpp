@@ -190,17 +190,21 @@ constexpr Explanation native_kinds[] = {
      "Pass cgo.Handle or C.malloc memory; pin what C keeps."},
     {"native.mutex.orphaned", "a pthread mutex whose owner thread no longer exists",
      "The thread that locked it has ended without unlocking.",
-     "The lock word is held and names an owner that is none of the process's threads. Proved, also without waiters.",
+     "The waiters' system calls name the lock, it is held, and its owner is none of the process's threads. Proved for "
+     "recursive and error-checking mutexes, which nobody else can unlock; else likely.",
      "gcore from outside the PID namespace gives other thread ids (they are compared through the thread blocks); "
-     "process-shared and robust mutexes.",
+     "process-shared and robust mutexes; a normal mutex that another thread will unlock; a fork by the owner.",
      "Unlock on every way out of the thread, cancellation too; or make the mutex robust."},
     {"native.rwlock.orphaned", "a pthread rwlock whose writer thread no longer exists",
      "The thread that held the write lock has ended.",
-     "The lock names a writer that is no thread of the process. Proved.",
+     "Threads wait for it, it is write-locked, and its writer is no thread of the process. Likely.",
      "Process-shared locks held by another process.", "Unlock on every way out of the thread."},
     {"native.mutex.self-deadlock", "the owner of a non-recursive pthread mutex waits for it",
-     "The thread locks what it holds.", "The owner field names the thread that is waiting in the lock. Proved.",
-     "Recursive and error-checking mutexes do not wait.", "Use a recursive mutex, or split the locking function."},
+     "The thread locks what it holds.",
+     "The owner field names the thread whose system call waits for the lock. Likely.",
+     "A normal mutex that another thread unlocks; a tid given out again; a goroutine that is not locked to its thread. "
+     "Recursive and error-checking mutexes do not wait.",
+     "Use a recursive mutex, or split the locking function."},
     {"native.frame-pointer.dangling", "a pointer into a C or C++ frame or thread stack that is gone",
      "The address of a local variable outlived its function or its thread.",
      "A global or heap word leads below a stack pointer, into a frame that has no such object, or into the stack of a "
