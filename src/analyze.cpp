@@ -113,11 +113,11 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             break;
         case Command::heap: break;
     }
-    if (passes_for(options).pthreads) {
+    if (process.pthreads) {
         if (report.threads) note_thread_waits(process, locator, *report.threads);
         if (report.goroutines) note_goroutine_waits(process, locator, *report.goroutines);
     }
-    if (process.locks && passes_for(options).locks) {  // a Session's Process may know more than was asked for
+    if (process.locks) {
         report.locks = locks_section(process, locator);
         report.wait_graph = wait_graph_section(process, locator, *report.locks);
     }
