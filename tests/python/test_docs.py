@@ -37,3 +37,14 @@ def test_questions(tmp_path):
 
 def test_every_block_is_tested():
     assert len(BLOCKS) == 2
+
+
+def test_the_on_call_page_shows_what_is_printed():
+    """Its report is the real one of the bundled core, line by line."""
+    page = (support.ROOT / "docs" / "on-call.md").read_text()
+    shown = re.search(r"```\n(WHAT .*?)```", page, re.S)[1]
+    case = next(c for c in support.cases(mode="orphan", build="dwarf") if c.version == "1.25")
+    assert shown in support.incident("analyze", case.core, case.exe).out
+    question = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    done = run(f"import incident\nprocess = incident.open({str(case.core)!r}, {str(case.exe)!r})\n{question}")
+    assert done.returncode == 0 and "sync.Mutex.Lock" in done.stdout, done.stderr
