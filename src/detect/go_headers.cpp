@@ -1,0 +1,291 @@
+// go.slice.bad: a slice whose length, capacity and data contradict each other, or data that is not its object.
+// go.string.bad: the same of a string. go.interface.bad: an interface whose first word is no type and no itab.
+//
+// Proof: the header's words against each other (len > cap, below zero), against the heap object that data lies in, or
+// against the mappings. It counts only where the place is typed and the collector's own pointer mask of the object
+// agrees with that type. Innocent look-alikes, looked for: a header that a running goroutine is just storing (torn);
+// slices over C memory, mapped files and rodata; nothing in it, wherever it points; types made by reflect, which lie in
+// the heap; garbage; capacities over memory outside the Go heap, which are what somebody said; in cores by gcore,
+// mappings that it left out.
+#include "detect/go_headers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "detect/go_headers_check.h"
+#include "detect/go_map.h"
+#include "go/heap/heap_graph.h"
+
+namespace incident::detect {
+
+namespace {
+
+using go::PlanStep;
+
+constexpr std::size_t most_findings = 16, most_told = 8;
+
+std::string_view kind_of(const BadHeader& bad) {
+    switch (bad.op) {
+        case PlanStep::Op::slice: return "go.slice.bad";
+        case PlanStep::Op::string: return "go.string.bad";
+        default: return "go.interface.bad";
+    }
+}
+
+std::string_view word_of(const BadHeader& bad) {
+    switch (bad.op) {
+        case PlanStep::Op::slice: return "slice";
+        case PlanStep::Op::string: return "string";
+        default: return "interface";
+    }
+}
+
+/// "body", "list[3].name": the field at `offset` of a value; empty: the value itself.
+std::string field_path(const go::TypeTable& types, go::TypeId id, std::uint64_t offset, unsigned depth = 0) {
+    const go::Type& type = types[id];
+    if (depth > 12) return {};
+    if (type.kind == go::Kind::array && type.elem != go::no_type && types[type.elem].size != 0) {
+        const std::uint64_t size = types[type.elem].size;
+        return fmt::format("[{}]", offset / size) + field_path(types, type.elem, offset % size, depth + 1);
+    }
+    for (const go::TypeField& field : types.fields(type))
+        if (offset >= field.offset && offset < field.offset + std::max<std::uint64_t>(types[field.type].size, 1))
+            return "." + std::string(field.name) + field_path(types, field.type, offset - field.offset, depth + 1);
+    return {};
+}
+
+/// The collector's own mask of the object must agree with what the type says of its words.
+bool mask_agrees(const Process& process, const BadHeader& bad) {
+    if (bad.slot == go::no_slot) return true;
+    const go::HeapGraph& graph = *process.heap;
+    const go::Type& type = process.heap_types->types()[bad.object_type];
+    const std::uint64_t words = graph.slots().size(bad.slot) / 8;
+    const Address base = graph.slots().base(bad.slot);
+    const auto begin = static_cast<std::uint64_t>(bad.object - base) / 8, count = (type.size + 7) / 8;
+    std::vector<bool> mask(words);
+    if (!graph.pointers().for_each_mask(bad.slot, graph.slots().data(bad.slot), 0, words,
+                                        [&](std::uint64_t word, std::uint64_t bits) {
+                                            for (std::uint64_t i = 0; i < 64 && word + i < words; ++i)
+                                                if ((bits >> i & 1) != 0) mask[word + i] = true;
+                                        }))
+        return false;
+    if (begin + count > words) return false;
+    if (!type.rtype.is_null()) {
+        const go::TypeMask* exact = graph.pointers().masks().find(type.rtype);
+        if (exact->known) {
+            for (std::uint64_t i = 0; i < count; ++i)
+                if (exact->pointer(i) != mask[begin + i]) return false;
+            return true;
+        }
+    }
+    const go::TypePlans& plans = process.heap_types->plans();
+    for (const PlanStep& step : plans.steps(plans[bad.object_type])) {
+        const std::uint64_t word = begin + step.offset / 8;
+        if (word >= words || !mask[word]) return false;
+        const bool two = step.op == PlanStep::Op::eface || step.op == PlanStep::Op::iface;
+        const bool header = step.op == PlanStep::Op::slice || step.op == PlanStep::Op::string;
+        if ((two || header) && (word + 1 >= words || mask[word + 1] != two)) return false;
+        if (step.op == PlanStep::Op::slice && (word + 2 >= words || mask[word + 2])) return false;
+    }
+    return true;
+}
+
+/// A goroutine that was stopped in the middle of its own code and has the object in hand: it may have stored one word
+/// of the header and not yet the next.
+std::optional<std::int64_t> may_be_storing(const Process& process, const BadHeader& bad) {
+    AddressRange object{bad.object,
+                        bad.object + std::max<std::uint64_t>(process.heap_types->types()[bad.object_type].size, 24)};
+    for (std::size_t g = 0; g < process.stacks.size(); ++g) {
+        const go::Goroutine& goroutine = process.goroutines->all[g];
+        if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
+        // The innermost frame of the program, if it was stopped anywhere but at a call.
+        std::size_t f = 0;
+        const auto& frames = process.stacks[g].physical;
+        while (f < frames.size() &&
+               (frames[f].owner != go::StackOwner::goroutine || frames[f].func() == nullptr ||
+                frames[f].name() == "runtime.asyncPreempt" || frames[f].name() == "runtime.asyncPreempt2"))
+            ++f;
+        if (f >= frames.size() || frames[f].after_call || frames[f].name().starts_with("runtime") ||
+            frames[f].name().starts_with("syscall.") || frames[f].name().starts_with("internal/"))
+            continue;
+        if (process.crash && process.crash->goroutine == g && process.crash->kind != report::CrashKind::requested)
+            continue;  // it died here: what it stored is done
+        for (Address at = (f > 0 && !frames[f - 1].sp.is_null() ? frames[f - 1].sp : frames[f].sp).align_down(8);
+             at < frames[f].cfa && at < frames[f].sp + 65536; at += 8)
+            if (auto word = process.memory.load_address(at); word && object.contains(*word)) return goroutine.goid;
+        if (goroutine.tid)
+            if (const NativeThread* thread = process.find_thread(*goroutine.tid); thread != nullptr && thread->state)
+                for (unsigned r = 0; r < max_registers; ++r)
+                    if (auto value = thread->state->registers.get(r); value && object.contains(Address{*value}))
+                        return goroutine.goid;
+    }
+    return std::nullopt;
+}
+
+std::string header_words(const BadHeader& bad) {
+    if (bad.op == PlanStep::Op::slice)
+        return fmt::format("data {:#x}, len {}, cap {}", bad.words[0], static_cast<std::int64_t>(bad.words[1]),
+                           static_cast<std::int64_t>(bad.words[2]));
+    if (bad.op == PlanStep::Op::string)
+        return fmt::format("data {:#x}, len {}", bad.words[0], static_cast<std::int64_t>(bad.words[1]));
+    return fmt::format("{} {:#x}, data {:#x}", bad.op == PlanStep::Op::eface ? "type" : "itab", bad.words[0],
+                       bad.words[1]);
+}
+
+std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uint64_t elem) {
+    switch (bad.fault) {
+        case HeaderFault::negative: return "a length below zero";
+        case HeaderFault::len_over_cap: return fmt::format("len {} is more than cap {}", bad.words[1], bad.words[2]);
+        case HeaderFault::len_outside:
+        case HeaderFault::cap_outside: {
+            const auto room = static_cast<std::uint64_t>(bad.room.end - Address{bad.words[0]});
+            const bool len = bad.fault == HeaderFault::len_outside;
+            return fmt::format("{} {} of {} B each, but from there its object has {} bytes", len ? "len" : "cap",
+                               len ? bad.words[1] : bad.words[2], elem, room);
+        }
+        case HeaderFault::no_data: return fmt::format("a length, but data is {:#x}", bad.words[0]);
+        case HeaderFault::not_address: return fmt::format("data {:#x} can be no address", bad.words[0]);
+        case HeaderFault::unmapped: return fmt::format("its data at {:#x} is not mapped", bad.words[0]);
+        case HeaderFault::bad_type:
+            return fmt::format("its type word {:#x} is no type descriptor: {}", bad.words[0],
+                               locator.describe(Address{bad.words[0]}));
+        case HeaderFault::bad_itab:
+            return fmt::format("its itab word {:#x} is no itab: {}", bad.words[0],
+                               locator.describe(Address{bad.words[0]}));
+    }
+    return "";
+}
+
+}  // namespace
+
+Detection detect_bad_headers(const Process& process) {
+    Detection detection;
+    Locator locator(process.locate_context());
+    MapTeller teller(process);
+    HeaderScan scan = scan_headers(process, locator);
+    detection.checked = scan.checked;
+    const go::TypeTable& types = process.heap_types->types();
+    std::size_t left = scan.more, untyped = 0;
+    std::vector<Address> told;  // values whose finding exists, parallel to findings
+    std::vector<std::string_view> told_kind;
+    for (const BadHeader& bad : scan.bad) {
+        if (!mask_agrees(process, bad)) {
+            ++untyped;
+            continue;
+        }
+        const std::string_view kind = kind_of(bad);
+        const std::uint64_t elem = bad.op == PlanStep::Op::slice ? types[bad.elem].size : 1;
+        const std::string path = field_path(types, bad.object_type, bad.offset);
+        report::Evidence words{fmt::format("{}the {}'s words", path.empty() ? "" : path.substr(1) + ": ", word_of(bad)),
+                               bad.at, header_words(bad), "core",
+                               bad.slot != go::no_slot ? "types of heap objects" : "types of package variables"};
+        bool known = false;
+        for (std::size_t i = 0; i < told.size() && !known; ++i)
+            if (told[i] == bad.object && told_kind[i] == kind) {
+                known = true;
+                if (detection.findings[i].evidence.size() < most_told) detection.findings[i].evidence.push_back(words);
+            }
+        if (known) continue;
+        if (detection.findings.size() >= most_findings) {
+            ++left;
+            continue;
+        }
+        report::Finding finding;
+        finding.kind = std::string(kind);
+        const bool own_words = bad.fault == HeaderFault::negative || bad.fault == HeaderFault::len_over_cap;
+        finding.strength = own_words ? report::Strength::proved : report::Strength::likely;
+        finding.severity = bad.fault == HeaderFault::cap_outside ? report::Severity::warning : report::Severity::error;
+        const std::string type_name(types[bad.object_type].name);
+        // Who leads to it: a variable that holds the object's address says more than the address.
+        std::string name(bad.variable);
+        std::optional<Address> holder;
+        if (name.empty() && bad.slot != go::no_slot) {
+            holder = teller.variable(bad.object);
+            if (holder) name = locator.symbol(*holder);
+        } else if (name.empty()) {
+            name = locator.symbol(bad.object);
+        }
+        const std::string full = !name.empty()
+                                     ? name + path
+                                     : fmt::format("{}{} at {:#x}", path.empty() ? "" : path.substr(1) + " of the ",
+                                                   type_name, bad.object.value);
+        finding.subject = {bad.object, "object", type_name, name.empty() ? "" : name + path};
+        finding.title = fmt::format("A {} header that cannot be: {}", word_of(bad), full);
+        finding.why = what_is_wrong(locator, bad, elem);
+        finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);
+        finding.evidence.push_back(std::move(words));
+        if (bad.room.size() != 0)
+            finding.evidence.push_back({"the object that its data lies in", bad.room.begin,
+                                        locator.describe(Address{bad.words[0]}), "core", "spans"});
+        else if (bad.fault == HeaderFault::unmapped)
+            finding.evidence.push_back(
+                {"its data", Address{bad.words[0]}, locator.describe(Address{bad.words[0]}), "core", "mappings"});
+        if (bad.slot != go::no_slot)
+            finding.evidence.push_back({"the object that holds the header", process.heap->slots().base(bad.slot),
+                                        fmt::format("a live {}; the collector's pointer mask agrees", type_name),
+                                        "core", "types of heap objects"});
+        if (holder)
+            finding.evidence.push_back({"the variable that leads to it", *holder,
+                                        fmt::format("{:#x}", bad.object.value), "core", "data sections"});
+        if (process.crash && process.crash->fault_address && bad.op != PlanStep::Op::eface &&
+            bad.op != PlanStep::Op::iface) {
+            const Address fault = *process.crash->fault_address, data{bad.words[0]};
+            if (fault >= data && fault.value - data.value < (1ull << 40) &&
+                (fault.value - data.value) / std::max<std::uint64_t>(elem, 1) < bad.words[1]) {
+                finding.evidence.push_back({"the process died of an access inside what this header claims", fault,
+                                            fmt::format("data + {:#x}", fault.value - data.value), "core", "signal"});
+                for (std::size_t i = 0; i < process.crash->stack.frames.size(); ++i) {
+                    auto function = process.crash->stack.frames[i].function;
+                    if (function.starts_with("runtime.") || function == "panic" ||
+                        process.crash->stack.frames[i].inlined)
+                        continue;
+                    teller.add_snapshot(finding, process.crash->stack, process.crash->stack.frame_of[i],
+                                        process.crash->goid);
+                    if (process.crash->goid) finding.goroutines.push_back(*process.crash->goid);
+                    break;
+                }
+            }
+        }
+        if (auto storing = may_be_storing(process, bad)) {
+            finding.innocent.push_back(
+                fmt::format("goroutine {} was stopped in the middle of its code with this object in hand: it may just "
+                            "be storing the header",
+                            *storing));
+            finding.strength = report::Strength::possible;
+            finding.severity = report::Severity::info;
+        }
+        if (bad.fault == HeaderFault::cap_outside)
+            finding.innocent.push_back("a capacity that unsafe code made up and that nobody uses");
+        if (bad.fault == HeaderFault::unmapped && process.core.written_by_gcore()) {
+            finding.innocent.push_back("gcore leaves out some mappings: the data may have been in one of them");
+            finding.strength = report::Strength::possible;
+            finding.severity = report::Severity::info;
+        }
+        const Image* executable = process.images ? process.images->executable() : nullptr;
+        finding.verify.push_back(
+            {"gdb",
+             fmt::format(
+                 "gdb {} {} -ex 'x/{}gx {:#x}'   # {}",
+                 executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE",
+                 process.core.path(), bad.op == PlanStep::Op::slice ? 3 : 2, bad.at.value,
+                 bad.op == PlanStep::Op::slice    ? "data, len, cap"
+                 : bad.op == PlanStep::Op::string ? "data, len"
+                                                  : "type or itab, data")});
+        finding.explanation =
+            "The compiler never makes such a header. It was overwritten by a neighbour (an overrun in C, or with "
+            "unsafe), "
+            "made by unsafe with wrong numbers, or outlived the memory that it describes.";
+        finding.remedy = bad.fault == HeaderFault::unmapped
+                             ? "drop every slice and string over a mapping before it is unmapped, or copy them"
+                             : "look for unsafe and C code that writes to the neighbouring fields and objects";
+        told.push_back(bad.object);
+        told_kind.push_back(kind);
+        detection.findings.push_back(std::move(finding));
+    }
+    if (left != 0) detection.reason = fmt::format("{} more headers cannot be", left);
+    detection.unchecked = untyped;
+    return detection;
+}
+
+}  // namespace incident::detect

@@ -1,0 +1,236 @@
+#include "detect/go_headers_check.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "go/heap/heap_graph.h"
+
+namespace incident::detect {
+
+namespace {
+
+using go::PlanStep;
+
+constexpr std::size_t most_kept = 4096;  // per worker
+constexpr std::uint64_t first_page = 4096;
+constexpr std::uint64_t largest_array = 1ull << 31;  // elements of a typed array that are looked at
+
+/// Types whose words are the runtime's own business: it keeps headers over memory that it manages by hand.
+bool of_the_runtime(std::string_view name) {
+    return name.starts_with("runtime.") || name.starts_with("internal/") || name.starts_with("maps.") ||
+           name.starts_with("abi.");
+}
+
+class Scanner {
+public:
+    Scanner(const Process& process, const Locator& locator)
+        : process_(process),
+          locator_(locator),
+          types_(process.heap_types->types()),
+          plans_(process.heap_types->plans()),
+          slots_(process.heap->slots()),
+          cursor_(process.memory) {}
+
+    HeaderScan out;
+
+    void value(Address at, go::TypeId type, std::uint64_t count, BadHeader context) {
+        const go::TypePlan& plan = plans_[type];
+        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name)) return;
+        context.object_type = type;
+        for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
+            context.object = at + i * plan.size;
+            if (!one(context.object, type, 0, context, 0)) return;
+        }
+    }
+
+private:
+    /// False: the memory could not be read.
+    bool one(Address at, go::TypeId type, std::uint64_t offset, const BadHeader& context, unsigned depth) {
+        const go::TypePlan& plan = plans_[type];
+        for (const PlanStep& step : plans_.steps(plan)) {
+            BadHeader header = context;
+            header.at = at + step.offset;
+            header.offset = offset + step.offset;
+            header.op = step.op;
+            header.elem = step.target;
+            if (!check(step, header)) return false;
+        }
+        if (depth < 4)
+            for (const go::PlanLoop& loop : plans_.loops(plan)) {
+                const std::uint64_t size = plans_[loop.elem].size;
+                if (size == 0 || plans_[loop.elem].empty()) continue;
+                for (std::uint64_t i = 0; i < loop.count && i < largest_array; ++i)
+                    if (!one(at + loop.offset + i * size, loop.elem, offset + loop.offset + i * size, context,
+                             depth + 1))
+                        return false;
+            }
+        return true;
+    }
+
+    bool check(const PlanStep& step, BadHeader& header) {
+        std::size_t words = 0;
+        switch (step.op) {
+            case PlanStep::Op::slice: words = 3; break;
+            case PlanStep::Op::string:
+            case PlanStep::Op::eface:
+            case PlanStep::Op::iface: words = 2; break;
+            default: return true;
+        }
+        const std::byte* bytes = cursor_.data_at(header.at, words * 8);
+        if (bytes == nullptr) return false;
+        std::memcpy(header.words, bytes, words * 8);
+        ++out.checked;
+        std::optional<HeaderFault> fault;
+        if (step.op == PlanStep::Op::slice)
+            fault = slice(header, types_[step.target].size);
+        else if (step.op == PlanStep::Op::string)
+            fault = extent(header, header.words[1], header.words[1], 1, static_cast<std::int64_t>(header.words[1]) < 0);
+        else
+            fault = interface(header.words[0], step.op == PlanStep::Op::eface);
+        if (fault) keep(header, *fault);
+        return true;
+    }
+    void keep(BadHeader& header, HeaderFault fault) {
+        if (out.bad.size() >= most_kept) {
+            ++out.more;
+            return;
+        }
+        header.fault = fault;
+        out.bad.push_back(header);
+    }
+
+    std::optional<HeaderFault> slice(BadHeader& header, std::uint64_t elem) {
+        const std::uint64_t len = header.words[1], cap = header.words[2];
+        if (static_cast<std::int64_t>(len) < 0 || static_cast<std::int64_t>(cap) < 0) return HeaderFault::negative;
+        if (len > cap) return HeaderFault::len_over_cap;
+        return extent(header, len, cap, elem, false);
+    }
+
+    /// Where `data` lies, and whether `len` and `cap` elements fit there.
+    std::optional<HeaderFault> extent(BadHeader& header, std::uint64_t len, std::uint64_t cap, std::uint64_t elem,
+                                      bool negative) {
+        if (negative) return HeaderFault::negative;
+        const Address data{header.words[0]};
+        if (cap == 0 || elem == 0) return std::nullopt;
+        if (go::SlotId slot = slots_.find(data); slot != go::no_slot) [[likely]] {
+            if (!slots_.allocated(slot)) return std::nullopt;  // freed: that is another finding
+            const Address end = slots_.base(slot) + slots_.size(slot);
+            const auto room = static_cast<std::uint64_t>(end - data);
+            if (cap <= room / elem) [[likely]]
+                return std::nullopt;
+            header.room = {slots_.base(slot), end};
+            return len > room / elem ? HeaderFault::len_outside : HeaderFault::cap_outside;
+        }
+        if (len == 0) return std::nullopt;  // memory of C, where capacities are what one said
+        if (data.value < first_page) return HeaderFault::no_data;
+        if (data.value >> 47 != 0) return HeaderFault::not_address;
+        if (process_.memory.find(data) != nullptr && len < (1ull << 40) / std::min<std::uint64_t>(elem, 1 << 20)) {
+            const Address last = data + (len * elem - 1);
+            if (process_.memory.find(last) != nullptr) return std::nullopt;
+            return locator_.place(last).kind == PlaceKind::unmapped ? std::optional(HeaderFault::unmapped)
+                                                                    : std::nullopt;
+        }
+        return locator_.place(data).kind == PlaceKind::unmapped ? std::optional(HeaderFault::unmapped) : std::nullopt;
+    }
+
+    std::optional<HeaderFault> interface(std::uint64_t word, bool empty) {
+        if (word == 0 || ~word == 0) return std::nullopt;  // ~0: an atomic.Value being stored, up to Go 1.18
+        if (word == last_good_[empty]) [[likely]]
+            return std::nullopt;
+        // Most of them are few types: ask the table before the memory.
+        if (types_.dynamic_type(Address{word}, empty) != go::no_type) {
+            last_good_[empty] = word;
+            return std::nullopt;
+        }
+        if (empty) {
+            if (is_type_descriptor(process_, locator_, Address{word}).value_or(true)) return std::nullopt;
+            return HeaderFault::bad_type;
+        }
+        if (word >> 47 != 0 || word < first_page || word % 8 != 0) return HeaderFault::bad_itab;
+        const auto& f = process_.go->layout().itab;
+        auto inter =
+            process_.memory.load_address(Address{word} + static_cast<std::uint64_t>(std::max(f.inter.offset, 0)));
+        auto type =
+            process_.memory.load_address(Address{word} + static_cast<std::uint64_t>(std::max(f.type.offset, 0)));
+        if (!inter || !type)
+            return locator_.place(Address{word}).kind == PlaceKind::unmapped ? std::optional(HeaderFault::bad_itab)
+                                                                             : std::nullopt;
+        const bool good = is_type_descriptor(process_, locator_, *inter).value_or(true) &&
+                          is_type_descriptor(process_, locator_, *type).value_or(true);
+        if (good) return std::nullopt;
+        return HeaderFault::bad_itab;
+    }
+
+    const Process& process_;
+    const Locator& locator_;
+    const go::TypeTable& types_;
+    const go::TypePlans& plans_;
+    const go::HeapSlots& slots_;
+    MemoryCursor cursor_;
+    std::uint64_t last_good_[2] = {};
+};
+
+}  // namespace
+
+std::optional<bool> is_type_descriptor(const Process& process, const Locator& locator, Address type) {
+    const auto& f = process.go->layout().type;
+    if (type.value < first_page || type.value >> 47 != 0 || !type.is_aligned(8)) return false;
+    MemoryCursor cursor(process.memory);
+    std::uint64_t size = 0, pointers = 0;
+    std::uint8_t kind = 0, align = 0;
+    auto get = [&](auto field, auto& value) {
+        return field.present() && cursor.load(type + static_cast<std::uint64_t>(field.offset), value);
+    };
+    if (!get(f.size_, size) || !get(f.ptrdata, pointers) || !get(f.kind, kind) || !get(f.align, align)) {
+        if (locator.place(type).kind == PlaceKind::unmapped) return false;
+        return std::nullopt;
+    }
+    kind &= 0x1f;
+    return kind >= 1 && kind <= 26 && std::has_single_bit(align) && align <= 64 && pointers <= size &&
+           pointers % 8 == 0 && size < (1ull << 47);
+}
+
+HeaderScan scan_headers(const Process& process, const Locator& locator) {
+    const unsigned jobs = std::max(process.jobs, 1u);
+    const go::HeapTypes& heap_types = *process.heap_types;
+    const go::HeapGraph& graph = *process.heap;
+    const auto spans = graph.slots().slot_spans();
+    std::vector<Scanner> scanners;
+    for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator);
+    parallel_chunks(jobs, spans.size(), 16, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        Scanner& scanner = scanners[worker];
+        for (std::size_t s = begin; s < end; ++s) {
+            const go::SlotSpan& span = spans[s];
+            if (span.pointers == go::PointerInfo::none) continue;  // headers hold pointers
+            for (std::uint32_t i = 0; i < span.count; ++i) {
+                const go::SlotId slot = span.first + i;
+                if (!graph.live(slot)) continue;
+                const go::ObjectType type = heap_types.type_of(slot);
+                if (type.type == go::no_type) continue;
+                BadHeader context;
+                context.slot = slot;
+                scanner.value(graph.slots().base(slot) + type.offset, type.type, type.count, context);
+            }
+        }
+    });
+    for (const go::GlobalOfType& global : heap_types.types().globals()) {
+        if (global.name.starts_with("runtime.") || global.name.starts_with("internal/")) continue;
+        BadHeader context;
+        context.variable = global.name;
+        scanners[0].value(global.address, global.type, 1, context);
+    }
+    for (auto& [address, type] : heap_types.statics()) scanners[0].value(address, type, 1, BadHeader{});
+    HeaderScan all;
+    for (Scanner& scanner : scanners) {
+        all.checked += scanner.out.checked;
+        all.more += scanner.out.more;
+        std::ranges::move(scanner.out.bad, std::back_inserter(all.bad));
+    }
+    std::ranges::sort(all.bad, {}, [](const BadHeader& bad) { return std::pair(bad.at, bad.variable.empty()); });
+    all.bad.erase(std::ranges::unique(all.bad, {}, &BadHeader::at).begin(), all.bad.end());
+    return all;
+}
+
+}  // namespace incident::detect
