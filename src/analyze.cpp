@@ -48,6 +48,8 @@ Passes passes_for(const AnalyzeOptions& options) {
                     .spans = true,
                     .crash = true,
                     .locks = true,
+                    .heap = true,
+                    .heap_types = true,
                     .malloc = true,
                     .pthreads = true};
         case Command::crash: return {.crash = true};

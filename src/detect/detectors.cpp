@@ -3,6 +3,7 @@
 
 #include "detect/crash.h"
 #include "detect/detector.h"
+#include "detect/go_headers.h"
 #include "detect/go_map.h"
 #include "detect/go_pool.h"
 #include "detect/locks.h"
@@ -30,6 +31,8 @@ constexpr Detector table[] = {
     {"go.map", "every map of the heap against its own invariants, and maps used after they were freed", map_kinds,
      Need::goroutines | Need::stacks | Need::spans, detect_maps},
     {"go.pool", "objects that stand twice in a sync.Pool", pool_kinds, Need::go | Need::spans, detect_pool_duplicates},
+    {"go.header", "slices, strings and interfaces against what they point to", header_kinds,
+     Need::go | Need::goroutines | Need::stacks | Need::heap | Need::heap_types, detect_bad_headers},
     {"native.heap", "malloc's structures, and what it died of", heap_fault_kinds, no_needs | Need::malloc,
      detect_heap_faults},
     {"native.pointer", "live memory that leads into freed chunks", native_pointer_kinds, no_needs | Need::malloc,

@@ -55,38 +55,60 @@ std::string field_path(const go::TypeTable& types, go::TypeId id, std::uint64_t 
     return {};
 }
 
-/// The collector's own mask of the object must agree with what the type says of its words.
+/// Which words of the value the collector takes for pointers; empty: not known.
+std::vector<bool> pointer_words(const Process& process, const BadHeader& bad, std::uint64_t count) {
+    std::vector<bool> mask(count);
+    if (bad.slot != go::no_slot) {
+        const go::HeapGraph& graph = *process.heap;
+        const std::uint64_t words = graph.slots().size(bad.slot) / 8;
+        const auto begin = static_cast<std::uint64_t>(bad.object - graph.slots().base(bad.slot)) / 8;
+        if (begin + count > words) return {};
+        const bool known = graph.pointers().for_each_mask(
+            bad.slot, graph.slots().data(bad.slot), begin, begin + count, [&](std::uint64_t word, std::uint64_t bits) {
+                for (std::uint64_t i = 0; i < 64; ++i)
+                    if ((bits >> i & 1) != 0 && word + i >= begin && word + i < begin + count)
+                        mask[word + i - begin] = true;
+            });
+        return known ? mask : std::vector<bool>{};
+    }
+    for (const go::ModuleData& module : process.go->modules())
+        for (auto [section, bytes] :
+             {std::pair(module.data, module.gcdatamask), std::pair(module.bss, module.gcbssmask)}) {
+            if (!section.contains(bad.object)) continue;
+            const auto begin = static_cast<std::uint64_t>(bad.object - section.begin) / 8;
+            for (std::uint64_t i = 0; i < count; ++i) {
+                const std::byte* byte = process.memory.data_at(bytes + (begin + i) / 8, 1);
+                if (byte == nullptr) return {};
+                mask[i] = (std::to_integer<unsigned>(*byte) >> ((begin + i) % 8) & 1) != 0;
+            }
+            return mask;
+        }
+    return {};
+}
+
+/// The collector's own mask of the memory must agree with what the type says of its words.
 bool mask_agrees(const Process& process, const BadHeader& bad) {
-    if (bad.slot == go::no_slot) return true;
-    const go::HeapGraph& graph = *process.heap;
     const go::Type& type = process.heap_types->types()[bad.object_type];
-    const std::uint64_t words = graph.slots().size(bad.slot) / 8;
-    const Address base = graph.slots().base(bad.slot);
-    const auto begin = static_cast<std::uint64_t>(bad.object - base) / 8, count = (type.size + 7) / 8;
-    std::vector<bool> mask(words);
-    if (!graph.pointers().for_each_mask(bad.slot, graph.slots().data(bad.slot), 0, words,
-                                        [&](std::uint64_t word, std::uint64_t bits) {
-                                            for (std::uint64_t i = 0; i < 64 && word + i < words; ++i)
-                                                if ((bits >> i & 1) != 0) mask[word + i] = true;
-                                        }))
-        return false;
-    if (begin + count > words) return false;
+    const std::uint64_t count = (type.size + 7) / 8;
+    if (count > (1u << 24)) return false;
+    const std::vector<bool> mask = pointer_words(process, bad, count);
+    if (mask.empty()) return false;
     if (!type.rtype.is_null()) {
-        const go::TypeMask* exact = graph.pointers().masks().find(type.rtype);
+        const go::TypeMask* exact = process.heap->pointers().masks().find(type.rtype);
         if (exact->known) {
             for (std::uint64_t i = 0; i < count; ++i)
-                if (exact->pointer(i) != mask[begin + i]) return false;
+                if (exact->pointer(i) != mask[i]) return false;
             return true;
         }
     }
     const go::TypePlans& plans = process.heap_types->plans();
     for (const PlanStep& step : plans.steps(plans[bad.object_type])) {
-        const std::uint64_t word = begin + step.offset / 8;
-        if (word >= words || !mask[word]) return false;
+        const std::uint64_t word = step.offset / 8;
+        if (word >= count || !mask[word]) return false;
         const bool two = step.op == PlanStep::Op::eface || step.op == PlanStep::Op::iface;
         const bool header = step.op == PlanStep::Op::slice || step.op == PlanStep::Op::string;
-        if ((two || header) && (word + 1 >= words || mask[word + 1] != two)) return false;
-        if (step.op == PlanStep::Op::slice && (word + 2 >= words || mask[word + 2])) return false;
+        if ((two || header) && (word + 1 >= count || mask[word + 1] != two)) return false;
+        if (step.op == PlanStep::Op::slice && (word + 2 >= count || mask[word + 2])) return false;
     }
     return true;
 }

@@ -221,7 +221,11 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
         context.variable = global.name;
         scanners[0].value(global.address, global.type, 1, context);
     }
-    for (auto& [address, type] : heap_types.statics()) scanners[0].value(address, type, 1, BadHeader{});
+    // A static value is known by a pointer to it alone: it must lie where values lie.
+    for (auto& [address, type] : heap_types.statics())
+        for (const go::ModuleData& module : process.go->modules())
+            if (address.is_aligned(8) && (module.data.contains(address) || module.bss.contains(address)))
+                scanners[0].value(address, type, 1, BadHeader{});
     HeaderScan all;
     for (Scanner& scanner : scanners) {
         all.checked += scanner.out.checked;
