@@ -1,5 +1,6 @@
 // heap_check CORE EXE [JOBS]: builds the heap graph and compares it with what the last collection of the process left
-// in the spans' bits. One line of counts; with -v up to 20 examples of each kind of difference.
+// in the spans' bits. One line of counts; with -v up to 20 examples of each kind of difference;
+// with -l each live object and a root that keeps it, to compare with others.
 //
 //   lost     marked by the collection, not reached by us: an error of ours, or became garbage since
 //   new      allocated since the collection (below freeindex, bit clear); of these `new-live` are reachable
@@ -13,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "go/heap/dominators.h"
+#include "go/heap/heap_edges.h"
 #include "go/heap/heap_graph.h"
 #include "process/process.h"
 
@@ -50,6 +52,8 @@ std::string check_retained(const std::string& core, const go::HeapGraph& graph) 
 int main(int argc, char** argv) {
     bool verbose = argc > 1 && std::strcmp(argv[1], "-v") == 0;
     if (verbose) --argc, ++argv;
+    bool list = argc > 1 && std::strcmp(argv[1], "-l") == 0;
+    if (list) --argc, ++argv;
     if (argc < 3) return 2;
     ProcessOptions options;
     options.core_path = argv[1];
@@ -145,6 +149,13 @@ int main(int argc, char** argv) {
             }
         }
     }
+    if (list)
+        graph.live_bits().for_each([&](go::SlotId slot) {
+            auto path = go::shortest_path(graph, slot);
+            const go::Root& root = graph.roots().all[path->root];
+            fmt::print("object {:x} size {} root {}\n", slots.base(slot).value, slots.size(slot),
+                       go::describe_root(root, graph.input(), &*p.images));
+        });
     if (verbose)
         for (const auto& gap : graph.gaps()) fmt::print("  gap: {}: {}\n", gap.what, gap.why);
     return 0;
