@@ -16,13 +16,16 @@ import sys
 import time
 
 
-def run(command: list[str]) -> tuple[float, int]:
-    """Wall seconds and peak anonymous bytes of one run; output is thrown away."""
+def run(command: list[str]) -> tuple[float, int, float]:
+    """Wall seconds, peak anonymous bytes and processor seconds of one run; output is thrown away."""
     start = time.monotonic()
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     peak = 0
     status = pathlib.Path(f"/proc/{process.pid}/status")
-    while process.poll() is None:
+    while True:
+        ended, _, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
         try:
             for line in status.read_text().splitlines():
                 if line.startswith("RssAnon:"):
@@ -30,19 +33,47 @@ def run(command: list[str]) -> tuple[float, int]:
         except (OSError, ProcessLookupError):
             pass
         time.sleep(0.005)
-    return time.monotonic() - start, peak
+    process.returncode = 0
+    return time.monotonic() - start, peak, usage.ru_utime + usage.ru_stime
 
 
-def measure(name: str, ours: list[str], peer_name: str, peer: list[str], runs: int) -> None:
+def measure(name: str, ours: list[str], peer_name: str, peer: list[str], runs: int) -> float:
+    """Prints the ratios; returns our wall seconds."""
     pairs = []
     run(ours), run(peer)  # warm caches for both
     for _ in range(runs):
         pairs.append((run(ours), run(peer)))
     seconds = [statistics.median(p[i][0] for p in pairs) for i in (0, 1)]
     memory = [statistics.median(p[i][1] for p in pairs) for i in (0, 1)]
+    cpu = [statistics.median(p[i][2] for p in pairs) for i in (0, 1)]
     ratio = statistics.median(a[0] / b[0] for a, b in pairs)
-    print(f"{name}: {seconds[0]:.3f} s, {memory[0] / 1e6:.0f} MB   {peer_name}: {seconds[1]:.3f} s, {memory[1] / 1e6:.0f} MB")
-    print(f"    time ratio {ratio:.3f}   anonymous memory ratio {memory[0] / memory[1] if memory[1] else float('nan'):.3f}   ({runs} pairs)")
+    print(f"{name}: {seconds[0]:.3f} s, {cpu[0]:.2f} s cpu, {memory[0] / 1e6:.0f} MB   "
+          f"{peer_name}: {seconds[1]:.3f} s, {cpu[1]:.2f} s cpu, {memory[1] / 1e6:.0f} MB")
+    print(f"    time ratio {ratio:.3f}   cpu ratio {cpu[0] / cpu[1] if cpu[1] else float('nan'):.3f}   "
+          f"anonymous memory ratio {memory[0] / memory[1] if memory[1] else float('nan'):.3f}   ({runs} pairs, load {os.getloadavg()[0]:.1f})")
+    return seconds[0]
+
+
+def knows(incident: str, command: str) -> bool:
+    return subprocess.run([incident, command, "--help"], capture_output=True).returncode == 0
+
+
+def heap(incident: str, cores: pathlib.Path, exe: str, runs: int) -> None:
+    """The heap command beside viewcore and beside the collector of the very process; one worker beside two; growth."""
+    big = str(cores / "big" / "core")
+    viewcore = shutil.which("viewcore") or os.environ.get("VIEWCORE")
+    if viewcore:
+        ours = measure("heap", [incident, "heap", big, exe], "viewcore histogram", [viewcore, big, "--exe", exe, "histogram"], runs)
+    else:
+        print("bench: viewcore is not installed (go install golang.org/x/debug/cmd/viewcore@latest)", file=sys.stderr)
+        ours = statistics.median(run([incident, "heap", big, exe])[0] for _ in range(runs))
+    for line in (cores / "big" / "truth.txt").read_text().splitlines():
+        if line.startswith("gc-forced-ms="):
+            forced = float(line.split("=")[1].split()[0]) / 1000
+            print(f"    the process's own forced collection took {forced:.2f} s when the core was made: ratio {ours / forced:.2f}")
+    one, two = (statistics.median(run([incident, "heap", big, exe, "--jobs", str(jobs)])[0] for _ in range(runs)) for jobs in (1, 2))
+    print(f"    one worker {one:.2f} s, two {two:.2f} s: {one / two:.2f} times")
+    linear(incident, [(f"10^{n}", str(cores / f"o{n}" / "core"), exe) for n in (5, 6, 7)], ["heap"])
 
 
 def linear(incident: str, cores: list[tuple[str, str, str]], what: list[str]) -> None:
@@ -86,6 +117,8 @@ def main() -> int:
     if pathlib.Path(locks).exists():
         measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
                 "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], options.runs)
+    if knows(incident, "heap"):
+        heap(incident, cores, exe, options.runs)
     linear(incident, [(f"10^{n}", str(cores / f"g{n}" / "core"), exe) for n in (3, 4, 5)], ["goroutines", "--stacks", "--format", "json"])
     return 0
 

@@ -12,7 +12,7 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::size_t ahead = 8;                  // objects prefetched before they are scanned
+constexpr std::size_t ahead = 4;  // objects prefetched before they are scanned; more is slower: see mark.h
 constexpr std::uint32_t oblet_words = 16 * 1024;  // 128 KB: larger objects are split, as the runtime does
 constexpr std::size_t seed_grain = 4096;
 constexpr std::size_t worth_sharing = 256;

@@ -1,7 +1,10 @@
 // Marking: from seeds to everything reachable, in parallel. A slot's bit in `todo` is cleared when it is reached, so
 // one bitmap answers both "is it an allocated object?" and "was it seen?". Work that waits lies in per-worker stacks of
-// slot numbers; objects are prefetched some steps before they are scanned, since nearly every one is a cache miss; idle
-// workers get half of somebody's stack.
+// slot numbers; idle workers get half of somebody's stack.
+//
+// Surprising: depth first, newest first, with few objects prefetched ahead. What an object points to was mostly
+// allocated beside it: on the benchmark's heap (16 million objects, lists that lead anywhere) a queue of 4096, oldest
+// first, took four times as long, one of 32 more than twice, for all their prefetching.
 #pragma once
 
 #include <cstdint>
