@@ -3,6 +3,7 @@
 
     corpora/tools/score.py /srv/corpora/locks [--only go1.24] [--builds dwarf,stripped] [--bin build/incident] [-v]
     corpora/tools/score.py /srv/corpora/native --cases native --modes 'pt_*,rw_*' --kinds native.mutex,native.rwlock,lock.cycle
+    corpora/tools/score.py /srv/corpora/heap --cases heap --kinds go.pointer,go.frame-pointer,go.frame-chain
 
 A planted fault counts as found when a finding of its kind, at warning or above, names the right address (and, where the case
 says so, exactly the right waiters or goroutines). Any finding of warning or above on a healthy twin is false; on a sick case
@@ -28,11 +29,13 @@ def fields(line):
 
 class Truth:
     def __init__(self, path):
-        self.objects, self.ids = {}, {}
+        self.objects, self.ids, self.now = {}, {}, {}
         for line in path.read_text(errors="replace").splitlines():
             if line.startswith("object "):
                 f = fields(line)
                 self.objects[f["name"]] = int(f["addr"], 16)
+                if "now" in f and "in" in f:
+                    self.now[f["name"]] = int(f["now"], 16), f["in"]
             elif line.startswith("goroutine id="):
                 f = fields(line)
                 self.ids[f["name"]] = int(f["id"])
@@ -75,7 +78,10 @@ def judge(case, truth, code, report):
             if f["kind"] != want["kind"]:
                 continue
             at = f["subject"] and f["subject"].get("address")
-            if at is None or hexed(at) not in addresses:
+            # A word on a stack: the stack may have moved between the note and the damage. What was written there tells.
+            moved = truth.now.get(want["subject"])
+            same = moved and f["subject"].get("symbol") == moved[1] and any(hexed(e["value"]) == moved[0] for e in f["evidence"] if str(e["value"]).startswith("0x"))
+            if at is None or (hexed(at) not in addresses and not same):
                 notes.append(f"{f['kind']} with subject {at}, want {want['subject']}")
                 continue
             ids = sorted(truth.ids[n] for n in want.get("waiters", want.get("goroutines", want.get("threads", []))))

@@ -9,6 +9,7 @@
 #include "detect/locks.h"
 #include "detect/native.h"
 #include "detect/native_locks.h"
+#include "detect/pointers.h"
 
 namespace incident::detect {
 
@@ -41,6 +42,12 @@ constexpr Detector table[] = {
      Need::threads | Need::pthreads, detect_native_mutexes},
     {"native.rwlock", "pthread rwlocks whose writer is gone", native_rwlock_kinds, Need::threads | Need::pthreads,
      detect_native_rwlocks},
+    {"go.frame-chain", "return addresses and saved frame pointers that cannot be one", frame_chain_kinds,
+     Need::goroutines | Need::stacks, detect_broken_chains},
+    {"go.pointer.bad", "the collector's own word about a bad pointer", bad_pointer_kinds, Need::crash | Need::go,
+     detect_bad_pointer},
+    {"go.pointer", "pointers to what was freed, and into frames that are gone", pointer_kinds,
+     Need::goroutines | Need::stacks | Need::spans, detect_pointers},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {
@@ -99,8 +106,62 @@ void give_way_to_memory(std::vector<report::Finding>& findings) {
     }
 }
 
+/// Precedence between kinds that see the same fault: `general` gives way to `special` when `same` says that it is one.
+struct Precedence {
+    std::string_view special, general;
+    bool (*same)(const report::Finding& special, const report::Finding& general);
+};
+
+bool same_subject(const report::Finding& a, const report::Finding& b) {
+    return a.subject.address && a.subject.address == b.subject.address;
+}
+/// They lead to the same object or word: an address that both name in their evidence.
+bool share_an_address(const report::Finding& a, const report::Finding& b) {
+    return same_subject(a, b) || std::ranges::any_of(a.evidence, [&](const report::Evidence& mine) {
+               return mine.address && std::ranges::any_of(b.evidence, [&](const report::Evidence& other) {
+                          return other.address == mine.address;
+                      });
+           });
+}
+/// The runtime's last words were about just this.
+bool said_bad_pointer(const report::Finding&, const report::Finding& crash) {
+    return crash.title.find("found bad pointer in Go heap") != std::string::npos;
+}
+bool said_bad_caller(const report::Finding&, const report::Finding& crash) {
+    return crash.title.find("unknown caller pc") != std::string::npos ||
+           crash.title.find("unexpected return pc") != std::string::npos;
+}
+
+/// Most special first.
+constexpr Precedence precedence[] = {
+    {"go.pointer.bad", "crash.fatal", said_bad_pointer},
+    {"go.frame-chain.broken", "crash.fatal", said_bad_caller},
+    {"go.pointer.bad", "go.pointer.freed", share_an_address},
+    {"go.map.freed", "go.pointer.freed", share_an_address},
+    {"cgo.pointer.outlived", "go.pointer.freed", share_an_address},
+    {"cgo.pointer.outlived", "go.pointer.offheap-only", share_an_address},
+    {"go.pointer.freed", "go.pointer.offheap-only", share_an_address},
+};
+
+void give_way_by_table(std::vector<report::Finding>& findings) {
+    std::vector<bool> gone(findings.size());
+    for (const Precedence& row : precedence)
+        for (std::size_t s = 0; s < findings.size(); ++s) {
+            if (findings[s].kind != row.special || gone[s]) continue;
+            for (std::size_t g = 0; g < findings.size(); ++g) {
+                if (g == s || gone[g] || findings[g].kind != row.general || !row.same(findings[s], findings[g]))
+                    continue;
+                gone[g] = true;
+                findings[s].related.push_back(findings[g].kind);
+            }
+        }
+    std::size_t at = 0;
+    std::erase_if(findings, [&](const report::Finding&) { return gone[at++]; });
+}
+
 /// One fault, one finding: the runtime's fatal error about a lock is told by the finding about that lock.
 void give_way(std::vector<report::Finding>& findings) {
+    give_way_by_table(findings);
     auto lock = std::ranges::find(findings, std::string_view("go.mutex.bad-unlock"), &report::Finding::kind);
     if (lock == findings.end()) {
         // "all goroutines are asleep": which lock, cycle or group it was says more.

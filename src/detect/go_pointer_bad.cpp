@@ -1,0 +1,123 @@
+// go.pointer.bad: the runtime's own word: "found bad pointer in Go heap".
+//
+// Proof: the fatal error. Which word it was: runtime.badPointer(s, p, refBase, refOff) and its caller findObject keep
+// the three numbers in their frames, spilled in whatever order the compiler chose; they are believed only when the word
+// at refBase+refOff still holds p. Innocent look-alikes: none; the pointer may be older than the code that the
+// collector was in.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "detect/pointers.h"
+#include "process/holder.h"
+
+namespace incident::detect {
+
+namespace {
+
+constexpr std::string_view said = "found bad pointer in Go heap";
+constexpr std::uint64_t searched = 1024;  // bytes of stack from badPointer's frame on
+constexpr std::uint64_t largest_offset = 1ull << 40;
+
+struct Words {
+    Address bad;     ///< the pointer
+    Address holder;  ///< the word that holds it
+    Address base;    ///< the object, or the section, that the collector was scanning
+};
+
+/// The three numbers, from the words of the frames of badPointer and findObject.
+std::optional<Words> find_words(const Process& process, const go::GoStack& stack) {
+    auto frame = std::ranges::find_if(stack.physical, [](auto& f) { return f.name() == "runtime.badPointer"; });
+    if (frame == stack.physical.end() || frame->sp.is_null()) return std::nullopt;
+    std::vector<std::uint64_t> words;
+    for (Address at = frame->sp; at < frame->sp + searched; at += 8) {
+        auto word = process.memory.load<std::uint64_t>(at);
+        if (!word) break;
+        words.push_back(*word);
+    }
+    auto fits = [&](std::uint64_t bad, std::uint64_t base, std::uint64_t offset) {
+        if (bad < 4096 || base < 4096 || offset >= largest_offset || offset % 8 != 0) return false;
+        auto held = process.memory.load<std::uint64_t>(Address{base} + offset);
+        return held && *held == bad;
+    };
+    // The arguments in their order: on the stack up to Go 1.16, in their spill slots later.
+    for (std::size_t i = 0; i + 2 < words.size(); ++i)
+        if (fits(words[i], words[i + 1], words[i + 2]))
+            return Words{Address{words[i]}, Address{words[i + 1]} + words[i + 2], Address{words[i + 1]}};
+    for (std::uint64_t base : words)
+        for (std::uint64_t offset : words)
+            for (std::uint64_t bad : words)
+                if (bad != base && fits(bad, base, offset))
+                    return Words{Address{bad}, Address{base} + offset, Address{base}};
+    return std::nullopt;
+}
+
+/// "runtime: pointer 0x… to unallocated span span.base()=…": printed before the throw, when the ring still holds it.
+std::string printed_line(const Process& process) {
+    const auto& globals = process.go->globals();
+    if (!globals.print_backlog) return {};
+    std::string text(512, '\0');
+    if (!process.memory.load(*globals.print_backlog, std::as_writable_bytes(std::span(text)))) return {};
+    if (globals.print_backlog_index)
+        if (auto index = process.memory.load<std::uint64_t>(*globals.print_backlog_index);
+            index && *index < text.size())
+            std::ranges::rotate(text, text.begin() + static_cast<std::ptrdiff_t>(*index));
+    auto begin = text.rfind("runtime: pointer 0x");
+    if (begin == std::string::npos) return {};
+    auto end = text.find('\n', begin);
+    return text.substr(begin, end == std::string::npos ? end : end - begin);
+}
+
+}  // namespace
+
+Detection detect_bad_pointer(const Process& process) {
+    Detection detection;
+    const CrashContext& crash = *process.crash;
+    detection.checked = 1;
+    if (crash.kind != report::CrashKind::go_fatal || !crash.message || crash.message->find(said) == std::string::npos)
+        return detection;
+    Locator locator(process.locate_context());
+    report::Finding finding;
+    finding.kind = "go.pointer.bad";
+    finding.severity = report::Severity::error;
+    finding.strength = report::Strength::proved;
+    finding.title = "The collector met a bad pointer";
+    finding.why = "the runtime stops a process whose pointers lead into memory that it has given back";
+    finding.evidence.push_back(
+        {"the runtime's fatal error", std::nullopt, *crash.message, "core", "frame of " + crash.runtime_function});
+    if (auto line = printed_line(process); !line.empty())
+        finding.evidence.push_back(
+            {"printed before it", std::nullopt, escape_for_terminal(line), "core", "runtime.printBacklog"});
+    if (auto words = find_words(process, crash.stack)) {
+        Boxed boxed;
+        if (process.spans)
+            boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs, {&words->holder, 1});
+        const Holder holder = find_holder(process, locator, &boxed, words->holder);
+        const std::string is = locator.describe(words->bad);
+        finding.title = fmt::format("The collector met a bad pointer in {}: {:#x}", holder.name, words->bad.value);
+        finding.where = fmt::format("word {:#x}, {}", words->holder.value, holder.place);
+        finding.why = fmt::format("{:#x} is now {}; the pointer outlived its object", words->bad.value, is);
+        finding.subject = holder.subject();
+        finding.evidence.push_back({fmt::format("the word still holds it; {}", is), words->holder,
+                                    hex(words->bad.value), origin_of(process, words->holder),
+                                    "frames of badPointer and findObject"});
+        for (auto& evidence : holder.evidence) finding.evidence.push_back(evidence);
+        finding.verify.push_back(gdb_words(process, words->holder, 1, "holds the pointer"));
+        if (process.go->description().debug_info == "dwarf")
+            finding.verify.push_back(
+                {"dlv", fmt::format("dlv core {} {}   then: examinemem -fmt hex -size 8 -count 1 {:#x}",
+                                    executable_path(process), process.core.path(), words->holder.value)});
+    } else {
+        detection.unchecked = 1;
+        detection.reason = "which word held the bad pointer: the frames of badPointer no longer say";
+    }
+    if (crash.tid) finding.threads.push_back(*crash.tid);
+    finding.remedy =
+        "look at how that word was written: a uintptr turned back into a pointer, cgo or unsafe code that kept an "
+        "address beyond the life of its object; GODEBUG=invalidptr=0 would only hide it";
+    detection.findings.push_back(std::move(finding));
+    return detection;
+}
+
+}  // namespace incident::detect
