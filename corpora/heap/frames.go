@@ -62,7 +62,7 @@ func publishAndGrow(h *holder) {
 }
 
 //go:noinline
-func publishAndStay(h *holder) { // t stays where it is while this frame lives
+func publishAndStay(h *holder) { // enter needs more than a new stack has: t moves, the integer does not
 	t := task{magic: taskMagic, state: 9}
 	h.where = uintptr(unsafe.Pointer(&t))
 	enter("owner", "chan receive", "0x0")
@@ -193,7 +193,7 @@ func init() {
 	}
 	owner("dangle_move", "stack of a goroutine, before it moved", true, publishAndGrow)
 	owner("dangle_return", "dead part of a living goroutine's stack", true, publishAndReturn)
-	owner("frame_live", "a living frame", false, publishAndStay)
+	owner("frame_live", "a living frame, before its stack grew in enter", true, publishAndStay)
 	add("frame_heap", func() {
 		go feeder()
 		settle(1)
@@ -216,4 +216,21 @@ func init() {
 	smashed("chain_bp", 0, 0x4141414141414140, "saved frame pointer of main.smash", func() {})
 	smashed("chain_ret", 1, 0x4242424242424242, "return address of main.smash", func() {})
 	smashed("chain_ret_gc", 1, 0x4242424242424242, "return address of main.smash; the collector died of it", runtime.GC)
+}
+
+//go:noinline
+func growAndPublish(h *holder) { // the stack is large enough for all that follows: t stays while this frame lives
+	sink += int64(deep(40))
+	publishAndStay(h)
+}
+
+func init() {
+	add("frame_still", func() {
+		go feeder()
+		go growAndPublish(theHolder)
+		settle(2)
+		quiet()
+		noteHolder("into=a living frame")
+		healthy()
+	})
 }

@@ -54,7 +54,8 @@ void judge_slot(const Process& process, Judgement& judgement) {
 
 void judge_stack(const Process& process, Judgement& judgement) {
     const Placement& place = judgement.place;
-    if (place.address == place.range.end || !place.goroutine) return;
+    // Where one stack ends the next one begins: the address may be one past the other.
+    if (place.address == place.range.end || place.address == place.range.begin || !place.goroutine) return;
     if (place.part == StackPart::dead) {
         const auto depth = static_cast<std::uint64_t>(place.sp - place.address);
         if (!at_rest(process, *place.goroutine) && depth < red_zone_running) return;

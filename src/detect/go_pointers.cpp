@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "detect/dangling.h"
 #include "detect/pointers.h"
+#include "go/heap/heap_graph.h"
 #include "process/holder.h"
 
 namespace incident::detect {
@@ -28,7 +29,7 @@ using report::Strength;
 
 constexpr std::size_t most_findings = 16;
 constexpr std::size_t most_named = 4096;
-constexpr std::uint64_t largest_section = 1ull << 30;  // of .data or .bss that we read
+constexpr std::size_t most_suspects = 1 << 16;
 
 struct Suspect {
     Address word;
@@ -38,6 +39,89 @@ struct Suspect {
     Judgement judgement;
 };
 
+/// The runtime's own records that lead to stacks: sudogs, and defers on the heap.
+class RuntimeRecords {
+public:
+    explicit RuntimeRecords(const Process& process) : process_(process) {
+        const auto& layout = process.go->layout();
+        elem_ = layout.sudog.elem.offset;
+        for (const auto& g : process.goroutines->all) {
+            records_.push_back(g.g);
+            Address record = g.defers;
+            for (int i = 0; i < most_defers && !record.is_null(); ++i) {
+                if (process.spans->find_object(record)) records_.push_back(record);
+                record = go::StructView(process.memory, record).get(layout._defer.link).value_or(Address{});
+            }
+        }
+        for (const auto& m : process.goroutines->machines) records_.insert(records_.end(), {m.m, m.g0, m.gsignal});
+        std::ranges::sort(records_);
+    }
+    /// Is the word at base+offset such a record's?
+    bool holds(Address base, std::uint64_t offset) const {
+        if (std::ranges::binary_search(records_, base)) return true;
+        // A sudog begins with its g.
+        if (elem_ < 0 || offset != static_cast<std::uint64_t>(elem_)) return false;
+        const auto g = process_.memory.load_address(base);
+        return g && process_.goroutines->at(*g) != nullptr;
+    }
+
+private:
+    static constexpr int most_defers = 1000;
+    const Process& process_;
+    std::vector<Address> records_;
+    std::int32_t elem_ = -1;
+};
+
+/// Pointer words that the collector follows: of live objects, package variables and frames.
+void check_followed(const Process& process, const Locator& locator, std::vector<Suspect>& suspects,
+                    std::uint64_t& checked) {
+    const go::HeapGraph& heap = *process.heap;
+    const go::HeapSlots& slots = heap.slots();
+    auto suspect = [&](Address word, Address value, bool runtime) {
+        auto judgement = judge(process, locator, value);
+        if (judgement.gone == Gone::no || (runtime && judgement.stack())) return;
+        suspects.push_back({word, value, go::TypeWord::Kind::pointer, false, std::move(judgement)});
+    };
+    std::optional<RuntimeRecords> records;
+    checked += heap.totals().live_objects + heap.roots().all.size();
+    for (const go::Stray& stray : heap.strays()) {
+        if (!records) records.emplace(process);
+        const Address base = slots.base(stray.holder);
+        suspect(base + stray.offset, stray.value, records->holds(base, stray.offset));
+        if (suspects.size() >= most_suspects) return;
+    }
+    auto runtime_frame = [&](std::uint32_t g, std::uint32_t frame) {
+        if (g >= process.stacks.size() || frame >= process.stacks[g].physical.size()) return g != go::no_owner;
+        const auto name = process.stacks[g].physical[frame].name();
+        return name.empty() || name.starts_with("runtime.") || name.starts_with("internal/") ||
+               name.starts_with("reflect.");
+    };
+    for (const go::Root& root : heap.roots().all) {
+        if (root.conservative || slots.allocated(root.target)) continue;
+        if (root.kind > go::RootKind::stack_object) continue;
+        const auto value = process.memory.load_address(root.where);
+        if (value && !runtime_frame(root.goroutine, root.frame)) suspect(root.where, *value, false);
+        if (suspects.size() >= most_suspects) return;
+    }
+    for (const go::StrayRoot& root : heap.roots().strays) {
+        if (root.kind > go::RootKind::stack_object || runtime_frame(root.goroutine, root.frame)) continue;
+        suspect(root.where, root.value, false);
+        if (suspects.size() >= most_suspects) return;
+    }
+}
+
+/// An object that nothing keeps but this word, which the collector does not see.
+std::optional<Judgement> only_off_heap(const Process& process, const Locator& locator, Address value) {
+    Judgement judgement;
+    judgement.place = locator.place(value);
+    const go::ObjectRef& object = judgement.place.object;
+    if (judgement.place.kind != PlaceKind::go_object || object.state != go::SlotState::allocated) return std::nullopt;
+    const auto slot = process.heap->slot_of(value);
+    if (!slot || process.heap->live(*slot)) return std::nullopt;
+    judgement.state = fmt::format("an object of {} B, still allocated, that no root leads to", object.size);
+    return judgement;
+}
+
 /// Words of boxed objects that lead to what is gone.
 void check_boxed(const Process& process, const Locator& locator, const Boxed& boxed, std::vector<Suspect>& suspects,
                  std::uint64_t& checked) {
@@ -45,6 +129,15 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
                                                               : AddressRange{process.spans->arenas().front().begin,
                                                                              process.spans->arenas().back().end};
     for (const BoxedObject& object : boxed.objects) {
+        if (object.off_heap) {
+            // C's memory and threads' stacks are looked at from C's side.
+            const PlaceKind kind = locator.place(object.object).kind;
+            // The kernel joins a program's mmap with the runtime's own next to it: the type tells them apart.
+            if (kind != PlaceKind::anonymous && kind != PlaceKind::mapped_file && kind != PlaceKind::go_runtime)
+                continue;
+        } else if (process.heap) {
+            if (auto slot = process.heap->slot_of(object.object); slot && !process.heap->live(*slot)) continue;
+        }
         for (const go::TypeWord& word : boxed.types[object.type].words) {
             // The collector follows pointers in its own memory: those are looked at with the heap, not here.
             if (!object.off_heap && word.kind != go::TypeWord::Kind::uintptr) continue;
@@ -53,35 +146,15 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
             ++checked;
             if (!hull.contains(*value)) continue;
             auto judgement = judge(process, locator, *value);
-            if (judgement.gone == Gone::no) continue;
+            if (judgement.gone == Gone::no) {
+                if (!object.off_heap || !process.heap || word.kind == go::TypeWord::Kind::uintptr) continue;
+                auto alone = only_off_heap(process, locator, *value);
+                if (!alone) continue;
+                judgement = std::move(*alone);
+            }
             suspects.push_back({object.object + word.offset, *value, word.kind, object.off_heap, std::move(judgement)});
         }
     }
-}
-
-/// Words of .data and .bss that the collector takes for pointers.
-void check_sections(const Process& process, const Locator& locator, std::vector<Suspect>& suspects,
-                    std::uint64_t& checked) {
-    for (const go::ModuleData& module : process.go->modules())
-        for (auto [section, mask] :
-             {std::pair(module.data, module.gcdatamask), std::pair(module.bss, module.gcbssmask)}) {
-            const Address begin = section.begin;
-            const std::uint64_t words = section.size() / 8;
-            if (words == 0 || words > largest_section / 8) continue;
-            const std::byte* bits = process.memory.data_at(mask, (words + 7) / 8);
-            const std::byte* data = process.memory.data_at(begin, words * 8);
-            if (bits == nullptr || data == nullptr) continue;
-            for (std::uint64_t i = 0; i < words; ++i) {
-                if ((std::to_integer<unsigned>(bits[i / 8]) >> (i % 8) & 1) == 0) continue;
-                Address value;
-                std::memcpy(&value.value, data + i * 8, 8);
-                ++checked;
-                if (!process.spans->in_arena(value)) continue;
-                const Address word = begin + i * 8;
-                if (auto judgement = judge(process, locator, value); judgement.gone != Gone::no)
-                    suspects.push_back({word, value, go::TypeWord::Kind::pointer, false, std::move(judgement)});
-            }
-        }
 }
 
 std::string_view state_word(Gone gone) {
@@ -119,15 +192,25 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     const bool hidden = suspect.kind == go::TypeWord::Kind::uintptr;
     const std::string more =
         words.size() == 1 ? std::string{} : fmt::format(" and {} more words of it", words.size() - 1);
+    const bool alone = judgement.gone == Gone::no;
     Finding finding;
-    finding.kind = judgement.stack() ? "go.frame-pointer.dangling" : "go.pointer.freed";
+    finding.kind = alone               ? "go.pointer.offheap-only"
+                   : judgement.stack() ? "go.frame-pointer.dangling"
+                                       : "go.pointer.freed";
     finding.strength = Strength::likely;
-    finding.severity = hidden ? Severity::warning : Severity::error;
-    finding.title = judgement.stack()
-                        ? fmt::format("A {} leads into a {}: {}{}", kind_word(suspect), state_word(judgement.gone),
-                                      holder.name, more)
-                        : fmt::format("A {} leads to a freed {}: {}{}", kind_word(suspect),
-                                      judgement.gone == Gone::free_slot ? "object" : "page", holder.name, more);
+    finding.severity = hidden || alone ? Severity::warning : Severity::error;
+    if (alone && !process.heap->gaps().empty()) {
+        finding.strength = Strength::possible;
+        finding.severity = Severity::info;
+        for (const report::Gap& gap : process.heap->gaps())
+            finding.innocent.push_back(fmt::format("not known: {} ({})", gap.what, gap.why));
+    }
+    finding.title =
+        alone ? fmt::format("Only memory that the collector does not scan names a Go object: {}{}", holder.name, more)
+        : judgement.stack() ? fmt::format("A {} leads into a {}: {}{}", kind_word(suspect), state_word(judgement.gone),
+                                          holder.name, more)
+                            : fmt::format("A {} leads to a freed {}: {}{}", kind_word(suspect),
+                                          judgement.gone == Gone::free_slot ? "object" : "page", holder.name, more);
     finding.where = fmt::format("word {:#x}, {}", suspect.word.value, holder.place);
     finding.why = fmt::format("{:#x} is {}", suspect.value.value, judgement.state);
     finding.subject = holder.subject();
@@ -140,7 +223,9 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
                                         ? "interface value and rtype"
                                         : "the collector's pointer masks"});
         finding.evidence.push_back({each.judgement.state, each.value, locator.describe(each.judgement.place), "core",
-                                    each.judgement.stack() ? "stack bounds and spans" : "spans and allocation bits"});
+                                    alone                    ? "marking from every root"
+                                    : each.judgement.stack() ? "stack bounds and spans"
+                                                             : "spans and allocation bits"});
     }
     if (words.size() > most_words)
         finding.evidence.push_back(
@@ -165,7 +250,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
                 add_frame_snapshot(process, locator, finding, *g, nearest);
             }
     }
-    finding.innocent = judgement.innocent;
+    finding.innocent.insert(finding.innocent.end(), judgement.innocent.begin(), judgement.innocent.end());
     if (hidden) finding.innocent.push_back("a uintptr that is only compared or printed, never made a pointer again");
     if (suspect.off_heap) finding.innocent.push_back("a struct in memory of its own that nobody reads any more");
     finding.verify.push_back(gdb_words(process, suspect.word, 1, "the word"));
@@ -180,12 +265,19 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
         finding.verify.push_back(
             {"dlv", fmt::format("dlv core {} {}   then: examinemem -fmt hex -size 8 -count 1 {:#x}",
                                 executable_path(process), process.core.path(), suspect.word.value)});
-    finding.remedy =
-        judgement.stack()
-            ? "never keep the address of a local variable in a uintptr: stacks move and end; allocate what "
-              "must outlive the call and keep a pointer to it"
-            : "keep a real pointer to the object for as long as that word lives (runtime.KeepAlive, a plain "
-              "field), or clear the word when the object goes";
+    if (alone)
+        finding.remedy =
+            "keep such objects in a Go variable too, or keep indices instead of pointers there: the next collection "
+            "frees "
+            "this one";
+    else if (judgement.stack())
+        finding.remedy =
+            "never keep the address of a local variable in a uintptr: stacks move and end; allocate what must outlive "
+            "the call and keep a pointer to it";
+    else
+        finding.remedy =
+            "keep a real pointer to the object for as long as that word lives (runtime.KeepAlive, a plain field), or "
+            "clear the word when the object goes";
     return finding;
 }
 
@@ -198,10 +290,13 @@ Detection detect_pointers(const Process& process) {
     Boxed boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs);
     std::vector<Suspect> suspects;
     check_boxed(process, locator, boxed, suspects, detection.checked);
-    check_sections(process, locator, suspects, detection.checked);
+    if (process.heap) check_followed(process, locator, suspects, detection.checked);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
-    if (suspects.empty()) return detection;
+    if (suspects.empty()) {
+        if (!process.heap) detection.reason = "the objects of the Go heap were not looked at";
+        return detection;
+    }
 
     // Now that there is something to tell, a second look at the interfaces names the objects that hold it.
     std::vector<Address> wanted;
@@ -216,6 +311,7 @@ Detection detect_pointers(const Process& process) {
     for (std::size_t begin = 0, end = 0; begin < named.size(); begin = end) {
         auto same = [&](const Named& other) {
             return other.holder.base == named[begin].holder.base &&
+                   (other.suspect->judgement.gone == Gone::no) == (named[begin].suspect->judgement.gone == Gone::no) &&
                    other.suspect->judgement.stack() == named[begin].suspect->judgement.stack();
         };
         for (end = begin + 1; end < named.size() && same(named[end]);) ++end;

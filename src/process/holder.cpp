@@ -80,6 +80,15 @@ Holder find_holder(const Process& process, const Locator& locator, const Boxed* 
                     holder.type = context.object_type(place.object);
             }
             break;
+        case PlaceKind::go_stack:
+            holder.name = fmt::format("goroutine {}", place.goroutine.value_or(0));
+            if (place.frame != nullptr) {
+                const Address bp = place.frame->cfa - 16;
+                holder.symbol = place.frame->name();
+                holder.name += fmt::format(", {}, bp{}{:#x}", holder.symbol, word < bp ? '-' : '+',
+                                           word < bp ? bp.value - word.value : word.value - bp.value);
+            }
+            return holder;
         default: break;
     }
     const auto offset = static_cast<std::uint64_t>(word - holder.base);

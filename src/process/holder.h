@@ -22,7 +22,7 @@ struct Holder {
     std::string place;   ///< "data: main.theHolder", "heap: …"
     std::vector<report::Evidence> evidence;
 
-    report::Subject subject() const { return {base, "pointer", type, symbol.empty() ? name : symbol}; }
+    report::Subject subject() const { return {base, "holder", type, symbol}; }
 };
 
 /// `boxed` may be null: then types come from symbols and spans only. One thread: it may ask for symbols.

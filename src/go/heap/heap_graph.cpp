@@ -1,6 +1,9 @@
 // HeapGraph: numbering, roots, marking, sums. See its header.
 #include "go/heap/heap_graph.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "base/parallel.h"
@@ -22,9 +25,14 @@ Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input
     std::vector<SlotId> seeds;
     seeds.reserve(graph->roots_.all.size());
     for (const Root& root : graph->roots_.all) seeds.push_back(root.target);
-    SlotBits todo = slots.allocated_bits();
-    graph->totals_.without_map = mark_from(*graph->pointers_, seeds, todo, input.jobs).without_map;
+    SlotBits todo(slots.limit());
     auto rest = todo.words();
+    std::ranges::fill(rest, ~std::uint64_t{0});
+    MarkResult marked = mark_from(*graph->pointers_, seeds, todo, input.jobs, nullptr, true);
+    graph->totals_.without_map = marked.without_map;
+    graph->strays_ = std::move(marked.strays);
+    graph->strays_complete_ = marked.strays_complete;
+    std::ranges::sort(graph->strays_, {}, [](const Stray& s) { return std::pair(s.holder, s.offset); });
     auto allocated = slots.allocated_bits().words();
     for (std::size_t i = 0; i < rest.size(); ++i) rest[i] = allocated[i] & ~rest[i];
     graph->live_ = std::move(todo);

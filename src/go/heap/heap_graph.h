@@ -16,6 +16,7 @@
 
 #include "go/heap/heap_pointers.h"
 #include "go/heap/heap_slots.h"
+#include "go/heap/mark.h"
 #include "go/heap/roots.h"
 
 namespace incident::go {
@@ -42,6 +43,10 @@ public:
     std::optional<SlotId> slot_of(Address a) const { return slots_->slot_of(a); }
     bool live(SlotId slot) const { return live_.test(slot); }
     const SlotBits& live_bits() const { return live_; }
+    /// Pointer words of live objects that lead to no allocated object, by holder: what the collector trips over. Words
+    /// of the runtime's own records that lead to stacks (sudog.elem, g._defer) are among them.
+    std::span<const Stray> strays() const { return strays_; }
+    bool strays_complete() const { return strays_complete_; }
     /// Calls fn(offset in the object, SlotId it leads to) for each pointer to an allocated object.
     template <class Fn>
     void for_each_edge(SlotId slot, Fn&& fn) const {
@@ -60,6 +65,8 @@ private:
     std::unique_ptr<HeapPointers> pointers_;
     Roots roots_;
     SlotBits live_;
+    std::vector<Stray> strays_;
+    bool strays_complete_ = true;
     GraphTotals totals_;
     std::vector<report::Gap> gaps_;
 };

@@ -66,8 +66,13 @@ private:
 template <bool Shared>
 class Marker {
 public:
-    Marker(const HeapPointers& pointers, SlotBits& todo, const SlotBits* closed, Pool& pool)
-        : pointers_(pointers), slots_(pointers.slots()), todo_(todo.words()), closed_(closed), pool_(pool) {
+    Marker(const HeapPointers& pointers, SlotBits& todo, const SlotBits* closed, bool strays, Pool& pool)
+        : pointers_(pointers),
+          slots_(pointers.slots()),
+          todo_(todo.words()),
+          closed_(closed),
+          strays_(strays),
+          pool_(pool) {
         auto hull = slots_.hull();
         low_ = hull.begin.value;
         extent_ = hull.size();
@@ -76,7 +81,7 @@ public:
 
     void seed(std::span<const SlotId> seeds) {
         for (SlotId slot : seeds)
-            if (slot != no_slot) mark({slot, slots_.noscan(slot)});
+            if (slot != no_slot) mark({slot, slots_.noscan(slot)}, no_slot, 0, 0);
     }
     void drain() {
         std::array<Work, ahead> ring;
@@ -106,7 +111,14 @@ private:
         stack_.erase(stack_.begin(), stack_.begin() + half);
         pool_.give(std::move(gift));
     }
-    void mark(HeapSlots::Found found) {
+    void stray(SlotId holder, std::uint64_t offset, std::uint64_t value) {
+        if (!strays_ || holder == no_slot) return;
+        if (result.strays.size() < stray_limit)
+            result.strays.push_back({holder, offset, Address{value}});
+        else
+            result.strays_complete = false;
+    }
+    void mark(HeapSlots::Found found, SlotId holder, std::uint64_t offset, std::uint64_t value) {
         std::uint64_t bit = std::uint64_t{1} << (found.slot % 64);
         std::uint64_t& word = todo_[found.slot / 64];
         if constexpr (Shared) {
@@ -117,14 +129,19 @@ private:
             if ((word & bit) == 0) return;
             word &= ~bit;
         }
+        if (strays_ && !slots_.allocated(found.slot)) [[unlikely]]
+            return stray(holder, offset, value);
         ++result.marked;
         if (found.noscan || (closed_ != nullptr && closed_->test(found.slot))) return;
         stack_.push_back({found.slot, 0});
     }
     void scan(Work work) {
-        auto visit = [&](std::uint64_t, std::uint64_t value) {
+        auto visit = [&](std::uint64_t offset, std::uint64_t value) {
             if (value - low_ >= extent_) return;
-            if (auto found = slots_.find_kind(Address{value}); found.slot != no_slot) mark(found);
+            if (auto found = slots_.find_kind(Address{value}); found.slot != no_slot) [[likely]]
+                mark(found, work.slot, offset, value);
+            else
+                stray(work.slot, offset, value);
         };
         std::uint32_t words = slots_.slot_span(work.slot).words;
         if (words <= oblet_words) {
@@ -145,6 +162,7 @@ private:
     const HeapSlots& slots_;
     std::span<std::uint64_t> todo_;
     const SlotBits* closed_;
+    const bool strays_;
     Pool& pool_;
     std::uint64_t low_ = 0, extent_ = 0;
     std::vector<Work> stack_;
@@ -153,27 +171,27 @@ private:
 }  // namespace
 
 MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds, SlotBits& todo, unsigned jobs,
-                     const SlotBits* closed) {
+                     const SlotBits* closed, bool strays) {
     if (jobs <= 1) {
         Pool pool(1);
-        Marker<false> marker(pointers, todo, closed, pool);
+        Marker<false> marker(pointers, todo, closed, strays, pool);
         for (std::size_t at = 0; at < seeds.size(); at += seed_grain) {
             marker.seed(seeds.subspan(at, std::min(seed_grain, seeds.size() - at)));
             marker.drain();
         }
-        return marker.result;
+        return std::move(marker.result);
     }
     Pool pool(jobs);
     std::atomic<std::size_t> next{0};
     std::vector<MarkResult> results(jobs);
     auto work = [&](unsigned worker) {
-        Marker<true> marker(pointers, todo, closed, pool);
+        Marker<true> marker(pointers, todo, closed, strays, pool);
         for (std::size_t at; (at = next.fetch_add(seed_grain)) < seeds.size();) {
             marker.seed(seeds.subspan(at, std::min(seed_grain, seeds.size() - at)));
             marker.drain();
         }
         while (marker.take()) marker.drain();
-        results[worker] = marker.result;
+        results[worker] = std::move(marker.result);
     };
     {
         std::vector<std::jthread> helpers;
@@ -184,6 +202,8 @@ MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds
     for (const MarkResult& part : results) {
         sum.marked += part.marked;
         sum.without_map += part.without_map;
+        sum.strays.insert(sum.strays.end(), part.strays.begin(), part.strays.end());
+        sum.strays_complete &= part.strays_complete;
     }
     return sum;
 }

@@ -16,14 +16,26 @@
 
 namespace incident::go {
 
+/// A pointer word of a reached object that leads to no allocated one: to a free slot, a free page, or a stack.
+struct Stray {
+    SlotId holder = no_slot;
+    std::uint64_t offset = 0;  ///< of the word in the object, bytes
+    Address value;
+};
+inline constexpr std::size_t stray_limit = 1 << 18;  ///< kept per worker
+
 struct MarkResult {
     std::uint64_t marked = 0;
     std::uint64_t without_map = 0;  ///< marked objects some of whose words could not be read or are of unknown kind
+    /// Only when `todo` began with free slots in it; of each free slot the first word that leads there. In no order.
+    std::vector<Stray> strays;
+    bool strays_complete = true;
 };
 
 /// Marks `seeds` and all that they lead to. `todo`: candidates; reached ones are cleared. Objects in `closed` are
-/// marked, but not looked into (may be null).
+/// marked, but not looked into (may be null). With `strays`, `todo` must have every slot's bit set, and what leads to
+/// none that is allocated is noted: that costs one more look per object, not per pointer.
 MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds, SlotBits& todo, unsigned jobs,
-                     const SlotBits* closed = nullptr);
+                     const SlotBits* closed = nullptr, bool strays = false);
 
 }  // namespace incident::go

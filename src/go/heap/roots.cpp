@@ -125,6 +125,9 @@ private:
     void add(Address where, std::uint64_t value, RootKind kind, bool conservative) {
         if (value == 0) return;
         SlotId slot = slots_.find(Address{value});
+        if (slot == no_slot && !conservative && (kind == RootKind::data || kind == RootKind::bss) &&
+            input_.spans.in_arena(Address{value}))
+            out_.strays.push_back({where, Address{value}, no_owner, no_owner, kind});
         if (slot == no_slot || (conservative && !slots_.allocated(slot))) return;
         out_.all.push_back({where, slot, no_owner, no_owner, kind, conservative, module_});
     }
@@ -215,11 +218,14 @@ void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) 
     }
     std::uint64_t unreadable = 0, incomplete = 0;
     for (const StackRoots& worker : workers) {
+        out.strays.insert(out.strays.end(), worker.strays.begin(), worker.strays.end());
         out.conservative_frames += worker.conservative_frames;
         out.frames_without_maps += worker.frames_without_maps;
         unreadable += worker.unreadable_words;
         incomplete += worker.incomplete;
     }
+    // Workers took goroutines as they came.
+    std::ranges::stable_sort(out.strays, {}, [](const StrayRoot& s) { return std::pair(s.goroutine + 1, s.where); });
     if (unreadable != 0)
         out.gaps.push_back({fmt::format("{} words of stacks", unreadable), "not in the core",
                             "objects that only they keep alive count as garbage", true});

@@ -65,9 +65,19 @@ struct HeapInput {
     unsigned jobs = 1;
 };
 
+/// A word that the collector takes for a pointer, exactly, and that leads into the heap's arenas but to no slot: a free
+/// page, or another stack.
+struct StrayRoot {
+    Address where, value;
+    std::uint32_t goroutine = no_owner;  ///< as in Root
+    std::uint32_t frame = no_owner;
+    RootKind kind = RootKind::data;
+};
+
 struct Roots {
     std::vector<Root>
         all;  ///< only words that lead to a slot; globals first, then specials, then goroutine by goroutine
+    std::vector<StrayRoot> strays;
     std::vector<report::Gap> gaps;
     std::uint64_t conservative_frames = 0;
     std::uint64_t frames_without_maps = 0;  ///< of these, though they wait for a call: no table, or a damaged one

@@ -10,6 +10,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::size_t shape_limit = 1 << 16;
+constexpr std::size_t strays_kept = 1 << 16;           // per worker
 constexpr std::size_t record_limit = 1 << 20;          // defers of one goroutine
 constexpr std::int32_t args_size_unknown = INT32_MIN;  // reflect stubs
 constexpr std::uint64_t conservative_limit = 1
@@ -25,6 +26,8 @@ void StackRoots::value(Address where, std::uint64_t value, RootKind kind, bool c
         return;
     }
     SlotId slot = slots_.find(to);
+    if (slot == no_slot && !conservative && input_.spans.in_arena(to) && strays.size() < strays_kept)
+        strays.push_back({where, to, goroutine_, frame_, kind});
     if (slot == no_slot || (conservative && !slots_.allocated(slot))) return;
     out_->push_back({where, slot, goroutine_, frame_, kind, conservative, 0});
 }

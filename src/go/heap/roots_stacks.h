@@ -14,6 +14,7 @@ public:
     StackRoots(const HeapInput& input, const HeapSlots& slots) : input_(input), slots_(slots), cursor_(input.memory) {}
     void collect(std::uint32_t goroutine, std::vector<Root>& out);
 
+    std::vector<StrayRoot> strays;
     std::uint64_t conservative_frames = 0, frames_without_maps = 0, unreadable_words = 0, incomplete = 0;
 
 private:

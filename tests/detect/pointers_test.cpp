@@ -1,0 +1,106 @@
+// Judging addresses, and typed words, on bundled cores whose programs wrote down what they planted.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <regex>
+
+#include "detect/dangling.h"
+#include "go/heap/heap_graph.h"
+#include "process/holder.h"
+#include "support/corpora.h"
+
+namespace incident::detect {
+namespace {
+
+using ::testing::HasSubstr;
+
+struct Opened {
+    std::shared_ptr<const Process> process;
+    std::optional<Locator> locator;
+    std::string truth;
+    Address object, value;  ///< the first object of the truth, and the value of its field
+};
+
+std::optional<Opened> open(std::string_view bundle, std::string_view build, std::string_view mode) {
+    auto probe = test::probe(bundle, build, mode);
+    if (!probe) return std::nullopt;
+    ProcessOptions options;
+    options.core_path = probe->core;
+    options.images.executable = probe->executable;
+    options.passes = {.goroutines = true, .stacks = true, .spans = true, .crash = true, .heap = true};
+    auto process = open_process(options);
+    if (!process) return std::nullopt;
+    Opened opened{
+        .process = *process, .locator = {}, .truth = test::read_text(probe->truth), .object = {}, .value = {}};
+    opened.locator.emplace(opened.process->locate_context());
+    std::smatch found;
+    if (std::regex_search(opened.truth, found, std::regex("object name=\\w+ type=\"[^\"]*\" addr=(0x[0-9a-f]+)")))
+        opened.object = Address{std::stoull(found[1], nullptr, 16)};
+    if (std::regex_search(opened.truth, found, std::regex("value=(0x[0-9a-f]+)")))
+        opened.value = Address{std::stoull(found[1], nullptr, 16)};
+    return opened;
+}
+
+class Judging : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Bundles, Judging, testing::Values("heap-go1.16", "heap-go1.22", "heap-go1.27"),
+                         [](auto& i) { return "go" + std::string(i.param).substr(9); });
+
+#define INCIDENT_OPEN(name, build, mode)       \
+    auto name = open(GetParam(), build, mode); \
+    if (!name) GTEST_SKIP() << test::corpus_problem()
+
+TEST_P(Judging, KnowsAFreeSlotAndSaysWhoseItMayBeOnePast) {
+    INCIDENT_OPEN(opened, "stripped", "freed_slot");
+    auto judgement = judge(*opened->process, *opened->locator, opened->value);
+    EXPECT_EQ(judgement.gone, Gone::free_slot);
+    EXPECT_THAT(judgement.state, HasSubstr("64 B objects"));
+    // Its start is the end of its neighbour; its middle is nobody's end.
+    EXPECT_FALSE(judgement.innocent.empty());
+    EXPECT_TRUE(judge(*opened->process, *opened->locator, opened->value + 8).innocent.empty());
+}
+
+TEST_P(Judging, KnowsTheDeadPartOfAStack) {
+    INCIDENT_OPEN(opened, "stripped", "dangle_return");
+    auto judgement = judge(*opened->process, *opened->locator, opened->value);
+    EXPECT_EQ(judgement.gone, Gone::dead_stack);
+    ASSERT_TRUE(judgement.place.goroutine);
+    // What lies above the goroutine's sp is in use, and one past the stack's end is nobody's.
+    EXPECT_EQ(judge(*opened->process, *opened->locator, judgement.place.range.end).gone, Gone::no);
+    EXPECT_EQ(judge(*opened->process, *opened->locator, judgement.place.sp).gone, Gone::no);
+}
+
+TEST_P(Judging, KnowsAFreedStackAndAFreePage) {
+    INCIDENT_OPEN(moved, "stripped", "dangle_move");
+    EXPECT_EQ(judge(*moved->process, *moved->locator, moved->value).gone, Gone::freed_stack);
+    INCIDENT_OPEN(page, "stripped", "freed_page");
+    EXPECT_EQ(judge(*page->process, *page->locator, page->value).gone, Gone::free_page);
+}
+
+TEST_P(Judging, LetsLiveObjectsAndSpanEndsPass) {
+    INCIDENT_OPEN(opened, "stripped", "kept_slot");
+    EXPECT_EQ(judge(*opened->process, *opened->locator, opened->value).gone, Gone::no);
+    for (const go::Span& span : opened->process->spans->all())
+        EXPECT_EQ(judge(*opened->process, *opened->locator, span.range.end).gone == Gone::free_page, false);
+}
+
+TEST_P(Judging, InterfacesNameTheFieldsOfAStrippedProgram) {
+    INCIDENT_OPEN(opened, "stripped", "freed_slot");
+    const Process& process = *opened->process;
+    auto boxed = find_boxed(process.memory, *process.go, *process.spans, 2);
+    auto holder = find_holder(process, *opened->locator, &boxed, opened->object + 8);
+    EXPECT_EQ(holder.base, opened->object);
+    EXPECT_EQ(holder.type, "main.holder");
+    EXPECT_EQ(holder.field, "where");
+}
+
+TEST_P(Judging, HealthyHeapsHaveNoStraysButTheRuntimesOwn) {
+    INCIDENT_OPEN(opened, "stripped", "server");
+    const go::HeapGraph& heap = *opened->process->heap;
+    for (const go::Stray& stray : heap.strays())
+        EXPECT_FALSE(opened->locator->place(stray.value).kind == PlaceKind::go_object) << std::hex << stray.value.value;
+    for (const go::Root& root : heap.roots().all)
+        EXPECT_TRUE(root.conservative || heap.slots().allocated(root.target)) << std::hex << root.where.value;
+}
+
+}  // namespace
+}  // namespace incident::detect
