@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "detect/detector.h"
+#include "heap_section.h"
 #include "locks_section.h"
 #include "process/maps.h"
 #include "process/process.h"
@@ -64,6 +65,7 @@ Passes passes_for(const AnalyzeOptions& options) {
             return {
                 .threads = true, .goroutines = true, .stacks = true, .spans = true, .locks = true, .pthreads = true};
         case Command::heap:
+            return {.goroutines = true, .stacks = true, .spans = true, .heap = true, .heap_types = true};
         case Command::locate:
         case Command::read: return {.goroutines = true, .stacks = true, .spans = true, .malloc = true};
     }
@@ -113,7 +115,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             report.threads = threads_section(process, locator, std::nullopt);
             if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
             break;
-        case Command::heap: break;
+        case Command::heap: report.heap = heap_section(process, locator, options, report); break;
     }
     if (process.pthreads) {
         if (report.threads) note_thread_waits(process, locator, *report.threads);

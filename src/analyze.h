@@ -47,6 +47,9 @@ struct AnalyzeOptions {
     std::optional<std::int32_t> thread;     ///< thread TID
     std::optional<Address> address;         ///< locate, read
     std::size_t words = 16;                 ///< read
+    bool retained = false;                  ///< heap: dominators
+    std::optional<Address> roots, object;   ///< heap: who keeps it alive; what it is
+    std::string pprof_path;                 ///< heap: write a profile there; empty: none
     std::function<void(std::string_view phase, std::uint64_t done, std::uint64_t total)> progress;
     std::function<void(std::string_view line)> log;
 };

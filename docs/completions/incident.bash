@@ -3,7 +3,7 @@ _incident() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]}
     local options="--sysroot --debug-dir --allow-mismatch --debuginfod --max-spool --jobs --trace --format --output --json --lang --color --progress --all --min-severity --only --skip --help"
     if [[ $COMP_CWORD -eq 1 ]]; then
-        COMPREPLY=($(compgen -W "analyze crash goroutines goroutine threads thread locks maps locate read serve explain --help --version" -- "$cur"))
+        COMPREPLY=($(compgen -W "analyze crash goroutines goroutine threads thread locks heap maps locate read serve explain --help --version" -- "$cur"))
         return
     fi
     case $prev in
@@ -21,6 +21,7 @@ _incident() {
         return
     fi
     [[ $command == goroutines ]] && options+=" --stacks --group"
+    [[ $command == heap ]] && options+=" --retained --roots --object --pprof"
     if [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$cur"))
     else

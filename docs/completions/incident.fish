@@ -1,5 +1,5 @@
 # fish completion for incident
-set -l commands analyze crash goroutines goroutine threads thread locks maps locate read serve explain
+set -l commands analyze crash goroutines goroutine threads thread locks heap maps locate read serve explain
 function __incident_kinds
     incident explain 2>/dev/null | awk '$1 ~ /\./ {print $1}'
 end
@@ -11,6 +11,7 @@ complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a gorout
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a threads -d 'every thread'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a thread -d 'one thread in full'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locks -d 'contended and held locks, holders, waiters'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a heap -d 'the Go heap by type'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a maps -d 'mappings, and where their bytes come from'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a locate -d 'what is this address?'
 complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a read -d 'annotated words'
@@ -36,4 +37,8 @@ complete -c incident -n "__fish_seen_subcommand_from $commands" -l skip -x -a "(
 complete -c incident -s h -l help -d 'help'
 complete -c incident -n "__fish_seen_subcommand_from goroutines" -l stacks -d 'with frames'
 complete -c incident -n "__fish_seen_subcommand_from goroutines" -l group -d 'equal stacks together'
+complete -c incident -n "__fish_seen_subcommand_from heap" -l retained -d 'what alone keeps how much alive'
+complete -c incident -n "__fish_seen_subcommand_from heap" -l roots -x -d 'who keeps the object at ADDR alive'
+complete -c incident -n "__fish_seen_subcommand_from heap" -l object -x -d 'the object at ADDR'
+complete -c incident -n "__fish_seen_subcommand_from heap" -l pprof -r -d 'write a profile for go tool pprof'
 complete -c incident -n "__fish_seen_subcommand_from explain" -f -a '(__incident_kinds)'

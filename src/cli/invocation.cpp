@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <sstream>
+#include <tuple>
 
 #include "cli/operands.h"
 #include "report/verdict.h"
@@ -63,6 +64,7 @@ struct Raw {
     std::vector<std::string> words, only, skip;
     std::string language = "en", min_severity = "warning", max_spool;
     bool summary = false;
+    std::string roots, object;
 };
 
 void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
@@ -118,6 +120,14 @@ void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw
         sub->add_flag("--stacks", inv.render.stacks, "with the frames of each");
         sub->add_flag("--group", inv.render.group, "goroutines with equal stacks together");
     }
+    if (row.name == "heap") {
+        sub->add_flag("--retained", inv.analyze.retained,
+                      "what alone keeps how much alive: variables, goroutines, objects, types");
+        sub->add_option("--roots", raw.roots, "who keeps the object at ADDR alive, in Go's terms")->type_name("ADDR");
+        sub->add_option("--object", raw.object, "the object at ADDR: type, state, fields")->type_name("ADDR");
+        sub->add_option("--pprof", inv.analyze.pprof_path, "write the heap by type for `go tool pprof`")
+            ->type_name("FILE");
+    }
     if (row.name == "maps") sub->add_flag("--summary", raw.summary, "")->group("");
     add_engine_options(*sub, inv, raw);
     add_output_options(*sub, inv, raw);
@@ -153,6 +163,13 @@ std::string complete(Invocation& inv, const Raw& raw) {
         auto size = parse_size(raw.max_spool);
         if (!size) return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
         analyze.open.max_spool = *size;
+    }
+    for (auto [text, place, option] :
+         {std::tuple(&raw.roots, &analyze.roots, "--roots"), std::tuple(&raw.object, &analyze.object, "--object")}) {
+        if (text->empty()) continue;
+        auto number = parse_number(*text, true);
+        if (!number) return fmt::format("{} takes an address such as 0xc000012340, not '{}'", option, *text);
+        *place = Address{*number};
     }
     auto operands = sort_operands(row, raw.words);
     if (!operands) return operands.error();

@@ -70,8 +70,7 @@ report::Finding tell_self(const Process& process, const PthreadTeller& teller, c
     auto finding = teller.start(lock, "native.mutex.self-deadlock");
     const std::uint32_t node = teller.nodes().waiter(wait.thread);
     const bool own = teller.nodes().is_thread(node) || teller.nodes().fixed[wait.thread];
-    grade(finding,
-          !lock.sure || wait.timed || !own || (lock.shared && !lock.listed) ? Strength::possible : Strength::likely);
+    grade(finding, !lock.sure || wait.timed || !own || lock.shared ? Strength::possible : Strength::likely);
     const std::string who = teller.who(node);
     finding.title = fmt::format("{} waits for a mutex that it holds itself: {}", who, teller.name(lock));
     finding.title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(finding.title[0])));
@@ -109,7 +108,6 @@ Detection detect_native_mutexes(const Process& process) {
         if (lock.object != FutexObject::mutex) continue;
         ++detection.checked;
         if (!lock.held || lock.waiters.empty()) continue;
-        if (lock.state == OwnerState::unknown && lock.owner != 0) ++detection.unchecked;
         if (lock.state == OwnerState::absent) {
             // A word that changed since they slept: it is on its way from hand to hand.
             const bool still = std::ranges::any_of(lock.waiters, [&](auto w) {
@@ -130,8 +128,8 @@ Detection detect_native_mutexes(const Process& process) {
             }
         }
     }
-    if (detection.unchecked != 0)
-        detection.reason = fmt::format("{} mutexes whose owner's thread is not known", detection.unchecked);
+    for (const FutexWait& wait : pthreads.waits())
+        if (wait.object == FutexObject::unknown) ++detection.unchecked;
     return detection;
 }
 

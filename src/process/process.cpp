@@ -191,6 +191,11 @@ LocateContext Process::locate_context() const {
     if (goroutines) context.goroutines = &*goroutines;
     if (spans) context.spans = &*spans;
     context.stacks = stacks;
+    if (heap && heap_types)
+        context.object_type = [this](const go::ObjectRef& object) -> std::string {
+            const auto slot = heap->slot_of(object.base);
+            return slot && heap_types->type_of(*slot).known() ? heap_types->name_of(*slot) : std::string();
+        };
     return context;
 }
 

@@ -473,6 +473,50 @@ Report sample_memory() {
     return r;
 }
 
+Report sample_heap() {
+    auto r = settle("heap");
+    r.heap = Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000},
+                   {"[]uint8", 40'112, 41'000'000, 20'000'000},
+                   {"func main.(*Ledger).Apply.func1", 12, 384, 384},
+                   {"?noscan-64", 2, 128, 128},
+                   {"?scan-96", 1, 96, 0}},
+                  {},
+                  {{"allocated_bytes", 137'000'608},
+                   {"allocated_objects", 1'240'127},
+                   {"arena_bytes", 201'326'592},
+                   {"garbage_bytes", 22'000'096},
+                   {"garbage_objects", 24'001},
+                   {"in_use_bytes", 140'000'000},
+                   {"live_bytes", 115'000'512},
+                   {"live_objects", 1'216'126},
+                   {"stack_bytes", 4'000'000},
+                   {"typed_live_bytes", 115'000'384}}};
+    return r;
+}
+
+Report sample_retained() {
+    auto r = sample_heap();
+    r.heap->retainers = {{"main.cache (variable 0x58c0e0)", 1'000'000, 90'000'000, 0},
+                         {"goroutine 41, main.settle", 12, 5'000'000, 0},
+                         {"main.Ledger 0x1b00cd0e4120, held by main.cache", 900'000, 80'000'000, 96},
+                         {"every main.Order", 1'200'000, 95'000'000, 95'000'000}};
+    return r;
+}
+
+Report sample_kept_by() {
+    auto r = sample_heap();
+    r.location = Location{{0x1b00cd0e4120},
+                          "go-heap",
+                          "heap: main.Tx, 48 B, allocated",
+                          {{"kept by", "main.cache.byKey[\"x\"].last"},
+                           {"root", "package variable"},
+                           {"main.cache.byKey", "0x58c0e0 ──▶ 0x1b00cd000000  map<string,*main.Entry>, 48 B"},
+                           {"·", "0x1b00cd000010 ──▶ 0x1b00cd001000  noalg.map.group[string]*main.Entry, 208 B"},
+                           {"[\"x\"]", "0x1b00cd001018 ──▶ 0x1b00cd002000  main.Entry, 64 B"},
+                           {".last", "0x1b00cd002038 ──▶ 0x1b00cd0e4120  main.Tx, 48 B"}}};
+    return r;
+}
+
 Report sample_many(std::size_t goroutines, std::size_t frames) {
     auto r = settle("goroutines");
     r.goroutines.emplace();

@@ -12,6 +12,9 @@ report::Report sample_healthy();     ///< analyze: requested, nothing found
 report::Report sample_core_alone();  ///< analyze: executable missing, core cut off, nothing found
 report::Report sample_hostile();     ///< analyze: control characters, bytes that are no UTF-8, very long names
 report::Report sample_memory();      ///< heap, maps, location, words
+report::Report sample_heap();        ///< heap: by type, untyped objects and garbage
+report::Report sample_retained();    ///< heap --retained
+report::Report sample_kept_by();     ///< heap --roots
 
 /// For speed: `goroutines` goroutines with `frames` frames each.
 report::Report sample_many(std::size_t goroutines, std::size_t frames);

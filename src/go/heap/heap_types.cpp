@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/parallel.h"
 #include "go/heap/type_roots.h"
@@ -50,21 +51,74 @@ std::string HeapTypes::name_of_key(std::uint32_t key) const {
 
 std::string HeapTypes::name_of(SlotId slot) const { return name_of_key(key_of(slot)); }
 
+namespace {
+
+/// Sums of one worker: dense for types and closures, by size for what is untyped.
+struct Sums {
+    std::vector<TypeCount> dense;
+    std::unordered_map<std::uint32_t, TypeCount> untyped;
+    TypeShares shares;
+};
+
+}  // namespace
+
 void HeapTypes::sum() {
-    shares_ = {};
     const auto& slots = graph_.slots();
-    graph_.live_bits().for_each([&](SlotId slot) {
-        const std::uint64_t size = slots.size(slot);
-        ++shares_.live_objects;
-        shares_.live_bytes += size;
-        const auto basis = TypeWord::basis(words_[slot]);
-        if (basis == TypeBasis::none) {
-            (slots.noscan(slot) ? shares_.untyped_noscan : shares_.untyped_scan) += size;
-            return;
+    const auto spans = slots.slot_spans();
+    const unsigned jobs = std::max(graph_.input().jobs, 1u);
+    const std::size_t types = types_->size() + closures_.size();
+    std::vector<Sums> workers(jobs);
+    parallel_chunks(jobs, spans.size(), 512, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        Sums& sums = workers[worker];
+        sums.dense.resize(types * 2);
+        for (std::size_t i = begin; i < end; ++i) {
+            const SlotSpan& span = spans[i];
+            const std::uint64_t size = std::uint64_t{span.words} * 8;
+            for (std::uint32_t n = 0; n < span.count; ++n) {
+                const SlotId slot = span.first + n;
+                if (!slots.allocated(slot)) continue;
+                const std::uint32_t word = words_[slot];
+                const bool typed = TypeWord::basis(word) != TypeBasis::none, live = graph_.live(slot);
+                TypeCount& row = typed ? sums.dense[TypeWord::type(word) * 2 + (TypeWord::array(word) ? 1 : 0)]
+                                       : sums.untyped[key_of(slot)];
+                ++row.objects;
+                row.bytes += size;
+                if (!live) continue;
+                ++row.live_objects;
+                row.live_bytes += size;
+                if (TypeWord::basis(word) == TypeBasis::noted) sums.shares.noted_bytes += size;
+            }
         }
-        ++shares_.typed_objects;
-        shares_.typed_bytes += size;
-        if (basis == TypeBasis::noted) shares_.noted_bytes += size;
+    });
+    std::unordered_map<std::uint32_t, TypeCount> all;
+    const auto add = [&](std::uint32_t key, const TypeCount& row) {
+        if (row.objects == 0) return;
+        TypeCount& total = all[key];
+        total.key = key;
+        total.objects += row.objects;
+        total.bytes += row.bytes;
+        total.live_objects += row.live_objects;
+        total.live_bytes += row.live_bytes;
+        shares_.live_objects += row.live_objects;
+        shares_.live_bytes += row.live_bytes;
+        if ((key & untyped_key) != 0) {
+            ((key & noscan_key) != 0 ? shares_.untyped_noscan : shares_.untyped_scan) += row.live_bytes;
+        } else {
+            shares_.typed_objects += row.live_objects;
+            shares_.typed_bytes += row.live_bytes;
+        }
+    };
+    shares_ = {};
+    for (const Sums& sums : workers) {
+        for (std::size_t i = 0; i < sums.dense.size(); ++i)
+            add(static_cast<std::uint32_t>(i / 2) | (i % 2 != 0 ? TypeWord::array_bit : 0), sums.dense[i]);
+        for (auto& [key, row] : sums.untyped) add(key, row);
+        shares_.noted_bytes += sums.shares.noted_bytes;
+    }
+    counts_.reserve(all.size());
+    for (auto& [key, row] : all) counts_.push_back(row);
+    std::ranges::sort(counts_, [](const TypeCount& a, const TypeCount& b) {
+        return std::tuple(b.live_bytes, b.bytes, a.key) < std::tuple(a.live_bytes, a.bytes, b.key);
     });
 }
 

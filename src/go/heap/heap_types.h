@@ -56,6 +56,13 @@ struct TypeShares {
     std::uint64_t untyped_noscan = 0, untyped_scan = 0;  ///< bytes
 };
 
+/// One line of the histogram.
+struct TypeCount {
+    std::uint32_t key = 0;                           ///< see HeapTypes::key_of
+    std::uint64_t objects = 0, bytes = 0;            ///< allocated
+    std::uint64_t live_objects = 0, live_bytes = 0;  ///< of these
+};
+
 class HeapTypes {
 public:
     /// Uses libdw: one thread at a time.
@@ -73,6 +80,7 @@ public:
     std::string name_of_key(std::uint32_t key) const;
 
     const TypeShares& shares() const { return shares_; }
+    std::span<const TypeCount> counts() const { return counts_; }  ///< most live bytes first
     /// What a package variable, a frame's variable or an object is: calls fn(address, type, count). Each object once.
     struct Typed {
         Address address;
@@ -115,6 +123,7 @@ private:
     std::vector<std::pair<Address, TypeId>> statics_;
     std::unordered_map<std::uint64_t, FrameShape> shapes_;  ///< by pc
     TypeShares shares_;
+    std::vector<TypeCount> counts_;
 };
 
 }  // namespace incident::go

@@ -114,6 +114,11 @@ void TypeRoots::add_frames() {
                 }
             }
         }
+        // Held in a register that the frame spilled; aligned, and so larger than its type.
+        if (const TypeId node = out_.types_->find("runtime.gcBgMarkWorkerNode");
+            node != no_type && input.stacks[root.goroutine].physical[root.frame].name() == "runtime.gcBgMarkWorker" &&
+            out_.graph_.slots().noscan(root.target))
+            spread_.claim(out_.graph_.slots().base(root.target), node, 1, TypeBasis::edge);
         unexplained_.push_back(i);
     }
 }

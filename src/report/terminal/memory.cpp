@@ -1,4 +1,4 @@
-// Addresses: mappings, one location, annotated words, the heap by type.
+// Addresses: mappings, one location, annotated words.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -90,48 +90,6 @@ void print_words(Context& context) {
                    std::move(value), std::move(meaning)});
     }
     table.flush();
-}
-
-void print_heap(Context& context) {
-    auto& canvas = context.canvas;
-    if (!context.report.heap) return;
-    const auto& heap = *context.report.heap;
-    auto print = [&](std::string_view title, const std::vector<HeapType>& types, bool live) {
-        if (types.empty()) return;
-        canvas.blank();
-        canvas.heading(title);
-        constexpr std::size_t most = 30;
-        std::size_t shown = context.options().all ? types.size() : std::min(types.size(), most);
-        Table table(canvas, 2, {0, 0, 0, 0});
-        table.right(0).right(1).right(2).row({canvas.line(Ink::quiet, "bytes"), canvas.line(Ink::quiet, "objects"),
-                                              canvas.line(Ink::quiet, live ? "reachable" : ""),
-                                              canvas.line(Ink::quiet, "type")});
-        for (std::size_t i = 0; i < shown; ++i) {
-            const auto& t = types[i];
-            table.row({canvas.line(Ink::strong, human_size(t.bytes)), canvas.line(grouped(t.count)),
-                       canvas.line(live ? human_size(t.live) : ""),
-                       t.name.empty() ? canvas.line(Ink::quiet, "type unknown") : canvas.line(Ink::type, t.name)});
-        }
-        table.flush();
-        if (shown < types.size())
-            canvas.print(canvas.line().space(2).add(
-                Ink::quiet, fmt::format("… {} more types (--all)", grouped(types.size() - shown))));
-    };
-    if (!heap.totals.empty()) {
-        canvas.blank();
-        canvas.heading("heap");
-        Table table(canvas, 2, {30, 0});
-        table.right(1);
-        for (const auto& [name, value] : heap.totals) {
-            bool bytes = name.ends_with("bytes");
-            std::string label = name;
-            std::ranges::replace(label, '_', ' ');
-            table.row({canvas.line(Ink::label, label), canvas.line(bytes ? human_size(value) : grouped(value))});
-        }
-        table.flush();
-    }
-    print("by type", heap.types, true);
-    print("by what keeps them", heap.retainers, false);
 }
 
 }  // namespace incident::report::terminal

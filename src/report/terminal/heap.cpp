@@ -1,0 +1,166 @@
+// The Go heap: by type, by what keeps it alive, the way to one object, and one object's fields.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/text.h"
+#include "report/terminal/views.h"
+
+namespace incident::report::terminal {
+
+namespace {
+
+constexpr std::size_t most_rows = 25;
+constexpr unsigned bar_width = 10;  // columns
+
+/// Eighths of a column, so that small shares differ too; full columns only, in ASCII.
+std::string bar(double share, bool unicode) {
+    const double eighths = std::clamp(share, 0.0, 1.0) * bar_width * 8;
+    static constexpr std::string_view parts[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+    const auto whole = static_cast<unsigned>(eighths / 8);
+    std::string out;
+    for (unsigned i = 0; i < whole; ++i) out += unicode ? "█" : "#";
+    if (unicode) out += parts[static_cast<unsigned>(eighths) % 8];
+    return out;
+}
+
+std::string percent(std::uint64_t part, std::uint64_t whole) {
+    if (whole == 0) return "";
+    const double share = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+    return share > 0 && share < 0.05 ? "<0.1 %" : fmt::format("{:.1f} %", share);
+}
+
+std::uint64_t total(const Heap& heap, const char* name) {
+    auto found = heap.totals.find(name);
+    return found == heap.totals.end() ? 0 : found->second;
+}
+
+Line type_cell(Canvas& canvas, const std::string& name) {
+    if (name.empty()) return canvas.line(Ink::quiet, "type unknown");
+    if (!name.starts_with('?')) return canvas.line(Ink::type, name);
+    const bool plain = name.starts_with("?noscan");
+    return canvas.line(Ink::warning, name)
+        .space(2)
+        .add(Ink::quiet, plain ? "untyped, holds no pointers" : "untyped, may hold pointers");
+}
+
+void print_totals(Context& context, const Heap& heap) {
+    auto& canvas = context.canvas;
+    const std::uint64_t live = total(heap, "live_bytes"), garbage = total(heap, "garbage_objects");
+    canvas.blank();
+    Line first = canvas.line(Ink::strong, fmt::format("{} live", human_size(live)));
+    first.add(fmt::format(" in {} objects", grouped(total(heap, "live_objects"))));
+    if (garbage != 0)
+        first.dot().add(
+            fmt::format("{} garbage in {} objects", human_size(total(heap, "garbage_bytes")), grouped(garbage)));
+    canvas.row("heap", first);
+    if (const auto arena = total(heap, "arena_bytes"))
+        canvas.row("", canvas.line(fmt::format("{} of arenas, {} in spans of objects, {} in stacks", human_size(arena),
+                                               human_size(total(heap, "in_use_bytes")),
+                                               human_size(total(heap, "stack_bytes")))));
+    if (heap.totals.contains("typed_live_bytes") && live != 0) {
+        const std::uint64_t typed = total(heap, "typed_live_bytes");
+        // Never rounded up to all of it.
+        const double share = std::floor(10000.0 * static_cast<double>(typed) / static_cast<double>(live)) / 100.0;
+        Line line = canvas.line(fmt::format("{:.2f} % of live bytes have a type", share));
+        if (const auto& go = context.report.runtime.go)
+            line.add(Ink::quiet, go->debug_info == "dwarf"
+                                     ? ", from debug information, the runtime's descriptors and the allocator"
+                                     : ", from the runtime's descriptors and the allocator: no debug information");
+        canvas.row("types", line);
+    }
+}
+
+void print_types(Context& context, const Heap& heap) {
+    auto& canvas = context.canvas;
+    if (heap.types.empty()) return;
+    canvas.blank();
+    const std::uint64_t live = total(heap, "live_bytes");
+    std::uint64_t largest = 1;
+    for (const auto& type : heap.types) largest = std::max(largest, type.live);
+    const std::size_t shown = context.options().all ? heap.types.size() : std::min(heap.types.size(), most_rows);
+    Table table(canvas, 0, {0, 0, bar_width, 0, 0, 0});
+    table.right(0).right(1).right(3).right(4);
+    table.row({canvas.line(Ink::quiet, "live"), canvas.line(Ink::quiet, "share"), canvas.line(""),
+               canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, "garbage"),
+               canvas.line(Ink::quiet, "type")});
+    for (std::size_t i = 0; i < shown; ++i) {
+        const auto& type = heap.types[i];
+        const std::uint64_t dead = type.bytes - std::min(type.bytes, type.live);
+        table.row({canvas.line(Ink::strong, human_size(type.live)), canvas.line(percent(type.live, live)),
+                   canvas.line(Ink::quiet, bar(static_cast<double>(type.live) / static_cast<double>(largest),
+                                               canvas.options().unicode)),
+                   canvas.line(grouped(type.count)), canvas.line(dead == 0 ? "" : human_size(dead)),
+                   type_cell(canvas, type.name)});
+    }
+    table.flush();
+    if (shown < heap.types.size()) {
+        std::uint64_t rest = 0;
+        for (std::size_t i = shown; i < heap.types.size(); ++i) rest += heap.types[i].live;
+        canvas.print(canvas.line(Ink::quiet, fmt::format("… {} more types, {} live (--all)",
+                                                         grouped(heap.types.size() - shown), human_size(rest))));
+    }
+}
+
+void print_retainers(Context& context, const Heap& heap) {
+    auto& canvas = context.canvas;
+    canvas.blank();
+    const std::uint64_t live = total(heap, "live_bytes");
+    const auto print = [&](std::string_view title, std::string_view note, bool types) {
+        std::vector<const HeapType*> rows;
+        for (const auto& row : heap.retainers)
+            if (row.name.starts_with("every ") == types) rows.push_back(&row);
+        if (rows.empty()) return;
+        canvas.blank();
+        canvas.heading(title, note);
+        const std::size_t shown = context.options().all ? rows.size() : std::min(rows.size(), most_rows);
+        Table table(canvas, 0, {0, 0, 0, 0, 0});
+        table.right(0).right(1).right(2).right(3);
+        table.row({canvas.line(Ink::quiet, "retained"), canvas.line(Ink::quiet, "share"),
+                   canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, "own"), canvas.line(Ink::quiet, "by")});
+        for (std::size_t i = 0; i < shown; ++i) {
+            const HeapType& row = *rows[i];
+            const auto held = row.name.find(", held by ");
+            Line who = canvas.line(types ? Ink::type : Ink::strong, std::string_view(row.name).substr(0, held));
+            if (held != std::string::npos) who.add(Ink::quiet, std::string_view(row.name).substr(held));
+            table.row({canvas.line(Ink::strong, human_size(row.bytes)), canvas.line(percent(row.bytes, live)),
+                       canvas.line(grouped(row.count)), canvas.line(row.live == 0 ? "" : human_size(row.live)),
+                       std::move(who)});
+        }
+        table.flush();
+        if (shown < rows.size())
+            canvas.print(canvas.line(Ink::quiet, fmt::format("… {} more (--all)", grouped(rows.size() - shown))));
+    };
+    print("who keeps how much alive", "retained: what would be garbage without it", false);
+    print("by type", "an object inside another of its type counts once", true);
+}
+
+/// One object: the way to it, its fields.
+void print_story(Context& context, const Location& location) {
+    auto& canvas = context.canvas;
+    canvas.blank();
+    Line head = canvas.line().add(location.address);
+    if (!location.text.empty()) head.space(2).add(Ink::strong, location.text);
+    canvas.wrap(head, 2);
+    canvas.blank();
+    Table table(canvas, 0, {48, 0});
+    for (const auto& [name, value] : location.details) {
+        const bool key = name == "kept by" || name == "object";
+        table.row({canvas.line(Ink::label, name), canvas.line(key ? Ink::strong : Ink::plain, value)});
+    }
+    table.flush();
+}
+
+}  // namespace
+
+void print_heap(Context& context) {
+    if (!context.report.heap) return;
+    const auto& heap = *context.report.heap;
+    if (context.report.location) return print_story(context, *context.report.location);
+    print_totals(context, heap);
+    if (heap.retainers.empty()) return print_types(context, heap);
+    print_retainers(context, heap);
+}
+
+}  // namespace incident::report::terminal
