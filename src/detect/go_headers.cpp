@@ -233,7 +233,7 @@ Detection detect_bad_headers(const Process& process) {
                                      : fmt::format("{}{} at {:#x}", path.empty() ? "" : path.substr(1) + " of the ",
                                                    type_name, bad.object.value);
         finding.subject = {bad.object, "object", type_name, name.empty() ? "" : name + path};
-        finding.title = fmt::format("A {} header that cannot be: {}", word_of(bad), full);
+        finding.title = fmt::format("Impossible {} header: {}", word_of(bad), full);
         finding.why = what_is_wrong(locator, bad, elem);
         finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);
         finding.evidence.push_back(std::move(words));
@@ -305,7 +305,7 @@ Detection detect_bad_headers(const Process& process) {
         told_kind.push_back(kind);
         detection.findings.push_back(std::move(finding));
     }
-    if (left != 0) detection.reason = fmt::format("{} more headers cannot be", left);
+    if (left != 0) detection.reason = fmt::format("{} more headers are impossible", left);
     detection.unchecked = untyped;
     return detection;
 }

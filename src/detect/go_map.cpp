@@ -42,7 +42,9 @@ bool cloning(const Process& process) {
 }
 
 std::string type_words(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map) {
-    return teller.type_name(finder.shapes()[map.shape].rtype);
+    bool sure = false;
+    const Address type = teller.choose_type(finder, map, sure);
+    return fmt::format("{}{}", teller.type_name(type), sure ? "" : " or a type like it");
 }
 
 report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map) {
@@ -51,7 +53,9 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     finding.kind = "go.map.corrupt";
     finding.severity = report::Severity::error;
     finding.strength = report::Strength::likely;
-    finding.subject = teller.subject(walk.header, finder.shapes()[map.shape].rtype);
+    bool sure = false;
+    finding.subject = teller.subject(walk.header, teller.choose_type(finder, map, sure));
+    if (!sure) finding.subject.type = "map";
     const std::string type = type_words(teller, finder, map);
     const go::MapContradiction& first = walk.contradictions[0];
     finding.title =
@@ -194,8 +198,9 @@ void refine_freed_maps(const Process& process, std::vector<report::Finding>& fin
         finding.kind = "go.map.freed";
         const std::string holder =
             finding.title.substr(finding.title.find(": ") == std::string::npos ? 0 : finding.title.find(": ") + 2);
+        bool sure = false;
         const Address type = !mine.empty() ? mine.front()->type
-                             : map->intact ? finder.shapes()[map->shape].rtype
+                             : map->intact ? teller.choose_type(finder, *map, sure)
                                            : Address{};
         finding.title = fmt::format("A map is used after it was freed: {} leads to {}", holder,
                                     type.is_null() ? std::string("it") : fmt::format("a {}", teller.type_name(type)));

@@ -27,6 +27,9 @@ public:
     explicit MapTeller(const Process& process) : process_(process), locator_(process.locate_context()) {}
 
     const Locator& locator() const { return locator_; }
+    /// The type of a map that was recognised by its structure: what the variable or the heap's types say, else the one
+    /// whose keys and values the cells can be. Sets `sure` when it was not guessed.
+    Address choose_type(const go::MapFinder& finder, const go::RecognisedMap& map, bool& sure) const;
     std::string type_name(Address rtype) const;  ///< "map[string]*main.entry"; "map" when unknown
     /// A word in the program's variables that holds the map; null: none.
     std::optional<Address> variable(Address header) const;

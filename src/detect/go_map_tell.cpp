@@ -4,6 +4,9 @@
 #include <algorithm>
 
 #include "detect/go_map.h"
+#include "go/heap/heap_graph.h"
+#include "go/heap/heap_types.h"
+#include "go/stacks/values.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -21,6 +24,89 @@ std::string frame_in_source(const go::GoStack& stack, std::size_t physical) {
 std::string MapTeller::type_name(Address rtype) const {
     if (rtype.is_null()) return "map";
     return process_.go->type_name(rtype).value_or("map");
+}
+
+namespace {
+
+/// Can the value at `at` be of this type? Words that must be addresses are counted; nullopt: it cannot.
+std::optional<unsigned> fits_type(const Process& process, const go::Values& values, Address type, Address at) {
+    auto mapped = [&](Address a) { return process.memory.data_at(a, 1) != nullptr; };
+    auto word = process.memory.load_address(at);
+    if (!word) return std::nullopt;
+    switch (values.kind(type)) {
+        case go::Kind::string: {
+            auto length = process.memory.load<std::uint64_t>(at + 8);
+            if (!length || *length >> 32 != 0) return std::nullopt;
+            if (*length == 0) return 0;
+            return mapped(*word) ? std::optional(2u) : std::nullopt;
+        }
+        case go::Kind::pointer:
+        case go::Kind::map:
+        case go::Kind::chan:
+        case go::Kind::func:
+        case go::Kind::unsafe_pointer:
+            if (word->is_null()) return 0;
+            return mapped(*word) ? std::optional(1u) : std::nullopt;
+        case go::Kind::interface:
+        case go::Kind::slice:
+            if (word->is_null()) return 0;
+            return mapped(*word) ? std::optional(1u) : std::nullopt;
+        default: return 0;
+    }
+}
+
+}  // namespace
+
+Address MapTeller::choose_type(const go::MapFinder& finder, const go::RecognisedMap& map, bool& sure) const {
+    sure = false;
+    const go::MapShape& found = finder.shapes()[map.shape];
+    if (process_.heap_types) {
+        const go::TypeTable& types = process_.heap_types->types();
+        if (auto at = variable(map.walk.header))
+            if (const go::GlobalOfType* global = types.global_at(*at); global != nullptr && global->address == *at)
+                if (const go::Type& type = types[global->type]; type.kind == go::Kind::map && !type.rtype.is_null()) {
+                    sure = true;
+                    return type.rtype;
+                }
+    }
+    const go::Values values(process_.memory, *process_.go);
+    std::vector<std::pair<Address, Address>> cells;
+    go::MapCell take = [&](Address key, Address elem) {
+        if (cells.size() < 16) cells.emplace_back(key, elem);
+    };
+    go::MapReader reader(process_.memory, process_.go->layout(), nullptr);
+    reader.walk(map.walk.header, found, &take, 4096);
+    Address best = found.rtype;
+    unsigned most = 0, equal = 0;
+    bool any = false;
+    for (const go::MapShape& shape : finder.shapes()) {
+        if (shape.unit != found.unit || shape.keys != found.keys || shape.key_stride != found.key_stride ||
+            shape.elems != found.elems || shape.elem_stride != found.elem_stride ||
+            (shape.unit_pointers != 0) != (found.unit_pointers != 0))
+            continue;
+        unsigned score = 0;
+        bool fits = true;
+        for (auto& [key, elem] : cells) {
+            auto k = shape.indirect_key ? std::optional(0u) : fits_type(process_, values, shape.key, key);
+            auto e = shape.indirect_elem ? std::optional(0u) : fits_type(process_, values, shape.elem, elem);
+            if (!k || !e) {
+                fits = false;
+                break;
+            }
+            score += *k + *e;
+        }
+        if (!fits) continue;
+        if (!any || score > most) {
+            best = shape.rtype;
+            most = score;
+            equal = 1;
+            any = true;
+        } else if (score == most) {
+            ++equal;
+        }
+    }
+    sure = any && equal == 1 && !cells.empty();
+    return best;
 }
 
 std::optional<Address> MapTeller::variable(Address header) const {
