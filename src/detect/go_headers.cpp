@@ -44,7 +44,8 @@ std::string_view word_of(const BadHeader& bad) {
 /// "body", "list[3].name": the field at `offset` of a value; empty: the value itself.
 std::string field_path(const go::TypeTable& types, go::TypeId id, std::uint64_t offset, unsigned depth = 0) {
     const go::Type& type = types[id];
-    if (depth > 12) return {};
+    if (depth > 12 || type.kind == go::Kind::slice || type.kind == go::Kind::string || type.kind == go::Kind::interface)
+        return {};
     if (type.kind == go::Kind::array && type.elem != go::no_type && types[type.elem].size != 0) {
         const std::uint64_t size = types[type.elem].size;
         return fmt::format("[{}]", offset / size) + field_path(types, type.elem, offset % size, depth + 1);
@@ -109,6 +110,31 @@ bool mask_agrees(const Process& process, const BadHeader& bad) {
         const bool header = step.op == PlanStep::Op::slice || step.op == PlanStep::Op::string;
         if ((two || header) && (word + 1 >= count || mask[word + 1] != two)) return false;
         if (step.op == PlanStep::Op::slice && (word + 2 >= count || mask[word + 2])) return false;
+    }
+    return true;
+}
+
+/// A type is a claim, made by some pointer to the object. It is believed when the collector's mask of the *whole* slot
+/// is that of so many values of the type and nothing behind them.
+bool whole_slot_agrees(const Process& process, const BadHeader& bad) {
+    if (bad.slot == go::no_slot || bad.basis == go::TypeBasis::noted) return true;
+    const go::HeapGraph& graph = *process.heap;
+    const go::Type& type = process.heap_types->types()[bad.object_type];
+    const bool guessed = bad.basis != go::TypeBasis::edge && bad.basis != go::TypeBasis::closure;
+    // An interface names one value, and never another interface.
+    if (guessed && (bad.count != 1 || type.kind == go::Kind::interface)) return false;
+    const std::uint64_t words = graph.slots().size(bad.slot) / 8, each = type.size / 8;
+    if (type.size % 8 != 0 || each == 0 || bad.count > words / each || words > (1u << 24)) return false;
+    const std::uint64_t covered = each * bad.count;
+    if (covered * 5 < words * 3) return false;  // the allocator would have taken a smaller size
+    BadHeader first = bad;
+    first.object = graph.slots().base(bad.slot);
+    const std::vector<bool> mask = pointer_words(process, first, words);
+    if (mask.empty()) return false;
+    const auto begin = static_cast<std::uint64_t>(bad.object - first.object) / 8 % each;  // 1 behind a malloc header
+    for (std::uint64_t i = each + begin; i < words; ++i) {
+        const bool inside = i < covered + begin;
+        if (mask[i] != (inside && mask[i - each])) return false;
     }
     return true;
 }
@@ -192,7 +218,7 @@ Detection detect_bad_headers(const Process& process) {
     std::vector<Address> told;  // values whose finding exists, parallel to findings
     std::vector<std::string_view> told_kind;
     for (const BadHeader& bad : scan.bad) {
-        if (!mask_agrees(process, bad)) {
+        if (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad)) {
             ++untyped;
             continue;
         }

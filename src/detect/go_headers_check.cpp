@@ -23,6 +23,13 @@ bool of_the_runtime(std::string_view name) {
            name.starts_with("abi.");
 }
 
+/// Buckets and groups of maps: only their control bytes say which cells are in use, and delete clears no more of a
+/// string key than its pointer (go1.19 src/runtime/map_faststr.go).
+bool table_of_cells(std::string_view name) {
+    return name.find("bucket<") != std::string_view::npos || name.find("bucket[") != std::string_view::npos ||
+           name.find("group<") != std::string_view::npos || name.find("group[") != std::string_view::npos;
+}
+
 class Scanner {
 public:
     Scanner(const Process& process, const Locator& locator)
@@ -31,13 +38,19 @@ public:
           types_(process.heap_types->types()),
           plans_(process.heap_types->plans()),
           slots_(process.heap->slots()),
-          cursor_(process.memory) {}
+          cursor_(process.memory),
+          cells_(types_.size()) {
+        for (go::TypeId id = 1; id < types_.size(); ++id) {
+            if (types_[id].group != go::no_type) cells_[types_[id].group] = true;
+            if (table_of_cells(types_[id].name)) cells_[id] = true;
+        }
+    }
 
     HeaderScan out;
 
     void value(Address at, go::TypeId type, std::uint64_t count, BadHeader context) {
         const go::TypePlan& plan = plans_[type];
-        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name)) return;
+        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name) || cells_[type]) return;
         context.object_type = type;
         for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
             context.object = at + i * plan.size;
@@ -60,7 +73,7 @@ private:
         if (depth < 4)
             for (const go::PlanLoop& loop : plans_.loops(plan)) {
                 const std::uint64_t size = plans_[loop.elem].size;
-                if (size == 0 || plans_[loop.elem].empty()) continue;
+                if (size == 0 || plans_[loop.elem].empty() || cells_[loop.elem]) continue;
                 for (std::uint64_t i = 0; i < loop.count && i < largest_array; ++i)
                     if (!one(at + loop.offset + i * size, loop.elem, offset + loop.offset + i * size, context,
                              depth + 1))
@@ -169,6 +182,7 @@ private:
     const go::TypePlans& plans_;
     const go::HeapSlots& slots_;
     MemoryCursor cursor_;
+    std::vector<bool> cells_;  // types of maps' buckets and groups
     std::uint64_t last_good_[2] = {};
 };
 
@@ -211,6 +225,8 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
                 if (type.type == go::no_type) continue;
                 BadHeader context;
                 context.slot = slot;
+                context.basis = type.basis;
+                context.count = type.count;
                 scanner.value(graph.slots().base(slot) + type.offset, type.type, type.count, context);
             }
         }

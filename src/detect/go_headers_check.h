@@ -31,9 +31,11 @@ struct BadHeader {
     Address at;      ///< of the header
     Address object;  ///< value that holds it: the variable, or the heap object's value
     go::TypeId object_type = go::no_type;
-    std::uint64_t offset = 0;       ///< of the header in one value of object_type
-    go::SlotId slot = go::no_slot;  ///< no_slot: a variable or static data
-    std::string_view variable;      ///< name of a package variable
+    std::uint64_t offset = 0;                   ///< of the header in one value of object_type
+    go::SlotId slot = go::no_slot;              ///< no_slot: a variable or static data
+    go::TypeBasis basis = go::TypeBasis::none;  ///< of a heap object's type
+    std::uint64_t count = 1;                    ///< values of that type in the object
+    std::string_view variable;                  ///< name of a package variable
     go::PlanStep::Op op = go::PlanStep::Op::slice;
     go::TypeId elem = go::no_type;
     HeaderFault fault = HeaderFault::negative;
