@@ -59,6 +59,9 @@ void HeapGraph::sum() {
     if (totals_.unknown_objects != 0)
         gaps_.push_back({fmt::format("whether {} are allocated", count_of(totals_.unknown_objects, "heap slot")),
                          "the bits of their spans are not in the core", "they count as allocated", true});
+    if (slots_->too_large() != 0)
+        gaps_.push_back({fmt::format("{} of 32 GB and more", count_of(slots_->too_large(), "heap object")), "not read",
+                         "what only they keep alive counts as garbage", true});
     if (totals_.without_map != 0)
         gaps_.push_back({fmt::format("the pointers of {}", count_of(totals_.without_map, "live heap object")),
                          "its pointer map or its bytes could not be read",

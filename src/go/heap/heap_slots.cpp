@@ -9,7 +9,7 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint64_t arena_spread_limit = 1ull << 24;  // arenas between the lowest and the highest: 1 PB
+constexpr std::uint64_t arena_spread_limit = 1ull << 22;  // arenas between the lowest and the highest: 256 TB
 constexpr std::uint64_t slot_limit = 0xffffff00;
 
 }  // namespace
@@ -22,6 +22,7 @@ Result<HeapSlots> HeapSlots::build(const Memory& memory, const Spans& spans) {
         const Span& s = all[i];
         if (s.state != SpanState::in_use || s.elem_count == 0) continue;
         std::uint64_t words = s.elem_size / 8, blocks = (std::uint64_t{s.elem_count} + 63) / 64;
+        if (words > UINT32_MAX) ++slots.too_large_;
         if (words == 0 || words > UINT32_MAX) continue;
         if ((next += blocks * 64) > slot_limit)
             return fail(ErrorKind::unsupported, "the heap has more slots than this analyser can number");
@@ -63,6 +64,10 @@ Result<void> HeapSlots::index_pages() {
                                 : s.divide != 0 && s.elem_count <= UINT16_MAX && s.range.size() >> 13 <= page_mask;
         for (Address a = s.range.begin; a < s.range.end; a += page_bytes) {
             std::uint64_t arena = (a.value >> 26) - first_arena_;
+            if (!spans_.in_arena(a)) {  // a damaged span over a gap between arenas
+                a = a.align_down(arena_bytes) + (arena_bytes - page_bytes);
+                continue;
+            }
             if (writable[arena] == nullptr) {
                 pages_.push_back(std::make_unique<Page[]>(pages_per_arena));
                 arenas_[arena] = writable[arena] = pages_.back().get();

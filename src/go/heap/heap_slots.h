@@ -122,7 +122,8 @@ public:
     bool allocated(SlotId slot) const noexcept { return allocated_.test(slot); }
     SlotState state(SlotId slot) const noexcept { return Spans::slot_state(span(slot), index(slot)); }
     const SlotBits& allocated_bits() const noexcept { return allocated_; }
-    std::uint64_t unknown() const noexcept { return unknown_; }  ///< slots whose state cannot be read
+    std::uint64_t unknown() const noexcept { return unknown_; }      ///< slots whose state cannot be read
+    std::uint64_t too_large() const noexcept { return too_large_; }  ///< objects of 32 GB and more: left out
     const Spans& spans() const noexcept { return spans_; }
     const Memory& memory() const noexcept { return *memory_; }
 
@@ -167,7 +168,7 @@ private:
     const Memory* memory_;
     Spans spans_;  // shares its state
     SlotId limit_ = 0;
-    std::uint64_t unknown_ = 0;
+    std::uint64_t unknown_ = 0, too_large_ = 0;
     std::uint64_t first_arena_ = 0, arena_count_ = 0;
     std::vector<const Page*> arenas_;
     std::vector<std::unique_ptr<Page[]>> pages_;

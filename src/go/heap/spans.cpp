@@ -24,7 +24,6 @@ void Spans::State::index_arenas(std::vector<std::uint64_t> numbers) {
     numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
     arena_numbers = std::move(numbers);
     pages.resize(arena_numbers.size());
-    for (auto& table : pages) table.fill(no_span);
     if (!arena_numbers.empty() && arena_numbers.back() - arena_numbers.front() < (1u << 18)) {
         first_arena = arena_numbers.front();
         direct.assign(arena_numbers.back() - first_arena + 1, no_span);
@@ -61,7 +60,9 @@ const std::vector<report::Gap>& Spans::gaps() const { return state_->gaps; }
 const Span* Spans::find(Address a) const noexcept {
     std::uint32_t arena = state_->find_arena(a);
     if (arena == no_span) return nullptr;
-    std::uint32_t index = state_->pages[arena][a.value % arena_bytes / page_bytes];
+    const auto* table = state_->pages[arena].get();
+    if (table == nullptr) return nullptr;
+    std::uint32_t index = (*table)[a.value % arena_bytes / page_bytes];
     return index == no_span ? nullptr : &state_->spans[index];
 }
 

@@ -130,23 +130,37 @@ void report_losses(const Reading& reading, const SpanCheck& check, std::vector<r
 
 }  // namespace
 
+/// The page table of the arena that holds `a`, made when it is first needed; null: no arena, or too many of them.
+Spans::State::PageTable* Spans::State::table_of(Address a) {
+    std::uint32_t arena = find_arena(a);
+    if (arena == no_span) return nullptr;
+    if (pages[arena] == nullptr) {
+        if (tables >= table_limit) return nullptr;
+        ++tables;
+        pages[arena] = std::make_unique<PageTable>();
+        pages[arena]->fill(no_span);
+    }
+    return pages[arena].get();
+}
+
 /// Puts each span at its first page and takes them in address order, which sorts them in O(pages); then fills the
 /// index. Returns the mspans that lie outside the arenas or claim pages of others.
 std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
     std::vector<Address> rejected;
     for (std::uint32_t i = 0; i < unsorted.size(); ++i) {
         const Span& s = unsorted[i];
-        std::uint32_t arena = find_arena(s.range.begin);
-        std::uint32_t* page =
-            arena == no_span ? nullptr : &pages[arena][s.range.begin.value % arena_bytes / page_bytes];
-        if (page != nullptr && *page == no_span && find_arena(s.range.end - 1) != no_span)
+        PageTable* table = table_of(s.range.begin);
+        std::uint32_t* page = table == nullptr ? nullptr : &(*table)[s.range.begin.value % arena_bytes / page_bytes];
+        bool fits = s.range.size() / arena_bytes <= table_limit && find_arena(s.range.end - 1) != no_span;
+        if (page != nullptr && *page == no_span && fits)
             *page = i;
         else
             rejected.push_back(s.mspan);
     }
     spans.reserve(unsorted.size() - rejected.size());
     for (auto& table : pages) {
-        for (std::uint32_t& page : table) {
+        if (table == nullptr) continue;
+        for (std::uint32_t& page : *table) {
             if (page == no_span) continue;
             const Span& s = unsorted[page];
             page = no_span;
@@ -159,10 +173,9 @@ std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
     for (std::uint32_t i = 0; i < spans.size(); ++i) {
         for (Address a = spans[i].range.begin; a < spans[i].range.end;) {
             Address stop = std::min(a.align_down(arena_bytes) + arena_bytes, spans[i].range.end);
-            if (std::uint32_t arena = find_arena(a); arena != no_span) {
-                auto* table = pages[arena].data();
-                std::fill(table + a.value % arena_bytes / page_bytes,
-                          table + (stop.value - 1) % arena_bytes / page_bytes + 1, i);
+            if (PageTable* table = table_of(a)) {
+                std::fill(table->data() + a.value % arena_bytes / page_bytes,
+                          table->data() + (stop.value - 1) % arena_bytes / page_bytes + 1, i);
             }
             a = stop;
         }
@@ -214,6 +227,10 @@ Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, con
         numbers = TRY(arenas_of_spans(reading.good, mheap));
     }
     state->index_arenas(std::move(*numbers));
+    // 64 GB of heap, or four times what the core holds: pages that were never touched are not in it.
+    std::uint64_t held = 0;
+    for (const Segment& segment : memory.segments()) held += segment.range.size();
+    state->table_limit = std::max<std::size_t>(state->table_limit, held / arena_bytes * 4);
     auto rejected = state->place(reading.good);
     reading.damaged += rejected.size();
     if (!rejected.empty()) reading.example = rejected.front();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <vector>
 
 #include "go/heap/spans.h"
@@ -15,9 +16,10 @@ inline constexpr std::size_t pages_per_arena = arena_bytes / page_bytes;
 inline constexpr std::uint32_t no_span = 0xffffffff;
 
 struct Spans::State {
-    std::vector<Span> spans;                                        // sorted by address, disjoint
-    std::vector<std::uint64_t> arena_numbers;                       // sorted address >> 26
-    std::vector<std::array<std::uint32_t, pages_per_arena>> pages;  // parallel to arena_numbers: index into spans
+    std::vector<Span> spans;                                       // sorted by address, disjoint
+    std::vector<std::uint64_t> arena_numbers;                      // sorted address >> 26
+    using PageTable = std::array<std::uint32_t, pages_per_arena>;  // index into spans
+    std::vector<std::unique_ptr<PageTable>> pages;  // parallel to arena_numbers; null: no span lies in it
     // Direct table over [first, first + direct.size()) when the arenas lie close together (they nearly always do); else
     // empty.
     std::uint64_t first_arena = 0;
@@ -26,10 +28,12 @@ struct Spans::State {
     SpanCheck check;
     HeapTotals totals;
     bool complete = true;
+    std::size_t tables = 0, table_limit = 1024;  // a damaged list of arenas cannot make us fill memory with tables
     std::vector<report::Gap> gaps;
 
     std::uint32_t find_arena(Address a) const noexcept;
     void index_arenas(std::vector<std::uint64_t> numbers);
+    PageTable* table_of(Address a);
     std::vector<Address> place(const std::vector<Span>& unsorted);
     void examine(const Memory& memory, const Version& version, unsigned jobs);
 };

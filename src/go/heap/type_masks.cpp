@@ -15,7 +15,7 @@ constexpr std::uint8_t kind_array = 17, kind_struct = 25;
 constexpr std::uint64_t type_size_limit = 1ull << 40;  // bytes
 constexpr std::uint64_t mask_limit = 1ull << 27;       // pointer words of one type: 1 GB of pointers
 constexpr std::uint64_t all_masks_limit = 1ull << 25;  // 64-bit words of all masks together: 256 MB
-constexpr std::uint64_t build_steps = 1ull << 22;      // types visited to build one mask
+constexpr std::uint64_t build_steps = 1ull << 25;      // types visited to build all masks
 constexpr std::size_t entry_limit = 48 * 1024;
 
 void set(std::vector<std::uint64_t>& bits, std::uint64_t at) {
@@ -44,19 +44,18 @@ const TypeMask* TypeMasks::find(Address type) const {
         if (entry == nullptr) break;
         if (entry->type == type) return &entry->mask;
     }
-    TypeMask mask = read(type, 0);
+    TypeMask mask = read(type);
     std::lock_guard lock(mutex_);
-    if (entries_.size() >= entry_limit || copied_ + mask.bits.size() > all_masks_limit) return &unknown_mask;
+    if (entries_.size() >= entry_limit) return &unknown_mask;
     at = (type.value * 0x9e3779b97f4a7c15ull) >> 48;
     for (; const Entry* entry = table_[at].load(std::memory_order_relaxed); at = (at + 1) % table_size)
         if (entry->type == type) return &entry->mask;
-    copied_ += mask.bits.size();
     entries_.push_back({type, std::move(mask)});
     table_[at].store(&entries_.back(), std::memory_order_release);
     return &entries_.back().mask;
 }
 
-TypeMask TypeMasks::read(Address type, int depth) const {
+TypeMask TypeMasks::read(Address type) const {
     TypeMask mask;
     const auto& f = layout_.type;
     StructView view(memory_, type);
@@ -72,7 +71,9 @@ TypeMask TypeMasks::read(Address type, int depth) const {
         return mask;
     }
     if (mask.pointers > mask_limit || *size % 8 != 0) return mask;
-    mask.bits.resize((mask.pointers + 63) / 64);
+    std::uint64_t size_of_mask = (mask.pointers + 63) / 64;
+    if (spent_.fetch_add(size_of_mask, std::memory_order_relaxed) + size_of_mask > all_masks_limit) return mask;
+    mask.bits.resize(size_of_mask);
     if (version_.at_least(24) && (*flags & flag_mask_on_demand) != 0) {
         auto built = memory_.load_address(*data);
         bool usable = built && !built->is_null();
@@ -83,8 +84,7 @@ TypeMask TypeMasks::read(Address type, int depth) const {
             mask.known = true;
         } else {
             std::ranges::fill(mask.bits, 0);
-            std::uint64_t budget = build_steps;
-            mask.known = build(type, 0, mask.bits, depth, budget);
+            mask.known = build(type, 0, mask.bits, 0);
         }
     } else if (!version_.at_least(24) && (*kind & kind_gc_program) != 0) {
         mask.known = run_program(*data + 4, mask.pointers, mask.bits);  // a uint32 length stands before it
@@ -143,11 +143,9 @@ bool TypeMasks::run_program(Address program, std::uint64_t words, std::vector<st
 }
 
 /// What the runtime would build on first use: arrays and structs from their parts. `at` counts words.
-bool TypeMasks::build(Address type, std::uint64_t at, std::vector<std::uint64_t>& bits, int depth,
-                      std::uint64_t& budget) const {
+bool TypeMasks::build(Address type, std::uint64_t at, std::vector<std::uint64_t>& bits, int depth) const {
     constexpr int depth_limit = 64;
-    if (depth > depth_limit || budget == 0) return false;
-    --budget;
+    if (depth > depth_limit || built_.fetch_add(1, std::memory_order_relaxed) > build_steps) return false;
     StructView view(memory_, type);
     auto pointer_bytes = view.get(layout_.type.ptrdata), size = view.get(layout_.type.size_);
     auto flags = view.get(layout_.type.tflag), kind = view.get(layout_.type.kind);
@@ -171,7 +169,7 @@ bool TypeMasks::build(Address type, std::uint64_t at, std::vector<std::uint64_t>
         auto step = StructView(memory_, *elem).get(layout_.type.size_);
         if (!step || *step < 8 || *length > mask_limit) return false;
         for (std::uint64_t i = 0; i < *length && at / 64 < bits.size(); ++i, at += *step / 8)
-            if (!build(*elem, at, bits, depth + 1, budget)) return false;
+            if (!build(*elem, at, bits, depth + 1)) return false;
         return true;
     }
     if ((*kind & kind_bits) != kind_struct) return false;
@@ -183,7 +181,7 @@ bool TypeMasks::build(Address type, std::uint64_t at, std::vector<std::uint64_t>
         auto part = field.get(layout_.structfield.typ);
         auto offset = field.get(layout_.structfield.offset);
         if (!part || !offset || *offset > type_size_limit) return false;
-        if (!build(*part, at + *offset / 8, bits, depth + 1, budget)) return false;
+        if (!build(*part, at + *offset / 8, bits, depth + 1)) return false;
     }
     return true;
 }

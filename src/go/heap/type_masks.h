@@ -36,10 +36,9 @@ public:
     const TypeMask* find(Address type) const;
 
 private:
-    TypeMask read(Address type, int depth) const;
+    TypeMask read(Address type) const;
     bool run_program(Address program, std::uint64_t words, std::vector<std::uint64_t>& bits) const;
-    bool build(Address type, std::uint64_t at, std::vector<std::uint64_t>& bits, int depth,
-               std::uint64_t& budget) const;
+    bool build(Address type, std::uint64_t at, std::vector<std::uint64_t>& bits, int depth) const;
 
     struct Entry {
         Address type;
@@ -53,7 +52,9 @@ private:
     mutable std::unique_ptr<std::atomic<const Entry*>[]> table_;
     mutable std::mutex mutex_;
     mutable std::deque<Entry> entries_;
-    mutable std::uint64_t copied_ = 0;  // words of masks: a damaged heap cannot make us copy without end
+    // A damaged heap has a new "type" in every object: what they cost together is bounded.
+    mutable std::atomic<std::uint64_t> spent_{0};  // 64-bit words of masks
+    mutable std::atomic<std::uint64_t> built_{0};  // types visited to build masks
 };
 
 }  // namespace incident::go

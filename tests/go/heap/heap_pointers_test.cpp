@@ -309,6 +309,36 @@ TEST(HeapPointers, ObjectsWhoseBytesAreCutSayWhatIsThere) {
     EXPECT_FALSE(known);
 }
 
+TEST(HeapPointers, ManyLyingTypesCostABoundedSum) {
+    TestHeap heap(27);
+    heap.target.add(medium(0));
+    heap.memory().at(test_arena).zeros(8192);
+    // 4,000 types of a gigabyte each, all made of themselves.
+    for (std::uint64_t i = 0; i < 4000; ++i) {
+        std::uint64_t at = types + i * 128;
+        heap.type(at, 1 << 30, 1 << 30, at + 80, 0x10, 17);
+        heap.memory().at(at + 48).u64(at).u64(0).u64(1 << 27);
+    }
+    heap.build();
+    std::uint64_t known = 0;
+    for (std::uint64_t i = 0; i < 4000; ++i) known += heap.pointers->masks().find(Address{types + i * 128})->known;
+    EXPECT_EQ(known, 0u);
+}
+
+TEST(HeapSlots, ListedArenasWithoutMemoryCostNothing) {
+    HeapTarget target(27);
+    TestSpan wide = large(0, 1);
+    wide.pages = std::uint64_t{1} << 34;  // 128 TB, over arenas that nobody has
+    target.add(small(1)).add(wide);
+    target.memory().at(test_arena).zeros(2 * 8192);
+    auto built = target.build();
+    auto spans = target.read(built);
+    ASSERT_TRUE(spans);
+    auto slots = HeapSlots::build(built, *spans);
+    ASSERT_TRUE(slots);
+    EXPECT_TRUE(slots->slot_of(Address{test_arena + 8192}));
+}
+
 TEST(Marking, CyclesEnd) {
     for (unsigned jobs : {1u, 3u}) {
         TestHeap heap(25);
