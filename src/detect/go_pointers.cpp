@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "detect/dangling.h"
+#include "detect/hidden_words.h"
 #include "detect/pointers.h"
 #include "go/heap/heap_graph.h"
 #include "process/holder.h"
@@ -34,7 +35,7 @@ constexpr std::size_t most_suspects = 1 << 16;
 struct Suspect {
     Address word;
     Address value;
-    go::TypeWord::Kind kind = go::TypeWord::Kind::pointer;
+    go::AddressWord::Kind kind = go::AddressWord::Kind::pointer;
     bool off_heap = false;  ///< the collector does not look there
     Judgement judgement;
 };
@@ -80,7 +81,7 @@ void check_followed(const Process& process, const Locator& locator, std::vector<
     auto suspect = [&](Address word, Address value, bool runtime) {
         auto judgement = judge(process, locator, value);
         if (judgement.gone == Gone::no || (runtime && judgement.stack())) return;
-        suspects.push_back({word, value, go::TypeWord::Kind::pointer, false, std::move(judgement)});
+        suspects.push_back({word, value, go::AddressWord::Kind::pointer, false, std::move(judgement)});
     };
     std::optional<RuntimeRecords> records;
     checked += heap.totals().live_objects + heap.roots().all.size();
@@ -138,16 +139,17 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
         } else if (process.heap) {
             if (auto slot = process.heap->slot_of(object.object); slot && !process.heap->live(*slot)) continue;
         }
-        for (const go::TypeWord& word : boxed.types[object.type].words) {
+        for (const go::AddressWord& word : boxed.types[object.type].words) {
             // The collector follows pointers in its own memory: those are looked at with the heap, not here.
-            if (!object.off_heap && word.kind != go::TypeWord::Kind::uintptr) continue;
+            if (!object.off_heap && word.kind != go::AddressWord::Kind::uintptr) continue;
             const auto value = process.memory.load_address(object.object + word.offset);
             if (!value) continue;
             ++checked;
-            if (!hull.contains(*value)) continue;
+            if (!hull.contains(*value) || (word.kind == go::AddressWord::Kind::uintptr && !value->is_aligned(8)))
+                continue;
             auto judgement = judge(process, locator, *value);
             if (judgement.gone == Gone::no) {
-                if (!object.off_heap || !process.heap || word.kind == go::TypeWord::Kind::uintptr) continue;
+                if (!object.off_heap || !process.heap || word.kind == go::AddressWord::Kind::uintptr) continue;
                 auto alone = only_off_heap(process, locator, *value);
                 if (!alone) continue;
                 judgement = std::move(*alone);
@@ -155,6 +157,31 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
             suspects.push_back({object.object + word.offset, *value, word.kind, object.off_heap, std::move(judgement)});
         }
     }
+}
+
+/// uintptr words of variables and objects whose type is known.
+void check_hidden(const Process& process, const Locator& locator, const std::vector<HiddenWord>& hidden,
+                  std::vector<Suspect>& suspects) {
+    for (const HiddenWord& word : hidden)
+        if (auto judgement = judge(process, locator, word.value); judgement.gone != Gone::no)
+            suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement)});
+}
+
+/// What its type says about a word that has no name yet.
+void name_by_type(Holder& holder, const std::vector<HiddenWord>& hidden) {
+    auto found = std::ranges::lower_bound(hidden, holder.word, {}, &HiddenWord::word);
+    if (found == hidden.end() || found->word != holder.word) return;
+    if (!holder.field.empty() && !holder.type.empty()) return;
+    holder.base = found->base;
+    holder.type = found->type;
+    holder.field = found->field;
+    if (!found->symbol.empty()) holder.symbol = found->symbol;
+    const std::string field = found->field.empty() ? std::string{} : "." + found->field;
+    holder.name = holder.symbol.empty()
+                      ? fmt::format("field {} of the {} at {:#x}", found->field, found->type, found->base.value)
+                      : holder.symbol + field;
+    holder.evidence.push_back(
+        {fmt::format("its type is {}", found->type), found->base, "", "core", "types of the heap"});
 }
 
 std::string_view state_word(Gone gone) {
@@ -172,9 +199,9 @@ std::string_view state_word(Gone gone) {
 
 std::string_view kind_word(const Suspect& suspect) {
     switch (suspect.kind) {
-        case go::TypeWord::Kind::uintptr: return "uintptr";
-        case go::TypeWord::Kind::unsafe_pointer: return "unsafe.Pointer";
-        case go::TypeWord::Kind::pointer: break;
+        case go::AddressWord::Kind::uintptr: return "uintptr";
+        case go::AddressWord::Kind::unsafe_pointer: return "unsafe.Pointer";
+        case go::AddressWord::Kind::pointer: break;
     }
     return "pointer";
 }
@@ -189,7 +216,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     const Suspect& suspect = *words.front().suspect;
     const Holder& holder = words.front().holder;
     const Judgement& judgement = suspect.judgement;
-    const bool hidden = suspect.kind == go::TypeWord::Kind::uintptr;
+    const bool hidden = suspect.kind == go::AddressWord::Kind::uintptr;
     const std::string more =
         words.size() == 1 ? std::string{} : fmt::format(" and {} more words of it", words.size() - 1);
     const bool alone = judgement.gone == Gone::no;
@@ -219,8 +246,8 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
         const Suspect& each = *words[i].suspect;
         finding.evidence.push_back({fmt::format("{}, a {}", words[i].holder.name, kind_word(each)), each.word,
                                     hex(each.value.value), origin_of(process, each.word),
-                                    each.kind == go::TypeWord::Kind::uintptr || each.off_heap
-                                        ? "interface value and rtype"
+                                    each.kind == go::AddressWord::Kind::uintptr || each.off_heap
+                                        ? "types and interface values"
                                         : "the collector's pointer masks"});
         finding.evidence.push_back({each.judgement.state, each.value, locator.describe(each.judgement.place), "core",
                                     alone                    ? "marking from every root"
@@ -291,6 +318,8 @@ Detection detect_pointers(const Process& process) {
     std::vector<Suspect> suspects;
     check_boxed(process, locator, boxed, suspects, detection.checked);
     if (process.heap) check_followed(process, locator, suspects, detection.checked);
+    const auto hidden = find_hidden_words(process, most_suspects, detection.checked);
+    check_hidden(process, locator, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
     if (suspects.empty()) {
@@ -305,7 +334,9 @@ Detection detect_pointers(const Process& process) {
     std::vector<Named> named;
     for (const Suspect& suspect : suspects) {
         if (named.size() >= most_named) break;
-        named.push_back({&suspect, find_holder(process, locator, &boxed, suspect.word)});
+        Holder holder = find_holder(process, locator, &boxed, suspect.word);
+        name_by_type(holder, hidden);
+        named.push_back({&suspect, std::move(holder)});
     }
     std::size_t left = suspects.size() - named.size();
     for (std::size_t begin = 0, end = 0; begin < named.size(); begin = end) {

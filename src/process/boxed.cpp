@@ -105,7 +105,7 @@ private:
         auto words = go::address_words(runtime_, *boxed, 256);
         // A bare uintptr in an interface is a value on its way to be printed, nobody's field.
         return std::ranges::any_of(words, [&](auto& word) {
-            return !word.path.empty() && (off_heap || word.kind != go::TypeWord::Kind::pointer);
+            return !word.path.empty() && (off_heap || word.kind != go::AddressWord::Kind::pointer);
         });
     }
 

@@ -29,7 +29,7 @@ struct BoxedObject {
 struct Boxed {
     struct Type {
         go::RType rtype;                  ///< of the object itself, not of the pointer in the interface
-        std::vector<go::TypeWord> words;  ///< that hold addresses
+        std::vector<go::AddressWord> words;  ///< that hold addresses
     };
     std::vector<Type> types;
     std::vector<BoxedObject> objects;  ///< by address; one row each

@@ -15,8 +15,8 @@ std::string with_offset(std::string name, std::uint64_t offset) {
     return offset == 0 ? std::move(name) : fmt::format("{}+{:#x}", name, offset);
 }
 
-const go::TypeWord* word_at(const Boxed::Type& type, std::uint64_t offset) {
-    auto found = std::ranges::lower_bound(type.words, offset, {}, &go::TypeWord::offset);
+const go::AddressWord* word_at(const Boxed::Type& type, std::uint64_t offset) {
+    auto found = std::ranges::lower_bound(type.words, offset, {}, &go::AddressWord::offset);
     return found != type.words.end() && found->offset == offset ? &*found : nullptr;
 }
 
@@ -59,7 +59,7 @@ Holder find_holder(const Process& process, const Locator& locator, const Boxed* 
             holder.base = object->object;
             holder.type = type.rtype.name;
             const auto offset = static_cast<std::uint64_t>(word - holder.base);
-            if (const go::TypeWord* field = word_at(type, offset)) holder.field = field->path;
+            if (const go::AddressWord* field = word_at(type, offset)) holder.field = field->path;
             holder.evidence.push_back(
                 {fmt::format("an interface value says that {:#x} is a {}", holder.base.value, holder.type),
                  object->named_by, "", "core", "interface value"});

@@ -29,10 +29,10 @@ bool sound_name(const std::string& name) {
 
 struct Walk {
     const Runtime& runtime;
-    std::vector<TypeWord>& out;
+    std::vector<AddressWord>& out;
     std::size_t limit;
 
-    void add(std::uint64_t offset, TypeWord::Kind kind, const std::string& path) const {
+    void add(std::uint64_t offset, AddressWord::Kind kind, const std::string& path) const {
         if (out.size() < limit) out.push_back({offset, kind, path});
     }
     void fields(const RType& type, std::uint64_t base, const std::string& path, unsigned depth) const {
@@ -66,15 +66,15 @@ struct Walk {
     void walk(const RType& type, std::uint64_t base, const std::string& path, unsigned depth) const {
         if (depth > deepest || out.size() >= limit) return;
         switch (type.kind) {
-            case uintptr_kind: add(base, TypeWord::Kind::uintptr, path); return;
-            case unsafe_pointer: add(base, TypeWord::Kind::unsafe_pointer, path); return;
+            case uintptr_kind: add(base, AddressWord::Kind::uintptr, path); return;
+            case unsafe_pointer: add(base, AddressWord::Kind::unsafe_pointer, path); return;
             case chan:
             case func:
             case map:
             case pointer:
             case slice:
-            case string: add(base, TypeWord::Kind::pointer, path); return;
-            case interface: add(base + 8, TypeWord::Kind::pointer, path); return;
+            case string: add(base, AddressWord::Kind::pointer, path); return;
+            case interface: add(base + 8, AddressWord::Kind::pointer, path); return;
             case structure: fields(type, base, path, depth); return;
             case array: break;
             default: return;
@@ -117,10 +117,10 @@ std::optional<RType> read_rtype(const Runtime& runtime, Address at) {
     return type;
 }
 
-std::vector<TypeWord> address_words(const Runtime& runtime, const RType& type, std::size_t limit) {
-    std::vector<TypeWord> words;
+std::vector<AddressWord> address_words(const Runtime& runtime, const RType& type, std::size_t limit) {
+    std::vector<AddressWord> words;
     Walk{runtime, words, limit}.walk(type, 0, {}, 0);
-    std::ranges::stable_sort(words, {}, &TypeWord::offset);
+    std::ranges::stable_sort(words, {}, &AddressWord::offset);
     return words;
 }
 

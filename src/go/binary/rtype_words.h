@@ -25,7 +25,7 @@ struct RType {
     bool direct() const { return kind == 18 || kind == 19 || kind == 21 || kind == 22 || kind == 26; }
 };
 
-struct TypeWord {
+struct AddressWord {
     enum class Kind : std::uint8_t { pointer, unsafe_pointer, uintptr };
     std::uint64_t offset = 0;  ///< bytes from the start of the object
     Kind kind = Kind::pointer;
@@ -36,6 +36,6 @@ struct TypeWord {
 std::optional<RType> read_rtype(const Runtime& runtime, Address at);
 
 /// Every such word, at most `limit`, lowest offset first; arrays are unrolled. [any thread]
-std::vector<TypeWord> address_words(const Runtime& runtime, const RType& type, std::size_t limit = 1024);
+std::vector<AddressWord> address_words(const Runtime& runtime, const RType& type, std::size_t limit = 1024);
 
 }  // namespace incident::go
