@@ -63,6 +63,7 @@ Detection detect_mutexes(const Process& process) {
     Detection detection;
     const LockPicture& picture = *process.locks;
     std::optional<LockTeller> teller;
+    std::optional<LockFolder> folder;
     for (const GoLock& lock : picture.locks) {
         if (lock.state.type == go::WaitObject::wait_group) continue;
         ++detection.checked;
@@ -86,16 +87,21 @@ Detection detect_mutexes(const Process& process) {
                 detection.findings.push_back(tell_self(process, *teller, lock, *again, nullptr));
                 continue;
             }
+        if (!folder) folder.emplace(*teller, detection.findings);
+        if (folder->fold(lock, "go.mutex.orphaned")) continue;
         auto finding = teller->start(lock, "go.mutex.orphaned");
         teller->add_search(finding, lock);
         const bool writer = lock.state.type == go::WaitObject::rwmutex;
         finding.title = lock.possible.empty()
                             ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller->name(lock))
                             : fmt::format("No holder of a lock was found: {}", teller->name(lock));
-        finding.where = fmt::format("goroutines wait for it in {}; {} gone", teller->locked_in(lock),
-                                    writer ? "the writer that took it is" : "whoever took it is");
-        finding.why = fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer leads to its Unlock",
-                                  lock.state.raw, lock.state.words());
+        finding.where = fmt::format("goroutines wait for it in {}; {}", teller->locked_in(lock),
+                                    !lock.possible.empty() ? "who holds it is not known"
+                                    : writer               ? "the writer that took it is gone"
+                                                           : "whoever took it is gone");
+        finding.why =
+            fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock", lock.state.raw,
+                        lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
         for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
             teller->add_snapshot(finding, lock.waiters[i].goroutine);
         teller->add_verify(finding, lock);
@@ -104,7 +110,9 @@ Detection detect_mutexes(const Process& process) {
             "after Lock",
             teller->locked_in(lock));
         detection.findings.push_back(std::move(finding));
+        folder->told();
     }
+    if (folder) folder->finish();
     if (detection.unchecked != 0)
         detection.reason = fmt::format("{} locks whose words could not be read", detection.unchecked);
     return detection;

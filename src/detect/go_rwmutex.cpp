@@ -11,6 +11,7 @@ namespace incident::detect {
 Detection detect_rwmutexes(const Process& process) {
     Detection detection;
     std::optional<LockTeller> teller;
+    std::optional<LockFolder> folder;
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::rwmutex) continue;
         ++detection.checked;
@@ -21,6 +22,8 @@ Detection detect_rwmutexes(const Process& process) {
         for (auto& holder : lock.holders) read |= holder.kind == go::HoldKind::shared;
         if (read) continue;
         if (!teller) teller.emplace(process);
+        if (!folder) folder.emplace(*teller, detection.findings);
+        if (folder->fold(lock, "go.rwmutex.reader-leaked")) continue;
         auto finding = teller->start(lock, "go.rwmutex.reader-leaked");
         teller->add_search(finding, lock);
         const auto n = lock.state.reader_wait;
@@ -38,7 +41,9 @@ Detection detect_rwmutexes(const Process& process) {
             "find the RLock without RUnlock on every way out, those of panics too; put `defer mu.RUnlock()` right "
             "after RLock";
         detection.findings.push_back(std::move(finding));
+        folder->told();
     }
+    if (folder) folder->finish();
     return detection;
 }
 

@@ -13,6 +13,7 @@ namespace incident::detect {
 Detection detect_waitgroups(const Process& process) {
     Detection detection;
     std::optional<LockTeller> teller;
+    std::optional<LockFolder> folder;
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::wait_group) continue;
         ++detection.checked;
@@ -20,6 +21,8 @@ Detection detect_waitgroups(const Process& process) {
             in_cycle(*process.locks, lock))
             continue;
         if (!teller) teller.emplace(process);
+        if (!folder) folder.emplace(*teller, detection.findings);
+        if (folder->fold(lock, "go.waitgroup.stuck")) continue;
         auto finding = teller->start(lock, "go.waitgroup.stuck");
         finding.subject.what = "wait group";
         teller->add_search(finding, lock);
@@ -34,7 +37,9 @@ Detection detect_waitgroups(const Process& process) {
         teller->add_verify(finding, lock);
         finding.remedy = "call `defer wg.Done()` first in each worker, and Add before `go`";
         detection.findings.push_back(std::move(finding));
+        folder->told();
     }
+    if (folder) folder->finish();
     return detection;
 }
 

@@ -123,6 +123,47 @@ void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const 
             {"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, finding.goroutines.front())});
 }
 
+std::string LockFolder::key_of(const GoLock& lock, std::string_view kind) {
+    std::string key = fmt::format("{}\n{}", kind, static_cast<int>(lock.state.type));
+    for (auto& name : lock.locked_in) (key += '\n') += name;
+    for (auto& possible : lock.possible) (key += '\n') += possible.what;
+    return key;
+}
+
+bool LockFolder::fold(const GoLock& lock, std::string_view kind) {
+    constexpr std::size_t accusations = 8, examples = 5;
+    last_key_ = key_of(lock, kind);
+    Story& story = stories_[last_key_];
+    if (story.finding == SIZE_MAX) return false;
+    auto& finding = findings_[story.finding];
+    if (finding.severity > report::Severity::info && story.told < accusations) return false;
+    ++finding.count;
+    for (auto& waiter : lock.waiters) finding.goroutines.push_back(teller_.goid(waiter.goroutine));
+    if (story.more.size() < examples) story.more.push_back(lock.state.address);
+    return true;
+}
+
+void LockFolder::told() {
+    Story& story = stories_[last_key_];
+    story.finding = findings_.size() - 1;
+    ++story.told;
+}
+
+void LockFolder::finish() {
+    for (auto& [key, story] : stories_) {
+        if (story.more.empty()) continue;
+        auto& finding = findings_[story.finding];
+        std::string examples;
+        for (Address at : story.more) examples += fmt::format("{}{:#x}", examples.empty() ? "" : ", ", at.value);
+        const std::size_t more = finding.count - 1;
+        std::ranges::sort(finding.goroutines);
+        finding.title += fmt::format(", and {} more alike", more);
+        finding.evidence.push_back({fmt::format("the same is true of {} more {}", more, more == 1 ? "lock" : "locks"),
+                                    std::nullopt, examples + (more > story.more.size() ? " …" : ""), "core",
+                                    "the command locks lists them all"});
+    }
+}
+
 const LockHolderRow* self_holder(const GoLock& lock) {
     if (lock.state.type == go::WaitObject::wait_group) return nullptr;
     for (auto& holder : lock.holders)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "detect/detector.h"
 #include "process/locate.h"
@@ -44,6 +45,32 @@ private:
     const Process& process_;
     const LockPicture& picture_;
     Locator locator_;
+};
+
+/// Locks of which the same is to be said become one finding with a count: 10^5 locks of one loop are one story. Doubts
+/// fold at once; accusations only when there are many, since each may be a fault of its own.
+class LockFolder {
+public:
+    LockFolder(const LockTeller& teller, std::vector<report::Finding>& findings)
+        : teller_(teller), findings_(findings) {}
+
+    /// True: counted with an earlier one, nothing more to tell.
+    bool fold(const GoLock& lock, std::string_view kind);
+    /// After the finding about `lock` was pushed.
+    void told();
+    void finish();
+
+private:
+    struct Story {
+        std::size_t finding = SIZE_MAX, told = 0;
+        std::vector<Address> more;  ///< the first few that were folded
+    };
+    static std::string key_of(const GoLock& lock, std::string_view kind);
+
+    const LockTeller& teller_;
+    std::vector<report::Finding>& findings_;
+    std::unordered_map<std::string, Story> stories_;
+    std::string last_key_;
 };
 
 /// Goroutine that waits for a lock which it holds itself; nullptr: none.

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/go_names.h"
 #include "go/sync/releasers.h"
 #include "process/process.h"
 #include "process/pthread_waits.h"
@@ -112,8 +113,8 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
             continue;
         }
         if (earlier(*release.address, release.kind) > 0) continue;  // what it will have taken by then
-        Hold hold{goroutine,    release.kind,     basis, physical, release.function, deferred,
-                  release.site, *release.address, false};
+        Hold hold{goroutine,    release.kind,     basis, physical,       release.function, deferred,
+                  release.site, *release.address, false, release.rwmutex};
         for (auto& b : remaining.balances)
             if (b.address == hold.address && b.kind == hold.kind) hold.surely = b.most < 0;
         holds.push_back(hold);
@@ -197,14 +198,11 @@ bool LockFinder::held(const GoLock& lock, HoldKind kind) const {
 void LockFinder::assign_holders() {
     for (const Hold& hold : holds) {
         auto known = index.find(hold.address);
-        WaitObject type = hold.kind == HoldKind::group    ? WaitObject::wait_group
-                          : hold.kind == HoldKind::shared ? WaitObject::rwmutex
-                                                          : WaitObject::mutex;
+        WaitObject type = hold.kind == HoldKind::group                    ? WaitObject::wait_group
+                          : hold.kind == HoldKind::shared || hold.rwmutex ? WaitObject::rwmutex
+                                                                          : WaitObject::mutex;
         if (known == index.end()) {
-            // Held and not waited for. An exclusive release does not say of which type the lock is: ask the function's
-            // name.
-            if (type == WaitObject::mutex && process.go->find_func(hold.site) && rw_unlock_sites.contains(hold.site))
-                type = WaitObject::rwmutex;
+            // Held and not waited for: only the release says of which type the lock is.
             auto state = go::read_lock(process.memory, process.go->layout(), type, hold.address);
             if (!state) continue;
             GoLock probe;
@@ -313,7 +311,7 @@ void LockFinder::add_possible() {
     for (GoLock& lock : picture.locks) {
         if (lock.waiters.empty()) continue;
         const bool standard_lock =
-            std::ranges::any_of(lock.locked_in, [](std::string_view f) { return go::is_standard_library(f); });
+            std::ranges::any_of(lock.locked_in, [](std::string_view f) { return is_standard_library(f); });
         std::vector<HoldKind> kinds;
         if (lock.state.type == WaitObject::wait_group)
             kinds = {HoldKind::group};

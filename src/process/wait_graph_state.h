@@ -21,7 +21,7 @@ struct LockFinder {
         std::optional<std::uint32_t> physical;
         std::string_view function, deferred;
         Address site, address;
-        bool surely = false;
+        bool surely = false, rwmutex = false;
         std::string_view in = {}, deferred_in = {};
     };
     struct Unknown {  ///< a release of a lock whose address is not known yet
@@ -45,7 +45,6 @@ struct LockFinder {
     std::map<std::pair<Address, go::HoldKind>, std::vector<std::uint32_t>>
         served;  ///< channels, by who will receive or send
     std::unordered_set<Address> served_by_callbacks;
-    std::unordered_set<Address> rw_unlock_sites;
 
     GoLock& lock_at(Address address, go::WaitObject type);
     void read_waiters();

@@ -42,7 +42,7 @@ struct RemainingCode::State {
                 const bool releases = code->facts.op == LockOp::unlock || code->facts.op == LockOp::runlock ||
                                       code->facts.op == LockOp::group_done;
                 if (releases) {
-                    result.releases.push_back({kind, *argument, entry, code->func.name, true});
+                    result.releases.push_back({kind, *argument, entry, code->func.name, true, code->facts.rwmutex});
                     result.balances.push_back({*argument, kind, -1, -1});
                 }
                 if (code->facts.op == LockOp::lock) result.balances.push_back({*argument, HoldKind::exclusive, 1, 1});

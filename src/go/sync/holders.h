@@ -36,6 +36,7 @@ struct Release {
     Address site;                    ///< the call or atomic instruction
     std::string_view function;       ///< that contains it
     bool standard = false;           ///< of the standard library, which knows no lock of the user's by name
+    bool rwmutex = false;            ///< exclusive: by RWMutex.Unlock; else by Mutex.Unlock
 };
 
 /// How many times a path gives back, less what it takes: over all paths that were followed to a return.

@@ -2,7 +2,8 @@
 #include "go/sync/holders_code.h"
 
 #include <algorithm>
-#include <array>
+
+#include "base/go_names.h"
 
 namespace incident::go {
 
@@ -10,13 +11,6 @@ namespace {
 
 constexpr std::size_t max_steps = 20000;  // of one function; longer ones are cut and count as undecodable
 constexpr int reach_levels = 4;
-
-constexpr std::string_view standard_roots[] = {
-    "archive", "bufio",    "bytes",   "cmp",    "compress", "container", "context", "crypto",  "database", "debug",
-    "embed",   "encoding", "errors",  "expvar", "flag",     "fmt",       "go",      "hash",    "html",     "image",
-    "index",   "internal", "io",      "iter",   "log",      "maps",      "math",    "mime",    "net",      "os",
-    "path",    "plugin",   "reflect", "regexp", "runtime",  "slices",    "sort",    "strconv", "strings",  "structs",
-    "sync",    "syscall",  "testing", "text",   "time",     "unicode",   "unique",  "unsafe",  "vendor",   "weak"};
 
 bool starts_with_any(std::string_view name, std::initializer_list<std::string_view> prefixes) {
     return std::ranges::any_of(prefixes, [&](std::string_view p) { return name.starts_with(p); });
@@ -120,16 +114,12 @@ CodeStep boil(const Instruction& i) {
 
 }  // namespace
 
-bool is_standard_library(std::string_view function) {
-    std::string_view root = function.substr(0, function.find_first_of("/."));
-    return std::ranges::binary_search(standard_roots, root);
-}
-
 CalleeFacts facts_of(std::string_view name) {
     CalleeFacts facts{.standard = is_standard_library(name)};
     facts.op = sync_operation(name);
     if (facts.op != LockOp::none) {
         facts.kind = CalleeKind::primitive;
+        facts.rwmutex = name.find("RWMutex).") != std::string_view::npos;
         return facts;
     }
     if (!facts.standard) return facts;
@@ -275,15 +265,20 @@ bool CodeBook::step_interesting(FunctionCode& code, const CodeStep& step, int de
     return target != nullptr && target != &code && reaches_release(*target, depth - 1);
 }
 
+/// Known for each depth, not with a guess for recursions: a function that was asked about in the middle of another's
+/// answer would keep the guess. It ends because every level has one less.
 bool CodeBook::reaches_release(FunctionCode& code, int depth) {
     if (code.facts.kind != CalleeKind::ordinary) return code.facts.kind == CalleeKind::primitive;
-    if (code.reach_depth >= depth) return code.reaches;
-    code.reach_depth = static_cast<std::int8_t>(depth);
-    code.reaches = false;  // what a recursion sees
+    if (depth >= code.reaches_within) return true;
+    if (depth <= code.nothing_within) return false;
     bool reaches = !code.complete;
-    for (std::size_t i = 0; i < code.steps.size() && !reaches; ++i)
-        reaches = step_interesting(code, code.steps[i], depth);
-    code.reaches = reaches;
+    for (int level : {0, depth})  // what it does itself, before any callee is decoded
+        for (std::size_t i = 0; i < code.steps.size() && !reaches; ++i)
+            reaches = step_interesting(code, code.steps[i], level);
+    if (reaches)
+        code.reaches_within = static_cast<std::int8_t>(depth);
+    else
+        code.nothing_within = static_cast<std::int8_t>(depth);
     return reaches;
 }
 

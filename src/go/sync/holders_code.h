@@ -35,9 +35,9 @@ struct CalleeFacts {
     CalleeKind kind = CalleeKind::ordinary;
     LockOp op = LockOp::none;
     bool standard = false;  ///< of Go's standard library
+    bool rwmutex = false;   ///< a primitive of sync.RWMutex
 };
 CalleeFacts facts_of(std::string_view function);
-bool is_standard_library(std::string_view function);
 
 enum class StepKind : std::uint8_t {
     other,
@@ -75,11 +75,11 @@ struct FunctionCode {
     Func func;
     CalleeFacts facts;
     std::vector<CodeStep> steps;
-    std::vector<bool> loop_head;   ///< by step: a jump leads back to it
-    bool complete = false;         ///< decoded to its end
-    std::int8_t reach_depth = -1;  ///< how deep `reaches` looked
-    bool reaches = false;          ///< may release something, in itself or in what it calls directly
-    bool indirect = false;         ///< has calls whose target is data
+    std::vector<bool> loop_head;       ///< by step: a jump leads back to it
+    bool complete = false;             ///< decoded to its end
+    bool indirect = false;             ///< has calls whose target is data
+    std::int8_t reaches_within = 127;  ///< so many levels of calls: it may release something
+    std::int8_t nothing_within = -1;   ///< so many levels: it releases nothing
     std::int32_t step_at(Address pc) const;
 };
 

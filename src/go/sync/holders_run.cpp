@@ -8,7 +8,6 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::size_t max_steps = 20000;  // of one run, callees included
 constexpr std::size_t max_cells = 256;
 constexpr std::size_t max_unresolved = 8;
 constexpr std::uint8_t max_visits = 2;  // of one jump target: loops are followed twice
@@ -221,7 +220,7 @@ Symbolic CodeRun::argument(CpuState& state, unsigned number) {
 }
 
 void CodeRun::count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
-                    const FunctionCode& code) {
+                    const FunctionCode& code, bool rwmutex) {
     const HoldKind kind = hold_kind(op);
     bool takes = op == LockOp::lock || op == LockOp::rlock;
     if (op == LockOp::group_add) {
@@ -247,7 +246,7 @@ void CodeRun::count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, c
         return r.kind == kind && r.address == address && (address || r.site == step.pc);
     });
     if (!listed && result_.releases.size() < 256)
-        result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard});
+        result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard, rwmutex});
 }
 
 void CodeRun::forget_passed(CpuState& state, Symbolic value, bool deep) {
@@ -310,7 +309,9 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
             state.registers[names().r12] = fresh();
             after.push_back(std::move(state));
             return after;
-        case CalleeKind::primitive: count(state, facts.op, argument(state, 0), argument(state, 1), step, code); break;
+        case CalleeKind::primitive:
+            count(state, facts.op, argument(state, 0), argument(state, 1), step, code, facts.rwmutex);
+            break;
         case CalleeKind::spawns: {
             // What a new goroutine releases counts as this one's: it is certain to come.
             Symbolic closure = argument(state, register_arguments() ? 0 : 1);
@@ -345,7 +346,14 @@ std::vector<CpuState> CodeRun::call(FunctionCode& code, const CodeStep& step, Cp
             store(inside, inside.registers[names().sp], 8, {0, step.pc.value + step.size});
             inside.deferred.clear();
             const std::int32_t first = callee->step_at(target);
+            // A callee gets half of what is left: a database's commit, followed to the last path, must not cost us the
+            // Unlock right after it. One that needs more is passed by as something that may do anything.
+            const std::size_t limit = limit_;
+            limit_ = steps_ + (limit - std::min(limit, steps_)) / 2;
             after = follow(*callee, std::max(first, 0), std::move(inside), depth + 1);
+            const bool starved = steps_ > limit_;
+            limit_ = limit;
+            if (after.empty() && starved) break;
             for (CpuState& exit : after) {
                 exit.registers[names().sp] = sp;
                 exit.registers[names().bp] = bp;
@@ -405,7 +413,7 @@ std::vector<CpuState> CodeRun::follow(FunctionCode& code, std::int32_t first, Cp
                     widen(state, head->second.first);
                 }
             }
-            if (++steps_ > max_steps) {
+            if (++steps_ > limit_) {
                 result_.incomplete = true;
                 return exits;
             }

@@ -63,7 +63,7 @@ private:
     void widen(CpuState& state, const CpuState& before);
     void apply(CpuState& state, const CodeStep& step);
     void count(CpuState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
-               const FunctionCode& code);
+               const FunctionCode& code, bool rwmutex = false);
     void clobber(CpuState& state, Address callee);
     void forget_passed(CpuState& state, Symbolic value, bool deep);
     /// States after the call; empty: it never comes back.
@@ -76,7 +76,7 @@ private:
     CodeBook& book_;
     Remaining& result_;
     std::uint64_t& serial_;
-    std::size_t steps_ = 0;
+    std::size_t steps_ = 0, limit_ = 20000;  ///< of one run, callees included
 };
 
 }  // namespace incident::go

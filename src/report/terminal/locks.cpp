@@ -174,6 +174,13 @@ void print_locks(Context& context) {
         canvas.print(
             canvas.line(Ink::quiet, fmt::format("… {} more, with fewer waiters (--all)", count_of(left, "lock"))));
     }
+    for (const auto& lock : locks)
+        for (const auto& w : lock.waiters)
+            if (w.waited) {  // one clock, one basis for all
+                canvas.blank();
+                canvas.row("at least", canvas.line(Ink::quiet, w.waited->basis));
+                return;
+            }
 }
 
 }  // namespace incident::report::terminal

@@ -5,24 +5,12 @@
 #include <algorithm>
 #include <array>
 
+#include "base/go_names.h"
 #include "base/text.h"
 
 namespace incident::report::terminal {
 
 namespace {
-
-/// Go's standard library by the first element of the import path: a module outside it has a dot there, or is main.
-bool is_standard_library(std::string_view function) {
-    constexpr std::array names{"archive", "bufio",    "bytes",   "cmp",     "compress", "container", "context",
-                               "crypto",  "database", "debug",   "embed",   "encoding", "errors",    "expvar",
-                               "flag",    "fmt",      "go",      "hash",    "html",     "image",     "internal",
-                               "io",      "iter",     "log",     "maps",    "math",     "mime",      "net",
-                               "os",      "path",     "plugin",  "reflect", "regexp",   "runtime",   "slices",
-                               "sort",    "strconv",  "strings", "sync",    "syscall",  "testing",   "text",
-                               "time",    "unicode",  "unique",  "unsafe",  "vendor",   "weak"};
-    auto package = function.substr(0, function.find_first_of("/."));
-    return std::ranges::find(names, package) != names.end();
-}
 
 /// The C library and its kin: where C threads wait, never what they do.
 bool is_system_module(std::string_view module) {
