@@ -1,5 +1,6 @@
 // The table of detectors, and the loop that runs it.
 #include <algorithm>
+#include <unordered_set>
 
 #include "detect/crash.h"
 #include "detect/detector.h"
@@ -27,6 +28,8 @@ constexpr Detector table[] = {
     {"go.rwmutex", "read locks that nobody gives back", rwmutex_kinds, no_needs | Need::locks, detect_rwmutexes},
     {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks,
      detect_waitgroups},
+    {"go.goroutine.leaked", "goroutines blocked on what no goroutine that can run will ever reach", leaked_kinds,
+     Need::goroutines | Need::stacks | Need::heap, detect_leaked_goroutines},
     {"go.map.concurrent-access", "the runtime's own word about a map in two goroutines", map_race_kinds,
      Need::crash | Need::go, detect_map_race},
     {"go.map", "every map of the heap against its own invariants, and maps used after they were freed", map_kinds,
@@ -159,6 +162,21 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
     std::erase_if(findings, [&](const report::Finding&) { return gone[at++]; });
 }
 
+/// A goroutine that a finding about a lock or WaitGroup explains is not told again as leaked.
+void give_way_to_locks(std::vector<report::Finding>& findings) {
+    std::unordered_set<std::int64_t> explained;
+    for (const auto& f : findings)
+        if (f.kind.starts_with("go.mutex.") || f.kind.starts_with("go.rwmutex.") || f.kind == "go.waitgroup.stuck" ||
+            f.kind == "lock.cycle")
+            explained.insert(f.goroutines.begin(), f.goroutines.end());
+    if (explained.empty()) return;
+    std::erase_if(findings, [&](report::Finding& f) {
+        if (f.kind != "go.goroutine.leaked") return false;
+        std::erase_if(f.goroutines, [&](std::int64_t id) { return explained.contains(id); });
+        return f.goroutines.empty();
+    });
+}
+
 /// One fault, one finding: the runtime's fatal error about a lock is told by the finding about that lock.
 void give_way(std::vector<report::Finding>& findings) {
     give_way_by_table(findings);
@@ -208,6 +226,7 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
         std::ranges::move(detection.findings, std::back_inserter(run.findings));
     }
     give_way(run.findings);
+    give_way_to_locks(run.findings);
     give_way_to_memory(run.findings);
     // The crash stays before equals: it is what the reader came for.
     std::ranges::stable_sort(run.findings, [](auto& a, auto& b) {
