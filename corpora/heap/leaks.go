@@ -142,7 +142,7 @@ func init() {
 		go func() { recvFrom("chain1", a); b <- 1 }()
 		go func() { recvFrom("chain2", b) }()
 		go sleepThen("chain_sleeper", func() { a <- 1 })
-		own = nil
+		own = nil // captured by reference: the sleeper has lost the channel too, and by_sleeper is a leak
 		settle(12)
 		collect()
 		healthy()

@@ -4,6 +4,7 @@
 
 #include "detect/crash.h"
 #include "detect/detector.h"
+#include "detect/go_goroutine_leaked.h"
 #include "detect/go_headers.h"
 #include "detect/go_map.h"
 #include "detect/go_pool.h"
