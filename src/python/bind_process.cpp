@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bind.h"
+#include "bind_heap.h"
 #include "process/process.h"
 #include "session.h"
 
@@ -48,12 +49,17 @@ public:
     explicit Engine(const AnalyzeOptions& common) : common_(common), session_(common) {}
 
     report::Report ask(const std::string& question, std::uint64_t argument, std::size_t words, bool stacks,
-                       const std::vector<std::string>& only, const std::vector<std::string>& skip) {
+                       bool retained, const std::optional<std::uint64_t>& roots,
+                       const std::optional<std::uint64_t>& object, const std::vector<std::string>& only,
+                       const std::vector<std::string>& skip) {
         AnalyzeOptions options = common_;
         auto row = std::ranges::find(questions, question, [](auto& q) { return std::string_view(q.name); });
         if (row == std::end(questions)) throw py::value_error("there is no question '" + question + "'");
         options.command = row->command;
         options.stacks = stacks;
+        options.retained = retained;
+        if (roots) options.roots = Address{*roots};
+        if (object) options.object = Address{*object};
         options.words = words;
         options.only = only;
         options.skip = skip;
@@ -67,6 +73,18 @@ public:
         }();
         if (!report) raise(report.error());
         return std::move(*report);
+    }
+
+    py::object objects() {
+        auto options = common_;
+        options.command = Command::heap;
+        auto process = [&] {
+            py::gil_scoped_release release;
+            std::scoped_lock lock(mutex_);
+            return session_.process(passes_for(options));
+        }();
+        if (!process) raise(process.error());
+        return heap_objects(*process);
     }
 
     py::bytes memory(std::uint64_t address, std::size_t count) {
@@ -117,8 +135,10 @@ void bind_process(py::module_& module) {
              py::arg("debug_dir") = py::tuple(), py::arg("allow_mismatch") = false, py::arg("debuginfod") = false,
              py::arg("jobs") = 0)
         .def("ask", &Engine::ask, py::arg("question"), py::kw_only(), py::arg("argument") = 0, py::arg("words") = 16,
-             py::arg("stacks") = false, py::arg("only") = std::vector<std::string>{},
+             py::arg("stacks") = false, py::arg("retained") = false, py::arg("roots") = py::none(),
+             py::arg("object") = py::none(), py::arg("only") = std::vector<std::string>{},
              py::arg("skip") = std::vector<std::string>{})
+        .def("objects", &Engine::objects)
         .def("memory", &Engine::memory, py::arg("address"), py::arg("count"));
     module.attr("__version__") = INCIDENT_VERSION;
 }

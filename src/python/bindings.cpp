@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bind.h"
+#include "bind_heap.h"
 
 PYBIND11_MODULE(_core, module) {
     module.doc() = "The engine of incident. Import the package `incident`, not this.";
@@ -11,5 +12,6 @@ PYBIND11_MODULE(_core, module) {
     bind_parts(module);
     bind_findings(module);
     bind_report(module);
+    bind_heap(module);
     bind_process(module);
 }

@@ -138,3 +138,48 @@ def test_reprs_name_the_thing(crashed):
     for thing in (process.goroutines, process.goroutines[0], process.goroutines[0].frames[0], process.crash, process.maps[0],
                   process.threads[0], process.report(), process.report().findings[0], process.input.modules[0]):
         assert repr(thing).startswith("<incident.") and " object at " not in repr(thing)
+
+
+def heap_case():
+    folder = sorted(support.CORPORA.glob("heap-go*"))[-1]
+    return folder / "dwarf.graph" / "core", folder / "exe.dwarf"
+
+
+def test_heap_objects_are_columns_and_objects():
+    process = incident.open(*heap_case())
+    objects = process.objects
+    assert objects is not None and len(objects) == len(objects.addresses) == len(objects.live) > 300
+    addresses, sizes, live = memoryview(objects.addresses), memoryview(objects.sizes), memoryview(objects.live)
+    assert addresses.format in ("L", "Q") and addresses.readonly and addresses.tolist() == sorted(addresses.tolist())
+    assert objects[-1].address == addresses[len(objects) - 1]
+    by_type: dict[str, int] = {}
+    for index, kind in enumerate(memoryview(objects.types)):
+        if live[index]:
+            by_type[objects.type_names[kind]] = by_type.get(objects.type_names[kind], 0) + sizes[index]
+    histogram: dict[str, int] = {}  # closures of one function may have several rows
+    for row in process.heap.types:
+        histogram[row.name] = histogram.get(row.name, 0) + row.live
+    assert by_type == {name: bytes_ for name, bytes_ in histogram.items() if bytes_}
+    assert sum(by_type.values()) == process.heap.totals["live_bytes"]
+    node = next(o for o in objects if o.type == "main.listNode")
+    assert node.live and node.size > 0 and "main.listNode" in repr(node)
+    with pytest.raises(IndexError):
+        objects[len(objects)]
+
+
+def test_heap_columns_outlive_the_process():
+    column = memoryview(incident.open(*heap_case()).objects.sizes)
+    assert sum(column) > 0
+
+
+def test_who_keeps_an_object():
+    core, exe = heap_case()
+    process = incident.open(core, exe)
+    truth = (core.parent / "truth.txt").read_text()
+    name, text = re.search(r"^path name=(\S+) text=(.*)$", truth, re.M).groups()
+    address = int(re.search(rf"^gnode name={re.escape(name)} addr=(0x[0-9a-f]+)", truth, re.M)[1], 16)
+    path = process.path_to(address)
+    assert path is not None and text.strip('"') in path.text + "\n".join(path.details.values())
+    assert process.object_at(address).address == address
+    assert max(r.bytes for r in process.retained.retainers) > 0
+    assert incident.open(support.CORPORA / "native-glibc-2.36" / "O0.pt_ordered" / "core").objects is None

@@ -22,18 +22,18 @@ from typing import Any
 from . import _core
 from ._core import Error, __version__
 from ._core import (
-    Actor, BlockedOn, CodeLine, CoreInput, Crash, Defer, DetectorOutcome, Evidence, Finding, Frame, FrameSnapshot, Gap,
-    GoRuntime, Goroutine, Heap, HeapType, Input, Libc, Location, Lock, LockHolder, LockState, LockWaiter, Mapping, Module,
-    Panic, Register, Report, Runtime, Signal, Slot, Subject, Thread, Tool, Truncated, Verify, WaitEdge, WaitGraph, Waited,
-    Word,
+    Actor, BlockedOn, CodeLine, CoreInput, Crash, Defer, DetectorOutcome, Evidence, Finding, Flags, Frame, FrameSnapshot, Gap,
+    GoRuntime, Goroutine, Heap, HeapObject, HeapObjects, HeapType, Input, Libc, Location, Lock, LockHolder, LockState,
+    LockWaiter, Mapping, Module, Numbers32, Numbers64, Panic, Register, Report, Runtime, Signal, Slot, Subject, Thread, Tool,
+    Truncated, Verify, WaitEdge, WaitGraph, Waited, Word,
 )
 
 __all__ = [
     "Actor", "BlockedOn", "CodeLine", "CoreInput", "Crash", "Defer", "DetectorOutcome", "Error", "Evidence", "Finding",
-    "Frame", "FrameSnapshot", "Gap", "GoRuntime", "Goroutine", "Heap", "HeapType", "Input", "Libc", "Location", "Lock",
-    "LockHolder", "LockState", "LockWaiter", "Mapping", "Module", "Panic", "Process", "Register", "Report", "Runtime",
-    "Signal", "Slot", "Subject", "Thread", "Tool", "Truncated", "Verify", "WaitEdge", "WaitGraph", "Waited", "Word",
-    "__version__", "analyze", "open",
+    "Flags", "Frame", "FrameSnapshot", "Gap", "GoRuntime", "Goroutine", "Heap", "HeapObject", "HeapObjects", "HeapType",
+    "Input", "Libc", "Location", "Lock", "LockHolder", "LockState", "LockWaiter", "Mapping", "Module", "Numbers32",
+    "Numbers64", "Panic", "Process", "Register", "Report", "Runtime", "Signal", "Slot", "Subject", "Thread", "Tool",
+    "Truncated", "Verify", "WaitEdge", "WaitGraph", "Waited", "Word", "__version__", "analyze", "open",
 ]
 
 Path = str | PathLike[str]
@@ -127,6 +127,24 @@ class Process:
     def heap(self) -> _core.Heap | None:
         """The Go heap by type; takes seconds on a big one. None: no Go heap, or it could not be read."""
         return self._engine.ask("heap").heap
+
+    @functools.cached_property
+    def retained(self) -> _core.Heap | None:
+        """The same with what each object alone keeps alive (`retainers`: `bytes` is the retained size)."""
+        return self._engine.ask("heap", retained=True).heap
+
+    @functools.cached_property
+    def objects(self) -> _core.HeapObjects | None:
+        """Every allocated object: columns for numpy and the like, or one by one. None: no Go heap, or it could not be read."""
+        return self._engine.objects()
+
+    def path_to(self, address: int) -> _core.Location | None:
+        """Who keeps the object at `address` alive: the shortest path from a root, in Go's terms. None: no Go heap."""
+        return self._engine.ask("heap", roots=address).location
+
+    def object_at(self, address: int) -> _core.Location | None:
+        """The object that holds `address`: its type, its fields and their values. None: no Go heap."""
+        return self._engine.ask("heap", object=address).location
 
     def goroutine(self, id: int) -> _core.Goroutine:
         """One goroutine with its annotated frames (`snapshots`). KeyError: there is no such goroutine."""
