@@ -22,7 +22,7 @@ constexpr std::uint64_t share_of_a_retainer = 1000;  // below a thousandth of th
 std::string_view words_of(go::TypeBasis basis) {
     switch (basis) {
         case go::TypeBasis::none: break;
-        case go::TypeBasis::contents: return "an interface value points to it";
+        case go::TypeBasis::contents: return "its contents, and what points to its middle";
         case go::TypeBasis::array: return "a slice of its middle";
         case go::TypeBasis::part: return "one of the values that share this block";
         case go::TypeBasis::edge: return "a typed pointer to it";

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """How much of the live heap gets a type: runs `incident heap` on every core of the folders and prints a table.
 
-    corpora/tools/heap_types.py build/incident FOLDER... > rows.md
+    corpora/tools/heap_types.py build/incident [MODE,MODE...] FOLDER... > rows.md
 
 A FOLDER holds go1.N/exe.BUILD and go1.N/BUILD.MODE/core. One row per version and build: the least, the median and the mean share
-of live bytes that have a type.
+of live bytes that have a type. MODE limits the cores to these programs' modes.
 """
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ import sys
 
 
 def main() -> int:
-    incident, folders = sys.argv[1], [pathlib.Path(f) for f in sys.argv[2:]]
+    incident, words = sys.argv[1], sys.argv[2:]
+    modes = None if "/" in words[0] else set(words.pop(0).split(","))
+    folders = [pathlib.Path(f) for f in words]
     shares: dict[tuple[int, str], list[tuple[float, str]]] = collections.defaultdict(list)
     for folder in folders:
         for core in sorted(folder.glob("go1.*/*.*/core")):
             build, mode = core.parent.name.split(".", 1)
             exe = core.parent.parent / f"exe.{build}"
-            if not exe.exists():
+            if not exe.exists() or (modes is not None and mode not in modes):
                 continue
             run = subprocess.run([incident, "heap", core, exe, "--format", "json"], capture_output=True, text=True)
             try:

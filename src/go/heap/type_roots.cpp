@@ -145,7 +145,7 @@ bool TypeRoots::look_into_untyped() {
     const auto& pointers = graph.pointers();
     const auto& memory = slots.memory();
     const auto untyped = [&](SlotId slot) { return TypeWord::basis(out_.words_[slot]) == TypeBasis::none; };
-    bool progress = false;
+    bool progress = spread_.explain_parts();
     const auto closure_at = [&](SlotId slot) {
         if (slots.noscan(slot) && slots.size(slot) > 64) return;
         const std::byte* data = slots.data(slot);

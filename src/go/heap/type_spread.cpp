@@ -14,6 +14,7 @@ constexpr std::uint64_t most_elements = 1ull << 36;  // of one array claim
 constexpr std::size_t most_parts = 1 << 20;          // visited places inside objects, per shard
 constexpr std::uint32_t piece = 4096;                // elements of a long array that one item visits
 constexpr std::size_t shared_chunk = 512;            // items that change workers at once
+constexpr std::uint64_t largest_on_stack = 1 << 16;  // bytes of a value there
 constexpr std::size_t ahead = 8;                     // objects on their way into the cache
 
 std::uint64_t word_at(const std::byte* at) {
@@ -29,6 +30,7 @@ struct TypeSpread::Worker {
     std::vector<Item> local;
     MemoryCursor cursor;
     std::vector<std::pair<SlotId, std::uint64_t>> closures;
+    std::vector<Part> parts;
     struct Cached {
         std::uint64_t itab = 0;
         TypeId type = no_type;
@@ -140,7 +142,16 @@ void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::ui
     if (id == no_type || count == 0 || count > most_elements) return;
     if (!hull_.contains(Address{address})) return claim_static(worker, address, id, count);
     const auto found = slots_.find_kind(Address{address});
-    if (found.slot == no_slot || !slots_.allocated(found.slot)) return;
+    if (found.slot == no_slot) {
+        // A stack: a map header or a captured variable that did not escape. What points there does so from a live
+        // place.
+        const Span* span = plans_[id].empty() || plans_[id].size * count > largest_on_stack
+                               ? nullptr
+                               : slots_.spans().find(Address{address});
+        if (span != nullptr && span->state == SpanState::manual) claim_inside(worker, address, id, count);
+        return;
+    }
+    if (!slots_.allocated(found.slot)) return;
     std::atomic_ref<std::uint32_t> place(out_.words_[found.slot]);
     const std::uint32_t before = place.load(std::memory_order_relaxed);
     if (TypeWord::basis(before) == TypeBasis::noted) return;
@@ -172,7 +183,10 @@ void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::ui
     const bool even = offset % plan->size == 0;
     if (even && (count > 1 || basis == TypeBasis::array) && (fills || found.noscan))
         return settle(true, TypeBasis::array);
-    if (TypeWord::basis(before) < TypeBasis::edge) claim_inside(worker, address, id, count);
+    if (TypeWord::basis(before) >= TypeBasis::edge) return;
+    if (offset != 0 && before == 0 && worker.parts.size() < most_parts)
+        worker.parts.push_back({found.slot, static_cast<std::uint32_t>(offset), id});
+    claim_inside(worker, address, id, count);
 }
 
 void TypeSpread::step(Worker& worker, const PlanStep& step, const std::byte* at, std::uint64_t available) {
@@ -405,7 +419,10 @@ void TypeSpread::run(unsigned jobs) {
         workers.push_back(std::move(own_));
         own_ = std::make_unique<Worker>(slots_.memory());
         std::vector<std::pair<SlotId, std::uint64_t>> met;
-        for (auto& worker : workers) met.insert(met.end(), worker->closures.begin(), worker->closures.end());
+        for (auto& worker : workers) {
+            met.insert(met.end(), worker->closures.begin(), worker->closures.end());
+            parts_.insert(parts_.end(), worker->parts.begin(), worker->parts.end());
+        }
         if (met.empty()) return;
         std::ranges::sort(met);
         for (auto& [slot, entry] : met) {
@@ -424,6 +441,21 @@ void TypeSpread::visit(Address at, TypeId id, std::uint64_t count) {
 void TypeSpread::visit_step(const PlanStep& step, Address value) {
     using Op = PlanStep::Op;
     if (step.op == Op::counted || step.op == Op::swiss_group) return;
+    if (step.op == Op::slice || step.op == Op::string) {
+        // Of a slice or string in a frame often only the pointer is stored: then it is an array of unknown length.
+        Address data;
+        std::uint64_t length = 0, capacity = 0;
+        const std::uint64_t each = std::max<std::uint64_t>(plans_[step.target].size, 1);
+        if (!own_->cursor.load(value, data)) return;
+        const SlotId slot = slots_.find(data);
+        const bool whole =
+            own_->cursor.load(value + 8, length) &&
+            (step.op == Op::string ? (capacity = length, true) : own_->cursor.load(value + 16, capacity));
+        if (slot != no_slot && (!whole || length > capacity || capacity == 0 || capacity > slots_.size(slot) / each)) {
+            const std::uint64_t offset = static_cast<std::uint64_t>(data - slots_.base(slot));
+            return claim(*own_, data.value, step.target, (slots_.size(slot) - offset) / each, TypeBasis::array);
+        }
+    }
     for (std::uint64_t size : {24u, 16u, 8u})
         if (const std::byte* data = own_->cursor.data_at(value, size)) return this->step(*own_, step, data, size);
 }

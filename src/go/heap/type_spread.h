@@ -41,6 +41,9 @@ public:
     std::uint32_t add_closure(Address entry);
     bool covered(Address at) const;  ///< a static value that was visited
     void finish();
+    /// Objects that only pointers to their middle are known of: the one struct type that has such a field there, and
+    /// the object's pointer map, is taken for theirs. True: something new.
+    bool explain_parts();
 
 private:
     struct Item {
@@ -88,6 +91,13 @@ private:
     Visited inside_[shards];                                      ///< parts of objects
     std::vector<std::pair<SlotId, std::uint64_t>> new_closures_;  ///< object and entry
     std::unique_ptr<Worker> own_;
+    struct Part {
+        SlotId slot = no_slot;
+        std::uint32_t offset = 0;
+        TypeId type = no_type;
+    };
+    std::vector<Part> parts_;
+    std::unordered_multimap<std::uint64_t, TypeId> fields_at_;  ///< offset and type of a field → structs
 };
 
 }  // namespace incident::go
