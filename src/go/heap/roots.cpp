@@ -77,6 +77,8 @@ public:
                                  "what finalizers and cleanups keep alive", true});
     }
 
+    // From 1.25 on cleanups that wait to run lie in a queue of their own (gcCleanups), which is not read: between a
+    // collection and the moment they ran, what only they refer to counts as garbage.
     void finalizer_queue() {
         const auto& f = input_.runtime.layout();
         if (!input_.runtime.globals().allfin || !f.finblock.alllink.present() || f.finalizer.size == 0) return;
