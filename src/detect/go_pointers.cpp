@@ -268,12 +268,13 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
         finding.goroutines.push_back(*judgement.place.goroutine);
         if (auto g = process.find_goroutine(*judgement.place.goroutine); g && *g < process.stacks.size())
             if (const auto& frames = process.stacks[*g].physical; !frames.empty()) {
+                // The frame that it hit; of a stack's dead part, the program's innermost one above.
                 std::size_t nearest = 0;
-                for (std::size_t i = 0; i < frames.size(); ++i)
-                    if (frames[i].owner == go::StackOwner::goroutine) {
+                for (std::size_t i = frames.size(); i-- > 0;)
+                    if (frames[i].owner == go::StackOwner::goroutine &&
+                        (judgement.place.frame != nullptr ? &frames[i] == judgement.place.frame
+                                                          : !frames[i].name().starts_with("runtime.")))
                         nearest = i;
-                        if (&frames[i] == judgement.place.frame || judgement.place.frame == nullptr) break;
-                    }
                 add_frame_snapshot(process, locator, finding, *g, nearest);
             }
     }
