@@ -29,6 +29,17 @@ bool is_library(const report::Frame& frame) {
 
 }  // namespace
 
+bool among_our_tids(const Process& process, std::int32_t tid) {
+    constexpr std::int32_t later = 4096;
+    std::int32_t lowest = INT32_MAX, highest = 0;
+    for (std::uint32_t t = 0; t < process.core.threads().size(); ++t)
+        if (auto own = process.pthreads->inner_tid(t)) {
+            lowest = std::min(lowest, *own);
+            highest = std::max(highest, *own);
+        }
+    return tid > lowest && tid < highest + later;
+}
+
 std::size_t waiting_for_good(const native::Pthreads& pthreads, const PthreadLock& lock) {
     return static_cast<std::size_t>(std::ranges::count_if(lock.waiters, [&](std::uint32_t w) {
         const FutexWait& wait = pthreads.waits()[w];

@@ -49,6 +49,8 @@ private:
     Locator locator_;
 };
 
+/// Tids are given out in order: a thread of this process that has ended had one not far from the others'.
+bool among_our_tids(const Process& process, std::int32_t tid);
 /// Waiters of the lock that nobody has woken and that wait without a time limit.
 std::size_t waiting_for_good(const native::Pthreads& pthreads, const native::PthreadLock& lock);
 

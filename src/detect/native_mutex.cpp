@@ -4,12 +4,14 @@
 // Proof: the waiters' system calls name the lock word; the words around it are a mutex in every field; its owner's tid
 // is among no thread's own tid, or is the waiter's. A recursive or error-checking mutex cannot be unlocked by anybody
 // else, so its orphan is proved; a normal one is likely. Without libc's own code at the system call it is only
-// possible: other futexes may have such bytes. Innocent look-alikes, all silent: an owner that sleeps (alive); a
-// process-shared mutex (the owner may be another process's thread); a robust mutex whose owner died (the next to lock
-// is told); a mutex just being taken or given back (no owner, or a word that changed since the waiter slept). Left as
-// words: a normal mutex that another thread unlocks, as one may do on Linux; a tid that was given out again; a fork
-// while the lock was held.
+// possible: other futexes may have such bytes; and a remark only, when this process can have had no such tid. Innocent
+// look-alikes, all silent: an owner that sleeps (alive); a process-shared mutex (the owner may be another process's
+// thread); a robust mutex whose owner died (the next to lock is told); a mutex just being taken or given back (no
+// owner, or a word that changed since the waiter slept). Left as words: a normal mutex that another thread unlocks, as
+// one may do on Linux; a tid that was given out again; a fork while the lock was held.
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "detect/native_locks.h"
 
@@ -41,6 +43,7 @@ report::Finding tell_orphan(const Process& process, const PthreadTeller& teller,
     grade(finding, !lock.sure || kernels || stuck == 0 ? Strength::possible
                    : others_cannot                     ? Strength::proved
                                                        : Strength::likely);
+    if (!lock.sure && !among_our_tids(process, lock.owner)) finding.severity = Severity::info;
     finding.title = fmt::format("A mutex is held by a thread that no longer exists: {}", teller.name(lock));
     std::string asked = teller.asked_in(lock);
     finding.where = fmt::format(
@@ -70,7 +73,8 @@ report::Finding tell_self(const Process& process, const PthreadTeller& teller, c
     auto finding = teller.start(lock, "native.mutex.self-deadlock");
     const std::uint32_t node = teller.nodes().waiter(wait.thread);
     const bool own = teller.nodes().is_thread(node) || teller.nodes().fixed[wait.thread];
-    grade(finding, !lock.sure || wait.timed || !own || lock.shared ? Strength::possible : Strength::likely);
+    grade(finding,
+          !lock.sure || wait.timed || !own || (lock.shared && !lock.listed) ? Strength::possible : Strength::likely);
     const std::string who = teller.who(node);
     finding.title = fmt::format("{} waits for a mutex that it holds itself: {}", who, teller.name(lock));
     finding.title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(finding.title[0])));
@@ -108,6 +112,7 @@ Detection detect_native_mutexes(const Process& process) {
         if (lock.object != FutexObject::mutex) continue;
         ++detection.checked;
         if (!lock.held || lock.waiters.empty()) continue;
+        if (lock.state == OwnerState::unknown && lock.owner != 0) ++detection.unchecked;
         if (lock.state == OwnerState::absent) {
             // A word that changed since they slept: it is on its way from hand to hand.
             const bool still = std::ranges::any_of(lock.waiters, [&](auto w) {
@@ -128,8 +133,8 @@ Detection detect_native_mutexes(const Process& process) {
             }
         }
     }
-    for (const FutexWait& wait : pthreads.waits())
-        if (wait.object == FutexObject::unknown) ++detection.unchecked;
+    if (detection.unchecked != 0)
+        detection.reason = fmt::format("{} mutexes whose owner's thread is not known", detection.unchecked);
     return detection;
 }
 

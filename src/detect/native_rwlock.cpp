@@ -29,7 +29,9 @@ Detection detect_native_rwlocks(const Process& process) {
         auto finding = teller->start(lock, "native.rwlock.orphaned");
         const bool sure = lock.sure && stuck != 0;
         finding.strength = sure ? Strength::likely : Strength::possible;
-        finding.severity = sure ? Severity::error : Severity::warning;
+        finding.severity = sure                                                 ? Severity::error
+                           : !lock.sure && !among_our_tids(process, lock.owner) ? Severity::info
+                                                                                : Severity::warning;
         finding.title = fmt::format("A write lock is held by a thread that no longer exists: {}", teller->name(lock));
         const std::string asked = teller->asked_in(lock);
         finding.where =

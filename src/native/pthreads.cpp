@@ -30,6 +30,7 @@ void read_robust_list(const WordReader& reader, std::uint32_t thread, std::vecto
         if (at == head || at.is_null()) return;
         auto lock = reader.mutex(at - 32);  // pthread_mutex_t.__list.__next
         if (!lock || !lock->robust || lock->owner != identity.tid) return;
+        lock->listed = true;
         found.push_back(*lock);
     }
 }
@@ -81,7 +82,7 @@ std::string PthreadLock::words() const {
             if (robust) add("robust");
             if (priority_inherit) add("priority inheritance");
             if (priority_protect) add("priority ceiling");
-            if (shared) add("process-shared");
+            if (shared && !robust) add("process-shared");
             if (!held)
                 add("unlocked");
             else
@@ -117,7 +118,7 @@ std::string PthreadLock::words() const {
         case OwnerState::changing: add("its owner is not written yet"); break;
         case OwnerState::alive: add(fmt::format("owner tid {}", owner)); break;
         case OwnerState::absent: add(fmt::format("owner tid {}, which no thread has", owner)); break;
-        case OwnerState::elsewhere: add(fmt::format("owner tid {}, of another process", owner)); break;
+        case OwnerState::elsewhere: add(fmt::format("owner tid {}, no thread of this process", owner)); break;
         case OwnerState::died: add("its owner died, the next to lock it is told"); break;
         case OwnerState::unrecoverable: add("not recoverable"); break;
         case OwnerState::unknown:
@@ -131,15 +132,13 @@ std::string PthreadLock::words() const {
 void find_owner(const Pthreads::State& state, PthreadLock& lock) {
     if (lock.state != OwnerState::unknown || lock.owner <= 0) return;
     auto found = state.by_tid.find(lock.owner);
-    if (lock.shared) {
-        // Another process may be in another PID namespace: even a tid that is ours proves little.
-        lock.state = OwnerState::elsewhere;
-        return;
-    }
     if (found != state.by_tid.end()) {
         lock.state = OwnerState::alive;
         lock.owner_thread = found->second;
-        lock.sure = true;
+        // Another process may be in another PID namespace: there even a tid that is ours proves little.
+        lock.sure |= !lock.shared || lock.listed;
+    } else if (lock.shared) {
+        lock.state = OwnerState::elsewhere;
     } else if (state.knows_all) {
         lock.state = OwnerState::absent;
     }
@@ -164,6 +163,12 @@ Pthreads Pthreads::read(const CoreFile& core, const Memory& memory, const Images
         state->unsupported =
             libc ? "no thread's descriptor (fs_base) could be read" : "there is no glibc in this process";
     WordReader reader{*state, memory};
+    if (state->foreign_namespace && !state->knows_all)
+        state->gaps.push_back({.what = "the descriptors of some threads",
+                               .why =
+                                   "their memory is not in the core, which was taken outside of the process's PID "
+                                   "namespace (gdb writes zeros for stacks with guard pages of glibc 2.42 and newer)",
+                               .weakens = "which thread owns a pthread lock, and whether the owner is gone"});
     if (!state->unsupported.empty()) {
         if (!state->waits.empty())
             state->gaps.push_back({.what = "pthread locks",
@@ -195,7 +200,11 @@ Pthreads Pthreads::read(const CoreFile& core, const Memory& memory, const Images
     std::vector<PthreadLock> robust;
     for (std::uint32_t i = 0; i < state->identities.size() && robust.size() < 100000; ++i)
         read_robust_list(reader, i, robust);
-    for (auto& lock : robust) note(std::move(lock));
+    for (auto& lock : robust) {
+        PthreadLock& known = state->locks[note(lock)];
+        known.listed = true;
+        known.sure = true;
+    }
 
     std::vector<std::uint32_t> order(state->locks.size()), place(order.size());
     for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;

@@ -95,7 +95,8 @@ struct PthreadLock {
     std::int32_t owner = 0;                     ///< tid as written there, in the process's own namespace; 0 none
     std::optional<std::uint32_t> owner_thread;  ///< index into CoreFile::threads()
     std::vector<std::uint32_t> waiters;         ///< indices into waits()
-    bool shared = false;
+    bool shared = false;                        ///< may be another process's as well; glibc marks every robust mutex so
+    bool listed = false;                        ///< robust: on its owner's own list, which makes that owner certain
     bool held = false;
     /// libc's own code waits for it, or its owner is one of our threads: more than words that happen to fit.
     bool sure = false;

@@ -47,11 +47,15 @@ constexpr std::string_view names[] = {"pthread_mutex_",       "pthread_rwlock_",
                                       "pthread_clockjoin",    "sem_wait",        "sem_timedwait",
                                       "sem_clockwait",        "pthread_once"};
 
+constexpr std::string_view private_lock = "lll_lock_wait_private";
+
 std::string library_function(std::span<const std::string> functions) {
     for (std::size_t i = 0; i < functions.size() && i < 6; ++i) {
         std::string_view name = functions[i];
         while (name.starts_with('_')) name.remove_prefix(1);
         if (name.starts_with("GI___")) name.remove_prefix(5);
+        // Only libc's own locks: of malloc, of the stack cache, in pthread_join too.
+        if (name == private_lock) return std::string(name);
         for (std::string_view known : names)
             if (name.starts_with(known)) return std::string(name.substr(0, 40));
     }

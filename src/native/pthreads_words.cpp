@@ -260,6 +260,10 @@ std::optional<PthreadLock> WordReader::classify(FutexWait& wait) const {
             if (auto lock = rwlock(wait.word); lock && (lock->held || hinted))
                 if (auto found = accept(lock, WaitFor::read_lock)) return found;
     }
+    if ((!hinted || is("pthread_cond_")) && (expected & 3) == 2)  // its own lock: the low bits of g1_orig_size
+        for (std::uint64_t signals : {40, 32})
+            if (auto lock = condition(wait.word - (signals - 8), signals); lock && lock->shared == wait.shared)
+                return accept(lock, WaitFor::lock);
     if (!hinted || is("pthread_cond_")) {
         std::optional<PthreadLock> best;
         for (std::uint64_t signals : {40, 32})
@@ -282,7 +286,8 @@ std::optional<PthreadLock> WordReader::classify(FutexWait& wait) const {
     if (!hinted || is("pthread_barrier_"))
         if (auto lock = barrier(wait.word - 4); lock && wait.expected && *wait.expected == wait.value)
             return accept(lock, WaitFor::wait);
-    if (!hinted && expected == 2 && wait.caller == FutexCaller::libc) {
+    // Without names also a mutex without an owner: which of the two, the words do not say.
+    if ((!hinted && expected == 2 && wait.caller == FutexCaller::libc) || is("lll_lock_wait_private")) {
         if (auto lock = stdio(wait.word)) return accept(lock, WaitFor::lock);
         if (wait.value && *wait.value <= 2) {
             PthreadLock lock;

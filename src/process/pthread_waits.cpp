@@ -117,7 +117,7 @@ void add_pthread_edges(const Process& process, const WaitNodes& nodes, std::vect
             to = *lock.owner_thread;
             edge.pthread = *wait.lock;
             edge.basis = owner_basis(process, lock);
-            edge.certain &= lock.sure && !lock.shared;
+            edge.certain &= lock.sure && (!lock.shared || lock.listed);
         }
         if (to == UINT32_MAX) continue;
         edge.to = nodes.owner(to);
@@ -149,7 +149,7 @@ std::string wait_text(const Process& process, const FutexWait& wait, const std::
     else if (lock.state == OwnerState::absent)
         text += fmt::format(", owned by tid {}, which no thread has", lock.owner);
     else if (lock.state == OwnerState::elsewhere)
-        text += fmt::format(", owned by tid {} of another process", lock.owner);
+        text += fmt::format(", owned by tid {}, perhaps of another process", lock.owner);
     if (wait.timed) text += ", with a time limit";
     return text;
 }
