@@ -7,6 +7,7 @@ required=(
   g++ make cmake ninja-build pkg-config git                        # build
   libelf-dev libdw-dev libcapstone-dev libarchive-dev libfmt-dev rapidjson-dev libcli11-dev
   libgtest-dev libgmock-dev python3 python3-dev python3-venv pybind11-dev zstd  # tests and corpora
+  libtomlplusplus-dev libxxhash-dev libzstd-dev
   gdb elfutils xz-utils lz4
 )
 # Speed and the debuggers' front-ends: tests that need them are skipped, and say so, when they cannot be had.

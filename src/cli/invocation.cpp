@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <sstream>
 #include <tuple>
@@ -85,13 +86,16 @@ void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
     sub.add_flag("--trace", inv.analyze.trace, "every rejected frame and field, with its reason, on stderr");
 }
 
-void add_output_options(CLI::App& sub, Invocation& inv, Raw& raw) {
+void add_view_options(CLI::App& sub, Invocation& inv, Raw& raw) {
     sub.add_option("--format", inv.format, "terminal (default), json, markdown, html or sarif")->type_name("FORMAT");
     sub.add_option("-o,--output", inv.output, "write the result to FILE")->type_name("FILE");
     sub.add_option("--json", inv.json_output, "write the JSON to FILE, beside the human report")->type_name("FILE");
     sub.add_option("--lang", raw.language, "language of the human report: en")->type_name("LANG");
     sub.add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
     sub.add_option("--progress", inv.progress, "auto (default: on a terminal) or never")->type_name("WHEN");
+}
+
+void add_finding_options(CLI::App& sub, Invocation& inv, Raw& raw) {
     sub.add_flag("--all", inv.render.all, "elide nothing: runtime frames, every goroutine, whole paths");
     sub.add_option("--min-severity", raw.min_severity,
                    "info, warning (default) or error: what counts for the exit code")
@@ -115,7 +119,18 @@ void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw
         sub->footer("Without KIND: every kind. A prefix such as go.mutex shows all below it.");
         return;
     }
+    if (!row.command) {
+        add_triage_options(*sub, row, inv.triage);
+        if (row.name == "triage") add_engine_options(*sub, inv, raw);
+        if (row.name != "collect") add_view_options(*sub, inv, raw);
+        if (row.name == "triage") add_finding_options(*sub, inv, raw);
+        if (row.name == "collect") sub->footer("Never waits without a bound; see docs/runbook.md for core_pattern.");
+        if (row.name == "doctor") sub->footer("Exit code: 0 cores would be left whole; 1 something is to be changed.");
+        return;
+    }
     sub->add_option("operands", raw.words, "")->group("");
+    sub->add_option("--runbook", inv.runbook, "print the step of this runbook (TOML) under each finding")
+        ->type_name("FILE");
     if (row.name == "goroutines") {
         sub->add_flag("--stacks", inv.render.stacks, "with the frames of each");
         sub->add_flag("--group", inv.render.group, "goroutines with equal stacks together");
@@ -130,7 +145,8 @@ void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw
     }
     if (row.name == "maps") sub->add_flag("--summary", raw.summary, "")->group("");
     add_engine_options(*sub, inv, raw);
-    add_output_options(*sub, inv, raw);
+    add_view_options(*sub, inv, raw);
+    add_finding_options(*sub, inv, raw);
 }
 
 std::optional<Severity> severity_of(std::string_view word) {
@@ -139,12 +155,43 @@ std::optional<Severity> severity_of(std::string_view word) {
     return std::nullopt;
 }
 
+/// What each child of triage is told, as the user said it.
+std::vector<std::string> engine_words(const Invocation& inv, const Raw& raw) {
+    std::vector<std::string> out;
+    auto option = [&](const char* name, const std::string& value) {
+        if (!value.empty()) out.insert(out.end(), {name, value});
+    };
+    for (const auto& dir : inv.analyze.images.sysroots) option("--sysroot", dir);
+    for (const auto& dir : inv.analyze.images.debug_dirs) option("--debug-dir", dir);
+    if (inv.analyze.images.allow_mismatch) out.emplace_back("--allow-mismatch");
+    if (inv.analyze.images.debuginfod) out.emplace_back("--debuginfod");
+    option("--max-spool", raw.max_spool);
+    option("--min-severity", raw.min_severity);
+    for (const auto& kind : raw.only) option("--only", kind);
+    for (const auto& kind : raw.skip) option("--skip", kind);
+    return out;
+}
+
+/// triage, merge, doctor, collect.
+std::string complete_many(Invocation& inv, const Raw& raw) {
+    constexpr std::array<std::string_view, 3> views{"terminal", "json", "markdown"};
+    if (std::ranges::find(views, inv.format) == views.end())
+        return fmt::format("{} has no format '{}': terminal, json or markdown", inv.row->name, inv.format);
+    if (!severity_of(raw.min_severity))
+        return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
+    if (!raw.max_spool.empty() && !parse_size(raw.max_spool))
+        return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
+    inv.triage.engine = engine_words(inv, raw);
+    return complete_triage(*inv.row, inv.triage);
+}
+
 /// Everything that CLI11 accepted and the contract does not; empty when all is well.
 std::string complete(Invocation& inv, const Raw& raw) {
     const auto& row = *inv.row;
     if (inv.color != "auto" && inv.color != "always" && inv.color != "never")
         return fmt::format("--color takes auto, always or never, not '{}'", inv.color);
-    if (!row.command) return {};
+    if (row.name == "explain") return {};
+    if (!row.command) return complete_many(inv, raw);
     if (auto no = refuse("format", inv.format, formats); !no.empty()) return no;
     if (auto no = refuse("language", raw.language, languages); !no.empty()) return no;
     if (inv.progress != "auto" && inv.progress != "never")
@@ -206,6 +253,26 @@ Parsed parse(const std::vector<std::string>& arguments) {
     Parsed parsed;
     auto& inv = parsed.invocation;
     Raw raw;
+
+    // "triage merge STORE…" is how the words come to mind; a folder of that name is a folder.
+    if (arguments.size() > 2 && arguments[0] == "triage" && arguments[1] == "merge" &&
+        file_kind("merge") == FileKind::unreadable && !std::filesystem::exists("merge")) {
+        std::vector<std::string> merge(arguments.begin() + 1, arguments.end());
+        return parse(merge);
+    }
+
+    // The kernel's words are no options, even if a program is called --help.
+    if (!arguments.empty() && arguments[0] == "collect" && std::ranges::find(arguments, "--") == arguments.end()) {
+        auto is_number = [](const std::string& word) {
+            return !word.empty() && word.find_first_not_of("0123456789") == std::string::npos;
+        };
+        for (std::size_t i = 1; i + 2 < arguments.size(); ++i) {
+            if (!is_number(arguments[i]) || !is_number(arguments[i + 1]) || !is_number(arguments[i + 2])) continue;
+            std::vector<std::string> guarded = arguments;
+            guarded.insert(guarded.begin() + static_cast<std::ptrdiff_t>(i), "--");
+            return parse(guarded);
+        }
+    }
 
     // Before CLI11 sees it: a promised command that is missing, and the commonest slip, a core where a command belongs.
     if (!arguments.empty() && !arguments[0].starts_with("-")) {

@@ -7,6 +7,7 @@
 
 #include "analyze.h"
 #include "cli/commands.h"
+#include "cli/triage_cli.h"
 #include "report/renderers.h"
 
 namespace incident::cli {
@@ -20,7 +21,9 @@ struct Invocation {
     std::string json_output;  ///< --json
     std::string color = "auto";
     std::string progress = "auto";
-    std::string kind;  ///< explain
+    std::string kind;     ///< explain
+    std::string runbook;  ///< --runbook of an analysing command
+    TriageArguments triage;
 };
 
 /// Either an invocation, or what to print and the exit code (--help, --version, a usage error).

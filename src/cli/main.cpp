@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@
 #include "report/explain.h"
 #include "report/renderers.h"
 #include "report/verdict.h"
+#include "triage/record.h"
+#include "triage/runbook.h"
 
 namespace incident::cli {
 namespace {
@@ -44,9 +47,36 @@ int explain(const Invocation& inv) {
     return failure.empty() ? report::exit_nothing : complain(failure);
 }
 
+/// False: this command's result has no such format.
+bool render(const Invocation& inv, std::string_view format, const report::Report& report, Output& output) {
+    auto options = options_for(inv, output);
+    if (inv.row->name == "signature") {
+        auto signature = triage::sign(report);
+        if (format == "json")
+            triage::render_verdict(report, signature, inv.analyze.min_severity, output.sink());
+        else if (format == "markdown")
+            triage::explain_signature_markdown(report, signature, output.sink());
+        else if (format == "terminal")
+            triage::explain_signature(report, signature, options, output.sink());
+        else
+            return false;
+        return true;
+    }
+    const auto* renderer = report::find_renderer(format);
+    if (renderer != nullptr) renderer->render(report, options, output.sink());
+    return renderer != nullptr;
+}
+
 int run(Invocation& inv) {
     if (inv.row->name == "explain") return explain(inv);
     if (inv.row->name == "serve") return serve(inv, std::cin, std::cout);
+    if (!inv.row->command) return run_triage_command(inv);
+    std::optional<triage::Runbook> runbook;
+    if (!inv.runbook.empty()) {
+        auto book = triage::Runbook::load(inv.runbook);
+        if (!book) return complain(book.error());
+        runbook = std::move(*book);
+    }
     for (const auto& path : {inv.output, inv.json_output}) {
         if (!path.empty() && (same_file(path, inv.analyze.core_path) || same_file(path, inv.analyze.images.executable)))
             return complain(fmt::format("{} is an input: it will not be overwritten", path));
@@ -68,20 +98,20 @@ int run(Invocation& inv) {
     progress.clear();
     if (!report) return complain(fmt::format("{}: {}", inv.analyze.core_path, describe(report.error())));
 
+    if (runbook) runbook->annotate(*report);
     if (report->command.empty()) report->command = inv.row->name;
 
     // Files are opened only now: a core that cannot be read leaves an earlier report alone.
     if (!inv.json_output.empty()) {
         auto json = Output::open(inv.json_output);
         if (!json) return complain(json.error());
-        report::find_renderer("json")->render(*report, options_for(inv, *json), json->sink());
+        render(inv, "json", *report, *json);
         if (auto failure = json->finish(); !failure.empty()) return complain(failure);
     }
     auto output = Output::open(inv.output);
     if (!output) return complain(output.error());
-    const auto* renderer = report::find_renderer(inv.format);
-    if (renderer == nullptr) return complain(fmt::format("the format '{}' is not built yet", inv.format));
-    renderer->render(*report, options_for(inv, *output), output->sink());
+    if (!render(inv, inv.format, *report, *output))
+        return complain(fmt::format("{} has no format '{}'", inv.row->name, inv.format));
     if (auto failure = output->finish(); !failure.empty()) return complain(failure);
     return report::exit_code(*report, inv.analyze.min_severity);
 }

@@ -53,6 +53,16 @@ std::vector<Place> places(const MappedElf& mapped, bool is_main, const CoreFile&
         out.push_back({beside + "/" + name, false, true});
         out.push_back({beside + "/../" + name, false, true});
     }
+    // As `incident collect` leaves them: CORE.exe, and .build-id in the same folder.
+    if (core.path() != "-") {
+        if (is_main) {
+            std::string stem = core.path();
+            for (const std::string_view suffix : {".zst", ".xz", ".lz4", ".gz"})
+                if (stem.ends_with(suffix)) stem.resize(stem.size() - suffix.size());
+            out.push_back({stem + ".exe", false, true});
+        }
+        add_id_directory(directory_of(core.path()));
+    }
     return out;
 }
 

@@ -422,6 +422,14 @@ void write_finding(JsonWriter& json, const Finding& finding) {
     json.end_array();
     json.text("remedy", finding.remedy);
     json.strings("related", finding.related);
+    if (finding.runbook) {
+        json.begin_object("runbook");
+        json.text("title", finding.runbook->title);
+        json.text("owner", finding.runbook->owner);
+        json.strings("steps", finding.runbook->steps);
+        json.strings("links", finding.runbook->links);
+        json.end_object();
+    }
     json.end_object();
 }
 

@@ -175,6 +175,16 @@ public:
     }
     void string_element(std::string_view value) { string_value(value); }
     void number_value(std::uint64_t value) { writer_.Uint64(value); }
+    void real(std::string_view name, double value) {
+        key(name);
+        writer_.SetMaxDecimalPlaces(3);
+        writer_.Double(value);
+    }
+    /// A value that is JSON already.
+    void raw(std::string_view name, std::string_view value) {
+        key(name);
+        writer_.RawValue(value.data(), value.size(), rapidjson::kObjectType);
+    }
     /// Members that were rendered before: `name`, and `text` from its value on, up to the last member's value.
     void rendered_members(std::string_view name, std::string_view text) {
         key(name);

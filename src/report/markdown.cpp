@@ -180,6 +180,14 @@ void Writer::finding(const Finding& f, std::size_t number) {
         fence("sh", commands);
     }
     if (!f.remedy.empty()) paragraph("**Next** " + escaped(f.remedy));
+    if (f.runbook) {
+        auto title = escaped(f.runbook->title);
+        if (!f.runbook->owner.empty()) title += (title.empty() ? "" : " · ") + escaped(f.runbook->owner);
+        paragraph("**Runbook** " + title + "\n");
+        for (std::size_t i = 0; i < f.runbook->steps.size(); ++i)
+            line(fmt::format("{}. {}", i + 1, escaped(f.runbook->steps[i])));
+        for (const auto& link : f.runbook->links) line(fmt::format("- <{}>", escape_for_terminal(link)));
+    }
 }
 
 void Writer::diagram() {

@@ -239,6 +239,14 @@ void Writer::properties(const Finding& finding) {
     json_.strings("verify", verify);
     json_.integers("goroutines", finding.goroutines);
     json_.integers("threads", finding.threads);
+    if (finding.runbook) {
+        std::vector<std::string> steps, links;
+        for (const auto& step : finding.runbook->steps) steps.push_back(to_valid_utf8(step));
+        for (const auto& link : finding.runbook->links) links.push_back(to_valid_utf8(link));
+        text("runbook", finding.runbook->title);
+        json_.strings("runbookSteps", steps);
+        json_.strings("runbookLinks", links);
+    }
     if (finding.subject.address) json_.address("address", *finding.subject.address);
     json_.end_object();
 }

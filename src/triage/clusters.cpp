@@ -1,0 +1,233 @@
+// Near means: same kind, and
+//   stacks   an alignment of the frames that keeps their order, in which the innermost frames weigh most (1, 1/2, 1/3
+//   …); places   the share of the places that both have.
+// A frame without a symbol equals one at the same offset of the same build; of another build only when at least two
+// such frames stand one above the other at the same distances, which is how the stripped build of a program looks.
+#include "triage/clusters.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace incident::triage {
+
+namespace {
+
+bool same_frame(const SignatureFrame& a, const SignatureFrame& b) { return a.text == b.text; }
+
+/// One of the two has no symbol there, and both stand at the same offset.
+bool same_offset(const SignatureFrame& a, const SignatureFrame& b) {
+    return a.offset != 0 && a.offset == b.offset && (!a.named || !b.named);
+}
+
+std::size_t equal_offsets(const Signature& a, const Signature& b) {
+    std::size_t count = 0;
+    for (const auto& fa : a.frames)
+        count += std::ranges::any_of(b.frames, [&](const auto& fb) { return same_offset(fa, fb); }) ? 1 : 0;
+    return count;
+}
+
+/// Innermost frames weigh most; a library call and the foot that every program has weigh little.
+double weight(const SignatureFrame& frame, std::size_t position) {
+    bool light =
+        frame.text == "main" || frame.text == "main.main" || built_in_rules().find_frame(frame.text) != nullptr;
+    return (light ? 0.2 : 1.0) / static_cast<double>(position + 1);
+}
+
+double weight(const Signature& s) {
+    double total = 0;
+    for (std::size_t i = 0; i < s.frames.size(); ++i) total += weight(s.frames[i], i);
+    return total;
+}
+
+/// Weighted longest common subsequence over the mean weight of both stacks.
+double alignment(const Signature& a, const Signature& b, bool by_offset) {
+    const auto n = a.frames.size(), m = b.frames.size();
+    std::vector<std::vector<double>> best(n + 1, std::vector<double>(m + 1, 0));
+    for (std::size_t i = n; i-- > 0;) {
+        for (std::size_t j = m; j-- > 0;) {
+            best[i][j] = std::max(best[i + 1][j], best[i][j + 1]);
+            bool same = same_frame(a.frames[i], b.frames[j]) || (by_offset && same_offset(a.frames[i], b.frames[j]));
+            if (same) best[i][j] = std::max(best[i][j], best[i + 1][j + 1] + weight(a.frames[i], std::max(i, j)));
+        }
+    }
+    double total = std::max(weight(a), weight(b));
+    return total == 0 ? 0 : best[0][0] / total;
+}
+
+struct Shared {
+    std::size_t common = 0, all = 0;
+    double share() const { return all == 0 ? 0 : static_cast<double>(common) / static_cast<double>(all); }
+};
+
+Shared shared(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+    std::set<std::string_view> left(a.begin(), a.end()), right(b.begin(), b.end());
+    Shared out;
+    for (auto text : left) out.common += right.contains(text) ? 1 : 0;
+    out.all = left.size() + right.size() - out.common;
+    return out;
+}
+
+std::vector<std::string> texts(const Signature& s) {
+    std::vector<std::string> out;
+    for (const auto& frame : s.frames) out.push_back(frame.text);
+    return out;
+}
+
+/// "main.a instead of main.b", the first difference.
+std::string difference(const Signature& a, const Signature& b) {
+    for (const auto& fb : b.frames) {
+        if (std::ranges::any_of(a.frames, [&](const auto& fa) { return same_frame(fa, fb); })) continue;
+        for (const auto& fa : a.frames)
+            if (std::ranges::none_of(b.frames, [&](const auto& f) { return same_frame(f, fa); }))
+                return fmt::format("{} instead of {}", fb.text, fa.text);
+        return fmt::format("{} besides", fb.text);
+    }
+    return a.frames.size() > b.frames.size() ? "it has fewer frames" : "their order differs";
+}
+
+Likeness like_stacks(const Signature& a, const Signature& b) {
+    auto offsets = equal_offsets(a, b);
+    bool by_offset = offsets >= 2 || (offsets == 1 && a.frames.size() == 1 && b.frames.size() == 1 &&
+                                      a.frames[0].module == b.frames[0].module);
+    Likeness out{alignment(a, b, by_offset), ""};
+    std::size_t equal = 0;
+    for (const auto& fa : a.frames)
+        equal += std::ranges::any_of(
+                     b.frames, [&](const auto& fb) { return same_frame(fa, fb) || (by_offset && same_offset(fa, fb)); })
+                     ? 1
+                     : 0;
+    const auto most = std::max(a.frames.size(), b.frames.size());
+    if (by_offset && equal == most)
+        out.reason = fmt::format("same offsets in all {} frames: another build, without symbols", most);
+    else if (equal == most && most > 0)
+        out.reason = "same frames";
+    else
+        out.reason = fmt::format("{} of {} frames are the same; {}", equal, most, difference(a, b));
+    if (a.message != b.message) {
+        // One place can fail with two texts; two places seldom fail with the same stack.
+        if (out.value < 0.95) out.value *= 0.7;
+        out.reason += fmt::format("; the message is \"{}\"", b.message);
+    }
+    return out;
+}
+
+Likeness like_places(const Signature& a, const Signature& b) {
+    auto places = shared(texts(a), texts(b));
+    if (places.share() == 0) {
+        // Stripped C: no place has a name. Then the offsets decide.
+        if (auto offsets = equal_offsets(a, b); offsets >= 1 && offsets == std::max(a.frames.size(), b.frames.size()))
+            return {1, fmt::format("same offsets in all {} places: another build, without symbols", offsets)};
+    }
+    Likeness out{places.share(),
+                 fmt::format("{} of {} places are the same; {}", places.common, places.all, difference(a, b))};
+    if (a.message != b.message) out.value *= 0.7;
+    return out;
+}
+
+struct Group {
+    Variant variant;
+    std::string program;
+    std::int64_t last_seen = 0;
+};
+
+bool is_quiet(const Verdict& v) { return v.signature.klass == "requested"; }
+
+/// The record whose report shows most: an excerpt, nothing lost, and the newest of those.
+std::size_t example_of(const std::vector<Record>& records, const std::vector<std::size_t>& of) {
+    auto worth = [&](std::size_t i) {
+        const auto& v = *records[i].verdict;
+        return std::tuple(!v.excerpt.empty(), v.gaps.empty(), !v.stripped, records[i].time);
+    };
+    return *std::ranges::max_element(of, {}, worth);
+}
+
+}  // namespace
+
+Likeness likeness(const Signature& a, const Signature& b) {
+    if (a.klass != b.klass || a.kind != b.kind) return {};
+    if (a.id == b.id) return {1, "same signature"};
+    if (a.frames.empty() || b.frames.empty()) return {};
+    return a.ordered && b.ordered ? like_stacks(a, b) : like_places(a, b);
+}
+
+Clustering cluster(const std::vector<Record>& records, const ClusterOptions& options) {
+    Clustering out;
+    std::map<std::string, Group> groups;
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        const auto& record = records[i];
+        if (!record.copy_of.empty()) continue;
+        if (!record.verdict || record.verdict->signature.id.empty()) {
+            out.unsigned_.push_back(i);
+            continue;
+        }
+        const auto& verdict = *record.verdict;
+        if (is_quiet(verdict)) {
+            out.quiet.push_back(i);
+            continue;
+        }
+        auto program = options.by_program ? verdict.program : std::string();
+        auto& group = groups[program + "\n" + verdict.signature.id];
+        if (group.variant.records.empty()) group.variant.signature = verdict.signature;
+        group.variant.records.push_back(i);
+        group.program = program;
+        group.last_seen = std::max(group.last_seen, record.time);
+    }
+
+    std::vector<Group> order;
+    for (auto& [key, group] : groups) order.push_back(std::move(group));
+    std::ranges::stable_sort(order, [](const Group& a, const Group& b) {
+        return a.variant.records.size() != b.variant.records.size()
+                   ? a.variant.records.size() > b.variant.records.size()
+                   : std::pair(-a.last_seen, a.variant.signature.id) < std::pair(-b.last_seen, b.variant.signature.id);
+    });
+    std::vector<std::string> programs;
+    for (auto& group : order) {
+        std::size_t best = out.clusters.size();
+        Likeness most;
+        for (std::size_t c = 0; options.near && c < out.clusters.size(); ++c) {
+            if (programs[c] != group.program) continue;
+            auto here = likeness(out.clusters[c].variants.front().signature, group.variant.signature);
+            if (here.value >= near_enough && here.value > most.value) {
+                most = std::move(here);
+                best = c;
+            }
+        }
+        if (best == out.clusters.size()) {
+            out.clusters.emplace_back();
+            programs.push_back(group.program);
+        } else {
+            group.variant.reason = most.reason;
+        }
+        out.clusters[best].variants.push_back(std::move(group.variant));
+    }
+
+    auto newer = [&](std::size_t a, std::size_t b) {
+        return std::pair(-records[a].time, std::string_view(records[a].path)) <
+               std::pair(-records[b].time, std::string_view(records[b].path));
+    };
+    std::set<std::string_view> known(options.baseline.begin(), options.baseline.end());
+    for (auto& c : out.clusters) {
+        for (auto& variant : c.variants) {
+            std::ranges::sort(variant.records, newer);
+            c.records.insert(c.records.end(), variant.records.begin(), variant.records.end());
+        }
+        std::ranges::sort(c.records, newer);
+        for (auto i : c.records) {
+            if (records[i].time == 0) continue;
+            if (c.first_seen == 0 || records[i].time < c.first_seen) c.first_seen = records[i].time;
+            c.last_seen = std::max(c.last_seen, records[i].time);
+        }
+        c.example = example_of(records, c.variants.front().records);
+        c.is_new = options.has_baseline &&
+                   std::ranges::none_of(c.variants, [&](const auto& v) { return known.contains(v.signature.id); });
+    }
+    std::ranges::stable_sort(out.clusters, [](const Cluster& a, const Cluster& b) {
+        return a.records.size() != b.records.size() ? a.records.size() > b.records.size() : a.last_seen > b.last_seen;
+    });
+    return out;
+}
+
+}  // namespace incident::triage

@@ -1,0 +1,459 @@
+// One cluster is a heading that says how many, the signature, when, and where it ran; then its example as the report
+// draws it. What could not be analysed is listed by reason: a core that killed its reader is news of its own.
+#include "triage/summary.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <map>
+#include <set>
+
+#include "base/text.h"
+#include "report/json_writer.h"
+#include "report/terminal/parts.h"
+#include "triage/runbook.h"
+
+namespace incident::triage {
+
+namespace {
+
+using report::JsonWriter;
+using report::terminal::Canvas;
+using report::terminal::grouped;
+using report::terminal::Ink;
+using report::terminal::Line;
+
+std::string date(std::int64_t seconds) {
+    if (seconds <= 0) return "unknown";
+    auto time = static_cast<std::time_t>(seconds);
+    std::tm utc{};
+    ::gmtime_r(&time, &utc);
+    return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", utc);
+}
+
+std::string duration(double seconds) { return human_duration(static_cast<std::uint64_t>(seconds * 1e9)); }
+
+/// "ledger (12), settle (3)": who appears, most often first, at most `most` of them.
+std::string census(const std::vector<Record>& records, const std::vector<std::size_t>& of,
+                   std::string (*what)(const Record&), std::size_t most = 4) {
+    std::map<std::string, std::size_t> count;
+    for (auto i : of)
+        if (auto text = what(records[i]); !text.empty()) ++count[text];
+    std::vector<std::pair<std::size_t, std::string>> order;
+    for (auto& [text, n] : count) order.emplace_back(n, text);
+    std::ranges::stable_sort(order, [](auto& a, auto& b) { return a.first > b.first; });
+    std::string out;
+    for (std::size_t i = 0; i < order.size() && i < most; ++i) {
+        if (!out.empty()) out += ", ";
+        out += order.size() == 1 ? order[i].second : fmt::format("{} ({})", order[i].second, order[i].first);
+    }
+    if (order.size() > most) out += fmt::format(", {} more", order.size() - most);
+    return out;
+}
+
+std::string program_of(const Record& r) { return r.verdict ? r.verdict->program : r.name.program; }
+std::string go_of(const Record& r) { return r.verdict ? r.verdict->go : ""; }
+
+struct Totals {
+    std::size_t cores = 0, copies = 0, analysed = 0, with_findings = 0, quiet = 0, doubtful = 0;
+    std::map<Outcome, std::vector<std::size_t>> lost;
+    double cpu = 0;
+};
+
+Totals totals_of(const Summary& s) {
+    Totals t;
+    for (std::size_t i = 0; i < s.result.records.size(); ++i) {
+        const auto& r = s.result.records[i];
+        ++t.cores;
+        t.cpu += r.cpu_seconds;
+        if (!r.copy_of.empty()) {
+            ++t.copies;
+        } else if (r.verdict) {
+            ++t.analysed;
+            t.with_findings += r.exit == 1 ? 1 : 0;
+            t.doubtful += r.exit == 3 ? 1 : 0;
+        } else {
+            t.lost[r.outcome].push_back(i);
+        }
+    }
+    t.quiet = s.clustering.quiet.size();
+    return t;
+}
+
+std::string_view words_of(Outcome outcome) {
+    switch (outcome) {
+        case Outcome::analysed: return "analysed";
+        case Outcome::unusable: return "not a core that can be read";
+        case Outcome::out_of_time: return "killed at the time limit";
+        case Outcome::out_of_memory: return "killed at the memory limit";
+        case Outcome::died: return "its reader died";
+        case Outcome::failed: return "no verdict";
+    }
+    return "";
+}
+
+std::string head_line(const Summary& s, const Totals& t) {
+    std::size_t lost = 0;
+    for (const auto& [outcome, records] : t.lost) lost += records.size();
+    auto fresh = std::ranges::count_if(s.clustering.clusters, &Cluster::is_new);
+    std::string text =
+        fmt::format("{}: {}", count_of(t.cores, "core"), count_of(s.clustering.clusters.size(), "problem"));
+    if (fresh != 0) text += fmt::format(" ({} new)", fresh);
+    if (t.quiet != 0) text += fmt::format(", {} quiet", t.quiet);
+    if (lost != 0) text += fmt::format(", {} not analysed", lost);
+    if (t.copies != 0) text += fmt::format(", {}", count_of(t.copies, "copy", "copies"));
+    return text;
+}
+
+std::string shell_quoted(std::string_view text) {
+    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:=@%";
+    if (!text.empty() && text.find_first_not_of(plain) == std::string_view::npos) return std::string(text);
+    std::string out = "'";
+    for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    return out + "'";
+}
+
+class TerminalSummary {
+public:
+    TerminalSummary(const Summary& s, const report::RenderOptions& options, const report::Sink& sink)
+        : s_(s), canvas_(options, sink) {}
+    void write();
+
+private:
+    void cluster(const Cluster& c, std::size_t number);
+    void variants(const Cluster& c);
+    void runbook(const Verdict& v);
+    void lost(const Totals& t);
+    void row(std::string_view label, std::string_view text, Ink ink = Ink::plain) {
+        if (!text.empty()) canvas_.row(label, canvas_.line(ink, text));
+    }
+
+    const Summary& s_;
+    Canvas canvas_;
+};
+
+void TerminalSummary::variants(const Cluster& c) {
+    constexpr std::size_t most = 6;
+    for (std::size_t i = 1; i < c.variants.size() && i <= most; ++i) {
+        const auto& v = c.variants[i];
+        canvas_.row(i == 1 ? "also" : "", canvas_.line(fmt::format("{} × {}", v.records.size(), v.reason)));
+    }
+    if (c.variants.size() > most + 1)
+        canvas_.row("", canvas_.line(fmt::format("and {} more variants", c.variants.size() - most - 1)));
+}
+
+void TerminalSummary::runbook(const Verdict& v) {
+    if (s_.runbook == nullptr) return;
+    const auto* entry = s_.runbook->find(v.signature.kind, &v.signature);
+    if (entry == nullptr) return;
+    row("runbook", entry->title + (entry->owner.empty() ? "" : " · " + entry->owner), Ink::strong);
+    for (std::size_t i = 0; i < entry->steps.size(); ++i) row("", fmt::format("{}. {}", i + 1, entry->steps[i]));
+    for (const auto& link : entry->links) row("", link, Ink::source);
+}
+
+void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
+    const auto& records = s_.result.records;
+    const auto& example = records[c.example];
+    const auto& v = *example.verdict;
+    std::string_view rule = canvas_.options().unicode ? "━" : "=";
+    canvas_.blank();
+    Line title = canvas_.line();
+    title.fill_to(2, Ink::quiet, rule).space();
+    title.add(Ink::quiet, fmt::format("{} of {}", number, s_.clustering.clusters.size())).space();
+    title.add(Ink::strong, count_of(c.records.size(), "core")).dot().add(Ink::error, v.signature.kind).space();
+    if (c.is_new) title.add(Ink::warning, "NEW").space();
+    title.fill_to(canvas_.width(), Ink::quiet, rule);
+    canvas_.print(title);
+    row("what", v.what, Ink::strong);
+    row("where", v.where);
+    row("why", v.why);
+    row("signature", fmt::format("{}  {}", v.signature.id, v.signature.text));
+    variants(c);
+    auto when = c.first_seen == c.last_seen ? date(c.last_seen)
+                                            : fmt::format("{} to {}", date(c.first_seen), date(c.last_seen));
+    row("seen", when);
+    auto who = census(records, c.records, program_of);
+    if (auto go = census(records, c.records, go_of); !go.empty()) who += " · " + go;
+    row("in", who);
+    runbook(v);
+    row("example", example.path, Ink::source);
+    row("", fmt::format("incident analyze {}", shell_quoted(example.path)));
+    if (v.excerpt.empty()) return;
+    canvas_.blank();
+    for (std::size_t at = 0; at < v.excerpt.size();) {
+        auto end = std::min(v.excerpt.find('\n', at), v.excerpt.size());
+        canvas_.print(canvas_.line(Ink::quiet, canvas_.options().unicode ? "│ " : "| ")
+                          .add(std::string_view(v.excerpt).substr(at, end - at)));
+        at = end + 1;
+    }
+}
+
+void TerminalSummary::lost(const Totals& t) {
+    if (t.lost.empty()) return;
+    canvas_.blank();
+    canvas_.heading("Not analysed");
+    constexpr std::size_t most = 20;
+    for (const auto& [outcome, which] : t.lost) {
+        canvas_.blank();
+        canvas_.print(canvas_.line("  ").add(Ink::warning, fmt::format("{}: {}", words_of(outcome), which.size())));
+        report::terminal::Table table(canvas_, 4, {60, 0});
+        for (std::size_t i = 0; i < which.size() && i < most; ++i)
+            table.row({canvas_.line(Ink::source, s_.result.records[which[i]].path),
+                       canvas_.line(Ink::quiet, s_.result.records[which[i]].reason)});
+        table.flush();
+        if (which.size() > most) canvas_.print(canvas_.line(fmt::format("    … {} more", which.size() - most)));
+    }
+}
+
+void TerminalSummary::write() {
+    auto t = totals_of(s_);
+    Line head = canvas_.line(Ink::quiet, "incident " + s_.version).dot().add(Ink::strong, head_line(s_, t));
+    if (s_.seconds > 0)
+        head.dot().add(fmt::format("{} wall, {} of processor time", duration(s_.seconds), duration(t.cpu)));
+    canvas_.wrap(head, 2);
+    if (s_.result.other_shards != 0)
+        canvas_.print(canvas_.line(fmt::format("{} belong to other shards", count_of(s_.result.other_shards, "core"))));
+    if (s_.result.known_before != 0)
+        canvas_.print(
+            canvas_.line(fmt::format("{} stood in the store already", count_of(s_.result.known_before, "core"))));
+    if (!s_.clustering.clusters.empty()) {
+        canvas_.blank();
+        report::terminal::Table table(canvas_, 2, {0, 0, 0, 0});
+        table.right(0).right(1).one_line();
+        std::size_t number = 0;
+        for (const auto& c : s_.clustering.clusters) {
+            const auto& v = *s_.result.records[c.example].verdict;
+            table.row({canvas_.line(fmt::format("{}.", ++number)), canvas_.line(grouped(c.records.size())),
+                       c.is_new ? canvas_.line(Ink::warning, "NEW") : canvas_.line(),
+                       canvas_.line(Ink::error, v.signature.kind).space().add(v.what)});
+        }
+        table.flush();
+    }
+    std::size_t number = 0;
+    for (const auto& c : s_.clustering.clusters) {
+        if (!canvas_.alive()) return;
+        cluster(c, ++number);
+    }
+    if (t.quiet != 0) {
+        canvas_.blank();
+        canvas_.heading("Quiet", "cored from outside, and nothing was found");
+        canvas_.wrap(canvas_.line(fmt::format("  {}: {}", count_of(t.quiet, "core"),
+                                              census(s_.result.records, s_.clustering.quiet, program_of, 12))),
+                     4);
+    }
+    lost(t);
+    if (!s_.result.complaints.empty()) {
+        canvas_.blank();
+        canvas_.heading("Could not be read");
+        for (const auto& text : s_.result.complaints) canvas_.wrap(canvas_.line("  " + text), 4);
+    }
+}
+
+}  // namespace
+
+void render_summary_terminal(const Summary& summary, const report::RenderOptions& options, const report::Sink& sink) {
+    TerminalSummary(summary, options, sink).write();
+}
+
+namespace {
+
+std::string in_markdown(std::string_view raw) {
+    std::string out;
+    for (char c : escape_for_terminal(raw)) {
+        if (std::string_view("\\`*[]<>#|~&").contains(c)) out += '\\';
+        out += c;
+    }
+    return out;
+}
+
+std::string as_code(std::string_view raw) {
+    auto text = escape_for_terminal(raw);
+    std::string fence = "`";
+    while (text.contains(fence)) fence += '`';
+    return fence.size() == 1 ? fmt::format("`{}`", text) : fmt::format("{} {} {}", fence, text, fence);
+}
+
+void cluster_in_markdown(const Summary& s, const Cluster& c, std::size_t number, std::string& out) {
+    const auto& records = s.result.records;
+    const auto& example = records[c.example];
+    const auto& v = *example.verdict;
+    auto back = std::back_inserter(out);
+    fmt::format_to(back, "\n## {}. {} {}{}\n\n", number, count_of(c.records.size(), "core"), as_code(v.signature.kind),
+                   c.is_new ? ", new" : "");
+    auto row = [&](std::string_view label, std::string_view text) {
+        if (!text.empty()) fmt::format_to(back, "**{}** {}  \n", label, text);
+    };
+    row("What", in_markdown(v.what));
+    row("Where", in_markdown(v.where));
+    row("Why", in_markdown(v.why));
+    row("Signature", as_code(v.signature.id) + " " + as_code(v.signature.text));
+    for (std::size_t i = 1; i < c.variants.size(); ++i)
+        row("Also", fmt::format("{} × {}", c.variants[i].records.size(), in_markdown(c.variants[i].reason)));
+    row("Seen", c.first_seen == c.last_seen ? date(c.last_seen)
+                                            : fmt::format("{} to {}", date(c.first_seen), date(c.last_seen)));
+    auto go = census(records, c.records, go_of);
+    row("In", in_markdown(census(records, c.records, program_of) + (go.empty() ? "" : " · " + go)));
+    row("Example", as_code(example.path));
+    if (s.runbook != nullptr) {
+        if (const auto* entry = s.runbook->find(v.signature.kind, &v.signature)) {
+            fmt::format_to(back, "\n**Runbook** {}{}\n\n", in_markdown(entry->title),
+                           entry->owner.empty() ? "" : " · " + in_markdown(entry->owner));
+            for (std::size_t i = 0; i < entry->steps.size(); ++i)
+                fmt::format_to(back, "{}. {}\n", i + 1, in_markdown(entry->steps[i]));
+            for (const auto& link : entry->links) fmt::format_to(back, "- <{}>\n", escape_for_terminal(link));
+        }
+    }
+    if (v.excerpt.empty()) return;
+    std::string fence = "```";
+    while (v.excerpt.contains(fence)) fence += '`';
+    fmt::format_to(back, "\n{}text\n{}\n{}\n", fence, v.excerpt, fence);
+}
+
+}  // namespace
+
+void render_summary_markdown(const Summary& s, const report::RenderOptions&, const report::Sink& sink) {
+    auto t = totals_of(s);
+    std::string out = fmt::format("# {}\n", head_line(s, t));
+    if (!s.clustering.clusters.empty()) {
+        out += "\n| | cores | kind | what |\n|---|---|---|---|\n";
+        std::size_t number = 0;
+        for (const auto& c : s.clustering.clusters) {
+            const auto& v = *s.result.records[c.example].verdict;
+            out += fmt::format("| {} | {}{} | {} | {} |\n", ++number, c.records.size(), c.is_new ? " **new**" : "",
+                               as_code(v.signature.kind), in_markdown(v.what));
+        }
+    }
+    std::size_t number = 0;
+    for (const auto& c : s.clustering.clusters) {
+        cluster_in_markdown(s, c, ++number, out);
+        if (!sink(out)) return;
+        out.clear();
+    }
+    if (t.quiet != 0)
+        out +=
+            fmt::format("\n## Quiet\n\n{}, cored from outside, and nothing was found: {}.\n", count_of(t.quiet, "core"),
+                        in_markdown(census(s.result.records, s.clustering.quiet, program_of, 12)));
+    if (!t.lost.empty()) {
+        out += "\n## Not analysed\n\n";
+        for (const auto& [outcome, which] : t.lost)
+            for (auto i : which)
+                out += fmt::format("- {}: {} ({})\n", as_code(s.result.records[i].path), words_of(outcome),
+                                   in_markdown(s.result.records[i].reason));
+    }
+    if (!s.result.complaints.empty()) {
+        out += "\n## Could not be read\n\n";
+        for (const auto& text : s.result.complaints) out += fmt::format("- {}\n", in_markdown(text));
+    }
+    sink(out);
+}
+
+void render_summary_json(const Summary& s, const report::Sink& sink) {
+    auto t = totals_of(s);
+    const auto& records = s.result.records;
+    JsonWriter json(sink);
+    json.begin_object();
+    json.string("schema", summary_schema);
+    json.begin_object("tool");
+    json.string("name", "incident");
+    json.text("version", s.version);
+    json.end_object();
+    json.begin_object("totals");
+    json.number("cores", t.cores);
+    json.number("analysed", t.analysed);
+    json.number("copies", t.copies);
+    json.number("quiet", t.quiet);
+    json.number("doubtful", t.doubtful);
+    json.number("other_shards", s.result.other_shards);
+    json.number("known_before", s.result.known_before);
+    json.begin_object("not_analysed");
+    for (auto outcome :
+         {Outcome::unusable, Outcome::out_of_time, Outcome::out_of_memory, Outcome::died, Outcome::failed})
+        json.number(to_string(outcome), t.lost.contains(outcome) ? t.lost[outcome].size() : 0);
+    json.end_object();
+    json.real("seconds", s.seconds);
+    json.real("cpu_seconds", t.cpu);
+    json.end_object();
+    auto time = [&](std::string_view name, std::int64_t value) {
+        if (value > 0)
+            json.integer(name, value);
+        else
+            json.null(name);
+    };
+    json.new_line();
+    json.begin_array("clusters");
+    for (const auto& c : s.clustering.clusters) {
+        const auto& example = records[c.example];
+        const auto& v = *example.verdict;
+        json.new_line();
+        json.begin_object();
+        json.string("id", c.variants.front().signature.id);
+        json.number("cores", c.records.size());
+        json.boolean("new", c.is_new);
+        json.string("class", v.signature.klass);
+        json.string("kind", v.signature.kind);
+        json.string("signature", c.variants.front().signature.text);
+        time("first_seen", c.first_seen);
+        time("last_seen", c.last_seen);
+        json.begin_array("variants");
+        for (const auto& variant : c.variants) {
+            json.begin_object();
+            json.string("id", variant.signature.id);
+            json.string("signature", variant.signature.text);
+            json.number("cores", variant.records.size());
+            json.text("reason", variant.reason);
+            std::vector<std::string> paths;
+            for (auto i : variant.records) paths.push_back(records[i].path);
+            json.strings("paths", paths);
+            json.end_object();
+        }
+        json.end_array();
+        json.begin_object("example");
+        json.string("path", example.path);
+        json.string("digest", example.digest);
+        json.text("what", v.what);
+        json.text("where", v.where);
+        json.text("why", v.why);
+        json.text("program", v.program);
+        json.text("go", v.go);
+        json.text("excerpt", v.excerpt);
+        json.end_object();
+        const RunbookEntry* entry = s.runbook != nullptr ? s.runbook->find(v.signature.kind, &v.signature) : nullptr;
+        if (entry != nullptr) {
+            json.begin_object("runbook");
+            json.text("title", entry->title);
+            json.text("owner", entry->owner);
+            json.strings("steps", entry->steps);
+            json.strings("links", entry->links);
+            json.end_object();
+        } else {
+            json.null("runbook");
+        }
+        json.end_object();
+    }
+    json.end_array();
+    json.new_line();
+    std::vector<std::string> quiet;
+    for (auto i : s.clustering.quiet) quiet.push_back(records[i].path);
+    json.strings("quiet", quiet);
+    json.new_line();
+    json.begin_array("not_analysed");
+    for (const auto& [outcome, which] : t.lost) {
+        for (auto i : which) {
+            json.new_line();
+            json.begin_object();
+            json.string("path", records[i].path);
+            json.string("digest", records[i].digest);
+            json.string("outcome", to_string(outcome));
+            json.text("reason", records[i].reason);
+            json.end_object();
+        }
+    }
+    json.end_array();
+    json.strings("complaints", s.result.complaints);
+    json.end_object();
+    json.finish();
+}
+
+}  // namespace incident::triage
