@@ -1,5 +1,5 @@
 # fish completion for incident
-set -l commands analyze crash goroutines goroutine threads thread locks heap maps locate read serve explain
+set -l commands analyze crash goroutines goroutine threads thread locks heap maps locate read serve signature triage merge doctor collect explain
 function __incident_kinds
     incident explain 2>/dev/null | awk '$1 ~ /\./ {print $1}'
 end
@@ -42,3 +42,26 @@ complete -c incident -n "__fish_seen_subcommand_from heap" -l roots -x -d 'who k
 complete -c incident -n "__fish_seen_subcommand_from heap" -l object -x -d 'the object at ADDR'
 complete -c incident -n "__fish_seen_subcommand_from heap" -l pprof -r -d 'write a profile for go tool pprof'
 complete -c incident -n "__fish_seen_subcommand_from explain" -f -a '(__incident_kinds)'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a signature -d 'which problem this is, and why'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a triage -d 'many cores'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a merge -d 'join the stores of several triage runs'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a doctor -d 'would this machine leave cores'
+complete -c incident -n "not __fish_seen_subcommand_from $commands" -f -a collect -d 'core_pattern pipe handler'
+complete -c incident -n "__fish_seen_subcommand_from $commands" -l runbook -r -d 'print the step of this runbook'
+complete -c incident -n "__fish_seen_subcommand_from triage merge" -l store -r -d 'one line of JSON per core'
+complete -c incident -n "__fish_seen_subcommand_from triage merge" -l baseline -r -d 'store of earlier cores'
+complete -c incident -n "__fish_seen_subcommand_from triage merge" -l by-program -d 'never two programs in one problem'
+complete -c incident -n "__fish_seen_subcommand_from triage merge" -l exact -d 'equal signatures only'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l resume -d 'go on with a store'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l retry -d 'try again what got no verdict'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l shard -x -d 'part K of N'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l timeout -x -d 'longest one core may take'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l memory -x -d 'most memory one core may take'
+complete -c incident -n "__fish_seen_subcommand_from triage" -l analyzer -r -d 'incident command per core'
+complete -c incident -n "__fish_seen_subcommand_from doctor" -l pid -x -d 'a process'
+complete -c incident -n "__fish_seen_subcommand_from doctor" -l root -r -d 'look below this folder'
+complete -c incident -n "__fish_seen_subcommand_from collect" -l dir -r -d 'where cores go'
+complete -c incident -n "__fish_seen_subcommand_from collect" -l max-core -x -d 'most of one core'
+complete -c incident -n "__fish_seen_subcommand_from collect" -l max-total -x -d 'most of all cores'
+complete -c incident -n "__fish_seen_subcommand_from collect" -l min-free -x -d 'disk that stays free'
+complete -c incident -n "__fish_seen_subcommand_from collect" -l time-limit -x -d 'longest wait'

@@ -98,7 +98,11 @@ int run(Invocation& inv) {
     progress.clear();
     if (!report) return complain(fmt::format("{}: {}", inv.analyze.core_path, describe(report.error())));
 
-    if (runbook) runbook->annotate(*report);
+    report::RunbookSteps steps;
+    if (runbook) {
+        steps = runbook->steps_for(*report);
+        inv.render.runbook = &steps;
+    }
     if (report->command.empty()) report->command = inv.row->name;
 
     // Files are opened only now: a core that cannot be read leaves an earlier report alone.

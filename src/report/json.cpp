@@ -177,7 +177,7 @@ void write_input(JsonWriter& json, const Input& input) {
     json.end_object();
 }
 
-void render_json(const Report& report, const RenderOptions&, const Sink& sink) {
+void render_json(const Report& report, const RenderOptions& options, const Sink& sink) {
     JsonWriter json(sink);
     json.begin_object();
     json.string("schema", schema);
@@ -209,7 +209,14 @@ void render_json(const Report& report, const RenderOptions&, const Sink& sink) {
     else
         json.null("heap");
     write_lines(json, "maps", report.maps, write_mapping);
-    write_lines(json, "findings", report.findings, write_finding);
+    json.new_line();
+    json.begin_array("findings");
+    for (const auto& finding : report.findings) {
+        if (!json.alive()) break;
+        json.new_line();
+        write_finding(json, finding, options.runbook_for(finding));
+    }
+    json.end_array();
     write_lines(json, "detectors", report.detectors, write_detector);
     write_lines(json, "gaps", report.gaps, write_gap);
     if (report.location) json.new_line(), write_location(json, *report.location);

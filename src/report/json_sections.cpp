@@ -381,7 +381,7 @@ void write_mapping(JsonWriter& json, const Mapping& mapping) {
     json.end_object();
 }
 
-void write_finding(JsonWriter& json, const Finding& finding) {
+void write_finding(JsonWriter& json, const Finding& finding, const RunbookStep* runbook) {
     json.begin_object();
     json.string("kind", finding.kind);
     json.string("severity", to_string(finding.severity));
@@ -422,12 +422,12 @@ void write_finding(JsonWriter& json, const Finding& finding) {
     json.end_array();
     json.text("remedy", finding.remedy);
     json.strings("related", finding.related);
-    if (finding.runbook) {
+    if (runbook != nullptr) {
         json.begin_object("runbook");
-        json.text("title", finding.runbook->title);
-        json.text("owner", finding.runbook->owner);
-        json.strings("steps", finding.runbook->steps);
-        json.strings("links", finding.runbook->links);
+        json.text("title", runbook->title);
+        json.text("owner", runbook->owner);
+        json.strings("steps", runbook->steps);
+        json.strings("links", runbook->links);
         json.end_object();
     }
     json.end_object();

@@ -180,13 +180,13 @@ void Writer::finding(const Finding& f, std::size_t number) {
         fence("sh", commands);
     }
     if (!f.remedy.empty()) paragraph("**Next** " + escaped(f.remedy));
-    if (f.runbook) {
-        auto title = escaped(f.runbook->title);
-        if (!f.runbook->owner.empty()) title += (title.empty() ? "" : " · ") + escaped(f.runbook->owner);
+    if (const auto* step = plain_.runbook_for(f)) {
+        auto title = escaped(step->title);
+        if (!step->owner.empty()) title += (title.empty() ? "" : " · ") + escaped(step->owner);
         paragraph("**Runbook** " + title + "\n");
-        for (std::size_t i = 0; i < f.runbook->steps.size(); ++i)
-            line(fmt::format("{}. {}", i + 1, escaped(f.runbook->steps[i])));
-        for (const auto& link : f.runbook->links) line(fmt::format("- <{}>", escape_for_terminal(link)));
+        for (std::size_t i = 0; i < step->steps.size(); ++i)
+            line(fmt::format("{}. {}", i + 1, escaped(step->steps[i])));
+        for (const auto& link : step->links) line(fmt::format("- <{}>", escape_for_terminal(link)));
     }
 }
 

@@ -14,11 +14,8 @@ namespace incident::report {
 
 std::span<const Renderer> renderers() {
     static constexpr std::array rows{
-        Renderer{"terminal", render_terminal},
-        Renderer{"json", render_json},
-        Renderer{"markdown", render_markdown},
-        Renderer{"sarif", render_sarif},
-        Renderer{"html", render_html},
+        Renderer{"terminal", render_terminal}, Renderer{"json", render_json}, Renderer{"markdown", render_markdown},
+        Renderer{"sarif", render_sarif},       Renderer{"html", render_html},
     };
     return rows;
 }

@@ -279,14 +279,6 @@ struct Verify {
     std::string command;
 };
 
-/// What the user's own runbook says about a finding (--runbook FILE).
-struct RunbookStep {
-    std::string title;
-    std::string owner;
-    std::vector<std::string> steps;
-    std::vector<std::string> links;
-};
-
 struct Finding {
     std::string kind;  ///< contract's finding kinds, forever
     Severity severity = Severity::info;
@@ -305,7 +297,6 @@ struct Finding {
     std::vector<Verify> verify;
     std::string remedy;
     std::vector<std::string> related;
-    std::optional<RunbookStep> runbook;
 };
 
 enum class Outcome : std::uint8_t { clean, found, partial, skipped, not_applicable };

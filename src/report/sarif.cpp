@@ -50,7 +50,7 @@ std::string uri_of(std::string_view path) {
 class Writer {
 public:
     Writer(const Report& report, const RenderOptions& options, const Sink& sink)
-        : report_(report), min_severity_(options.min_severity), json_(sink) {}
+        : report_(report), options_(options), json_(sink) {}
 
     void write();
 
@@ -76,7 +76,7 @@ private:
     std::vector<std::pair<std::string, std::vector<Frame>>> stacks_of(const Finding& finding) const;
 
     const Report& report_;
-    Severity min_severity_;
+    const RenderOptions& options_;
     JsonWriter json_;
     std::vector<std::string> rules_;
 };
@@ -144,7 +144,7 @@ void Writer::invocation() {
     json_.begin_array("invocations");
     json_.begin_object();
     json_.boolean("executionSuccessful", true);
-    json_.integer("exitCode", exit_code(report_, min_severity_));
+    json_.integer("exitCode", exit_code(report_, options_.min_severity));
     json_.begin_array("toolExecutionNotifications");
     for (const auto& gap : report_.gaps) {
         json_.new_line();
@@ -239,11 +239,11 @@ void Writer::properties(const Finding& finding) {
     json_.strings("verify", verify);
     json_.integers("goroutines", finding.goroutines);
     json_.integers("threads", finding.threads);
-    if (finding.runbook) {
+    if (const auto* entry = options_.runbook_for(finding)) {
         std::vector<std::string> steps, links;
-        for (const auto& step : finding.runbook->steps) steps.push_back(to_valid_utf8(step));
-        for (const auto& link : finding.runbook->links) links.push_back(to_valid_utf8(link));
-        text("runbook", finding.runbook->title);
+        for (const auto& step : entry->steps) steps.push_back(to_valid_utf8(step));
+        for (const auto& link : entry->links) links.push_back(to_valid_utf8(link));
+        text("runbook", entry->title);
         json_.strings("runbookSteps", steps);
         json_.strings("runbookLinks", links);
     }

@@ -90,11 +90,13 @@ const RunbookEntry* Runbook::find(std::string_view kind, const Signature* signat
     return best;
 }
 
-void Runbook::annotate(report::Report& report) const {
+report::RunbookSteps Runbook::steps_for(const report::Report& report) const {
+    report::RunbookSteps steps;
     auto signature = sign(report);
-    for (auto& finding : report.findings)
+    for (const auto& finding : report.findings)
         if (const auto* entry = find(finding.kind, &signature))
-            finding.runbook = report::RunbookStep{entry->title, entry->owner, entry->steps, entry->links};
+            steps.emplace(&finding, report::RunbookStep{entry->title, entry->owner, entry->steps, entry->links});
+    return steps;
 }
 
 }  // namespace incident::triage

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "report/report.h"
+#include "report/renderers.h"
 #include "triage/signature.h"
 
 namespace incident::triage {
@@ -38,8 +38,8 @@ public:
     const RunbookEntry* find(std::string_view kind, const Signature* signature) const;
     const std::vector<RunbookEntry>& entries() const { return entries_; }
 
-    /// Puts the entry under each finding of the report. The signature belongs to the finding that it rests on.
-    void annotate(report::Report& report) const;
+    /// The entry of each finding of the report that has one. The signature belongs to the finding that it rests on.
+    report::RunbookSteps steps_for(const report::Report& report) const;
 
 private:
     std::vector<RunbookEntry> entries_;

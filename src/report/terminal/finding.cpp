@@ -150,7 +150,7 @@ void print_advice(Context& context, const Finding& finding) {
         first = false;
     }
     if (!finding.remedy.empty()) canvas.row("next", canvas.line(finding.remedy));
-    if (finding.runbook) print_runbook(canvas, *finding.runbook);
+    if (const auto* step = context.options().runbook_for(finding)) print_runbook(canvas, *step);
     if (!finding.related.empty()) {
         Line line = canvas.line();
         for (const auto& r : finding.related) line.dot().add(r);
