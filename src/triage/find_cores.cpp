@@ -25,13 +25,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_elf_core(std::string_view head) {
-    if (head.size() < 18 || !head.starts_with(std::string_view(ELFMAG, 4))) return false;
+/// e_type of what begins like a sound ELF file; ET_NONE: it does not.
+unsigned elf_type(std::string_view head) {
+    if (head.size() < 18 || !head.starts_with(std::string_view(ELFMAG, 4))) return ET_NONE;
+    if (head[EI_CLASS] < 1 || head[EI_CLASS] > 2 || head[EI_DATA] < 1 || head[EI_DATA] > 2) return ET_NONE;
     bool little = head[EI_DATA] != ELFDATA2MSB;
     auto low = static_cast<unsigned char>(head[little ? 16 : 17]),
          high = static_cast<unsigned char>(head[little ? 17 : 16]);
-    return (high << 8 | low) == ET_CORE;
+    return static_cast<unsigned>(high << 8 | low);
 }
+
+bool is_elf_core(std::string_view head) { return elf_type(head) == ET_CORE; }
 
 bool is_compressed(std::string_view head) {
     return head.starts_with("\x28\xb5\x2f\xfd") ||
@@ -78,7 +82,8 @@ std::optional<Looked> look(const std::string& path) {
         std::string_view bytes(head.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
         auto named = parse_core_name(fs::path(path).filename().string()).looks_like_core;
         // A sound ELF file of another type is no core, whatever its name ("core" is also a program).
-        bool other_elf = bytes.starts_with(std::string_view(ELFMAG, 4)) && bytes.size() >= 18 && !is_elf_core(bytes);
+        auto type = elf_type(bytes);
+        bool other_elf = type == ET_REL || type == ET_EXEC || type == ET_DYN;
         out.core = is_elf_core(bytes) || (is_compressed(bytes) && (named || is_elf_core(decompressed_head(fd)))) ||
                    (named && !other_elf && !path.ends_with(".json") && !path.ends_with(".txt"));
     }

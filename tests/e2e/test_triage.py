@@ -71,7 +71,7 @@ def lines(store: pathlib.Path) -> list[dict]:
 
 def test_every_core_is_accounted_for(cores: pathlib.Path, tmp_path: pathlib.Path) -> None:
     store, summary = tmp_path / "s.ndjson", tmp_path / "s.json"
-    run = incident("triage", cores, "--store", store, "--jobs", 3, "--timeout", "4s", "--memory", "600M", "--analyzer", fake(tmp_path, SUFFER),
+    run = incident("triage", cores, "--store", store, "--jobs", 3, "--timeout", "15s", "--memory", "600M", "--analyzer", fake(tmp_path, SUFFER),
                    "--json", summary, timeout=300)
     assert run.code == 1, run.err
     records = {pathlib.Path(r["path"]).name: r for r in lines(store)}
@@ -133,11 +133,10 @@ def test_compressed_copies_and_news(tmp_path: pathlib.Path) -> None:
     folder = tmp_path / "c"
     folder.mkdir()
     first, second = [c for c in bundled(60) if "dwarf.nilderef" in str(c)][:2]
-    exe = first.parent.parent / "exe.dwarf"
     subprocess.run(["zstd", "-q", "-1", first, "-o", folder / "core.1.zst"], check=True)
     subprocess.run(["cp", "--sparse=always", second, folder / "core.2"], check=True)
     subprocess.run(["cp", "--sparse=never", second, folder / "core.3"], check=True)
-    run = incident("triage", folder, "--sysroot", exe.parent, "--format", "json", "--store", tmp_path / "old")
+    run = incident("triage", folder, "--sysroot", first.parent.parent, "--sysroot", second.parent.parent, "--format", "json", "--store", tmp_path / "old")
     assert run.json["totals"]["copies"] == 1 and run.json["totals"]["analysed"] == 2
     assert len(run.json["clusters"]) == 1 and run.json["clusters"][0]["cores"] == 2
     other = next(CORPORA.glob("go1.24/dwarf.orphan/core"))
@@ -188,7 +187,7 @@ def test_collect_keeps_core_and_executable(tmp_path: pathlib.Path) -> None:
     assert kept.read_bytes() == exe.read_bytes()
     build_id = next(f["build_id"] for f in about["files"] if f["executable"])
     assert (tmp_path / "d" / ".build-id" / build_id[:2] / build_id[2:]).read_bytes() == exe.read_bytes()
-    assert report("crash", packed)["crash"]["kind"] == "go-panic"
+    assert report("crash", packed, core.parent.parent / f"exe.{core.parent.name.split('.')[0]}")["crash"]["kind"] == "go-panic"
 
 
 @pytest.mark.parametrize("how", ["bound", "full"])
