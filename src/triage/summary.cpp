@@ -162,6 +162,7 @@ void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
     Line title = canvas_.line();
     title.fill_to(2, Ink::quiet, rule).space();
     title.add(Ink::quiet, fmt::format("{} of {}", number, s_.clustering.clusters.size())).space();
+    title.fill_to(title.width() + 2, Ink::quiet, rule).space();
     title.add(Ink::strong, count_of(c.records.size(), "core")).dot().add(Ink::error, v.signature.kind).space();
     if (c.is_new) title.add(Ink::warning, "NEW").space();
     title.fill_to(canvas_.width(), Ink::quiet, rule);
@@ -173,7 +174,7 @@ void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
     variants(c);
     auto when = c.first_seen == c.last_seen ? date(c.last_seen)
                                             : fmt::format("{} to {}", date(c.first_seen), date(c.last_seen));
-    row("seen", when);
+    if (c.last_seen > 0) row("seen", when);
     auto who = census(records, c.records, program_of);
     if (auto go = census(records, c.records, go_of); !go.empty()) who += " · " + go;
     row("in", who);
@@ -242,6 +243,13 @@ void TerminalSummary::write() {
         canvas_.wrap(canvas_.line(fmt::format("  {}: {}", count_of(t.quiet, "core"),
                                               census(s_.result.records, s_.clustering.quiet, program_of, 12))),
                      4);
+        if (t.doubtful != 0)
+            canvas_.wrap(
+                canvas_.line(Ink::warning,
+                             fmt::format("  in {} the input was damaged or a file was missing: silence that is "
+                                         "not health",
+                                         count_of(t.doubtful, "core"))),
+                4);
     }
     lost(t);
     if (!s_.result.complaints.empty()) {

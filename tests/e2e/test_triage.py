@@ -140,7 +140,7 @@ def test_compressed_copies_and_news(tmp_path: pathlib.Path) -> None:
     assert run.json["totals"]["copies"] == 1 and run.json["totals"]["analysed"] == 2
     assert len(run.json["clusters"]) == 1 and run.json["clusters"][0]["cores"] == 2
     other = next(CORPORA.glob("go1.24/dwarf.orphan/core"))
-    run = incident("triage", folder / "core.2", other, "--baseline", tmp_path / "old", "--format", "json")
+    run = incident("triage", folder / "core.2", other, "--baseline", tmp_path / "old", "--sysroot", second.parent.parent, "--format", "json")
     assert {c["kind"]: c["new"] for c in run.json["clusters"]} == {"crash.panic": False, "go.mutex.orphaned": True}
 
 
