@@ -127,6 +127,10 @@ bool share_an_address(const report::Finding& a, const report::Finding& b) {
                       });
            });
 }
+/// The same freed map, seen from the word that leads to it and from a frame that uses it: the word says more.
+bool names_the_holder(const report::Finding& word, const report::Finding& frame) {
+    return word.subject.what != "map" && frame.subject.what == "map" && share_an_address(word, frame);
+}
 /// The runtime's last words were about just this.
 bool said_bad_pointer(const report::Finding&, const report::Finding& crash) {
     return crash.title.find("found bad pointer in Go heap") != std::string::npos;
@@ -141,6 +145,7 @@ constexpr Precedence precedence[] = {
     {"go.pointer.bad", "crash.fatal", said_bad_pointer},
     {"go.frame-chain.broken", "crash.fatal", said_bad_caller},
     {"go.pointer.bad", "go.pointer.freed", share_an_address},
+    {"go.map.freed", "go.map.freed", names_the_holder},
     {"go.map.freed", "go.pointer.freed", share_an_address},
     {"cgo.pointer.outlived", "go.pointer.freed", share_an_address},
     {"cgo.pointer.outlived", "go.pointer.offheap-only", share_an_address},
@@ -156,7 +161,7 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
                 if (g == s || gone[g] || findings[g].kind != row.general || !row.same(findings[s], findings[g]))
                     continue;
                 gone[g] = true;
-                findings[s].related.push_back(findings[g].kind);
+                if (findings[g].kind != findings[s].kind) findings[s].related.push_back(findings[g].kind);
             }
         }
     std::size_t at = 0;

@@ -167,6 +167,8 @@ void refine_freed_maps(const Process& process, std::vector<report::Finding>& fin
     MapTeller teller(process);
     std::vector<FreedUse> uses;
     bool looked = false;
+    std::vector<std::pair<Address, std::size_t>> told;  // header, and the finding that tells of it
+    std::vector<std::size_t> dropped;
     for (report::Finding& finding : findings) {
         if (!freed(finding)) continue;
         std::optional<go::RecognisedMap> map;
@@ -216,13 +218,29 @@ void refine_freed_maps(const Process& process, std::vector<report::Finding>& fin
         }
         if (!mine.empty()) {
             finding.severity = report::Severity::error;
+            finding.innocent.clear();  // it is no longer only kept: a frame uses it
             finding.where = fmt::format("goroutine {} uses it; {}",
                                         process.goroutines->all[mine.front()->goroutine].goid, finding.where);
         }
         finding.remedy =
             "keep the map in an ordinary variable for as long as anybody uses it; never keep a map as a uintptr";
-        finding.related.push_back("go.pointer.freed");
+        // Several words lead to it: a variable says more than a slot of the frame that uses it.
+        const auto index = static_cast<std::size_t>(&finding - findings.data());
+        auto on_stack = [&](const report::Finding& f) {
+            return f.subject.address && teller.locator().place(*f.subject.address).kind == PlaceKind::go_stack;
+        };
+        auto earlier = std::ranges::find(told, header, &std::pair<Address, std::size_t>::first);
+        if (earlier == told.end()) {
+            told.emplace_back(header, index);
+        } else if (on_stack(finding)) {
+            dropped.push_back(index);
+        } else if (on_stack(findings[earlier->second])) {
+            dropped.push_back(earlier->second);
+            earlier->second = index;
+        }
     }
+    std::ranges::sort(dropped, std::greater{});
+    for (std::size_t index : dropped) findings.erase(findings.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
 Detection detect_maps(const Process& process) {

@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "detect/dangling.h"
+#include "detect/go_map.h"
 #include "detect/hidden_words.h"
 #include "detect/pointers.h"
 #include "go/heap/heap_graph.h"
@@ -352,6 +353,7 @@ Detection detect_pointers(const Process& process) {
         else
             left += end - begin;
     }
+    refine_freed_maps(process, detection.findings);
     if (left != 0)
         detection.reason = fmt::format("{} more words lead to what is gone", left);
     else if (!boxed.complete)

@@ -15,7 +15,7 @@ inline constexpr std::string_view frame_chain_kinds[] = {"go.frame-chain.broken"
 inline constexpr std::string_view bad_pointer_kinds[] = {"go.pointer.bad"};
 
 inline constexpr std::string_view pointer_kinds[] = {"go.pointer.freed", "go.frame-pointer.dangling",
-                                                     "go.pointer.offheap-only"};
+                                                     "go.pointer.offheap-only", "go.map.freed"};
 
 Detection detect_pointers(const Process& process);
 Detection detect_broken_chains(const Process& process);
