@@ -52,6 +52,10 @@ constexpr Detector table[] = {
      detect_bad_pointer},
     {"go.pointer", "pointers to what was freed, and into frames that are gone", pointer_kinds,
      Need::goroutines | Need::stacks | Need::spans, detect_pointers},
+    {"native.frame-pointer", "variables that lead into stack frames that are gone", native_frame_kinds,
+     no_needs | Need::threads, detect_native_frames},
+    {"native.frame-chain", "return addresses that are none", native_chain_kinds, no_needs | Need::threads,
+     detect_native_chains},
 };
 
 bool matches(std::string_view kind, std::string_view pattern) {

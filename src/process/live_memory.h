@@ -36,6 +36,7 @@ public:
     };
     static constexpr std::uint32_t no_chunk = UINT32_MAX;
 
+    LiveMemory() = default;  ///< knows no chunk
     /// Looks at every word once. `visit` gets each word of live memory that is not zero, roots first, then chunks in
     /// the order of their distance from them. Keeps references.
     LiveMemory(const Process& process, const std::function<void(const Word&)>& visit);

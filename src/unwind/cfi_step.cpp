@@ -118,7 +118,9 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
     if (*return_address == 0) return outermost("the return address is 0: outermost frame", context.cfa);
     caller.registers.set_pc(Address{*return_address});
     if (is_code(memory, Address{*return_address}) == Code::no)
-        return rejected("return address " + hex(*return_address) + " is not code");
+        return {.cfa = context.cfa,
+                .bad_return = *return_address,
+                .reason = "return address " + hex(*return_address) + " is not code"};
     StepResult out{.kind = StepResult::Kind::caller, .cfa = context.cfa};
     out.signal_frame = signal;
     if (signal) out.stack = other_stack(memory, *caller.registers.sp(), stack);

@@ -1,0 +1,94 @@
+// native.frame-chain.broken: the return address of a C or C++ frame was overwritten.
+//
+// Proof rule: unwind data (CFI) say where the frame's return address stands, and what stands there is no code. Proved
+// when the thread died on the way through it (a fault at the return itself), else likely. Innocent look-alikes: code
+// without unwind data and hand-written assembly have no rule and are not judged; the outermost frame's is undefined or
+// zero, and the walk ends there.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "detect/native.h"
+#include "process/native_threads.h"
+#include "process/snapshot.h"
+
+namespace incident::detect {
+
+namespace {
+
+using report::Finding;
+
+std::string printable(std::uint64_t word) {
+    std::string text;
+    for (unsigned i = 0; i < 8; ++i) {
+        char c = static_cast<char>(word >> i * 8 & 0xff);
+        if (c < 0x20 || c > 0x7e) return {};
+        text += c;
+    }
+    return text;
+}
+
+}  // namespace
+
+Detection detect_native_chains(const Process& process) {
+    Detection detection;
+    Locator locator(process.locate_context());
+    UnwindStep cfi = cfi_step(process.memory, *process.images);
+    for (const NativeThread& thread : process.threads) {
+        const auto& physical = thread.stack.physical;
+        for (std::size_t i = 0; i < physical.size(); ++i) {
+            const auto& frame = physical[i];
+            if (frame.kind != report::FrameKind::native || frame.native >= thread.stack.native.size()) continue;
+            ++detection.checked;
+            // Whose caller was found in another way, or not at all; and which is not itself a guess.
+            bool guessed = i + 1 == physical.size() || physical[i + 1].trust >= report::Trust::frame_pointer;
+            if (!guessed || frame.trust >= report::Trust::frame_pointer) continue;
+            const UnwindState& state = thread.stack.native[frame.native].state;
+            auto sp = state.registers.sp();
+            if (!sp) continue;
+            StepResult step = cfi.step(state, stack_bounds(process.core, *sp));
+            if (!step.bad_return || !step.cfa) continue;
+            Finding finding;
+            finding.kind = "native.frame-chain.broken";
+            Address slot = *step.cfa - 8;
+            bool died = i == 0 && process.crash && process.crash->kind == report::CrashKind::signal &&
+                        process.crash->tid == thread.state->tid && slot == *sp;
+            finding.severity = report::Severity::error;
+            finding.strength = died ? report::Strength::proved : report::Strength::likely;
+            std::string where = "an unknown function";
+            for (std::size_t f = 0; f < thread.stack.frames.size(); ++f)
+                if (thread.stack.frame_of[f] == i) where = place_of(thread.stack.frames[f]);
+            finding.title = fmt::format("the return address of {} was overwritten: {:#x}", where, *step.bad_return);
+            finding.where = fmt::format("{}, thread {}", where, thread.state->tid);
+            finding.why = fmt::format("its slot {:#x} holds {:#x}, {}", slot.value, *step.bad_return,
+                                      locator.describe(Address{*step.bad_return}));
+            finding.subject = {slot, "return address", "", ""};
+            finding.threads.push_back(thread.state->tid);
+            auto add = [&](std::string what, Address at, std::uint64_t value) {
+                std::string text = printable(value);
+                finding.evidence.push_back({std::move(what), at,
+                                            fmt::format("{:#x}{}", value, text.empty() ? "" : " = \"" + text + "\""),
+                                            "core", "unwind data"});
+            };
+            add("the slot of the return address", slot, *step.bad_return);
+            if (auto below = process.memory.load<std::uint64_t>(slot - 8)) add("the word below it", slot - 8, *below);
+            if (auto above = process.memory.load<std::uint64_t>(slot + 8)) add("the word above it", slot + 8, *above);
+            if (process.disassembler)
+                for (std::size_t f = 0; f < thread.stack.frames.size(); ++f)
+                    if (thread.stack.frame_of[f] == i && !thread.stack.frames[f].inlined) {
+                        auto snapshot = Snapshots(locator, &*process.disassembler).frame(thread.stack, f);
+                        snapshot.thread = thread.state->tid;
+                        finding.snapshots.push_back(std::move(snapshot));
+                    }
+            if (died) finding.related.push_back("crash.fault");
+            finding.verify.push_back(gdb_check(process, fmt::format("x/4gx {:#x}", slot.value - 16)));
+            finding.remedy = fmt::format("look for writes beyond a local array in {} and what it calls", where);
+            detection.findings.push_back(std::move(finding));
+            break;  // what lies above is guessed
+        }
+    }
+    return detection;
+}
+
+}  // namespace incident::detect
