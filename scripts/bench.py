@@ -76,6 +76,33 @@ def heap(incident: str, cores: pathlib.Path, exe: str, runs: int) -> None:
     linear(incident, [(f"10^{n}", str(cores / f"o{n}" / "core"), exe) for n in (5, 6, 7)], ["heap"])
 
 
+def native(incident: str, cores: pathlib.Path, corpus: pathlib.Path, runs: int) -> None:
+    """C: a crash beside gdb's backtrace, and the malloc heap beside one pass over the same bytes."""
+    small, exe = corpus / "O2.uaf_crash" / "core", corpus / "exe.O2"
+    if shutil.which("gdb") and small.exists():
+        measure("crash, small C core", [incident, "crash", str(small), str(exe)],
+                "gdb -batch -ex bt", ["gdb", "-nx", "-batch", "-ex", "bt", str(exe), str(small)], max(runs, 5))
+    else:
+        print("bench: C crash SKIPPED, no gdb or no corpus", file=sys.stderr)
+    if not (shutil.which("gcc") and shutil.which("gcore")):
+        print("bench: malloc heap SKIPPED, no gcc or gcore", file=sys.stderr)
+        return
+    folder = cores / "heap"
+    folder.mkdir(parents=True, exist_ok=True)
+    source = pathlib.Path(__file__).resolve().parents[1] / "corpora" / "bench"
+    program, core, sweep = folder / "exe", folder / "core", folder / "pass"
+    subprocess.run(["gcc", "-O2", "-o", program, source / "heap.c"], check=True)
+    subprocess.run(["gcc", "-O2", "-o", sweep, source / "pass.c"], check=True)
+    if not core.exists():
+        target = subprocess.Popen([program, "512"], stdout=subprocess.PIPE)
+        target.stdout.readline()
+        subprocess.run(["gcore", "-o", folder / "taken", str(target.pid)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        target.kill()
+        (folder / f"taken.{target.pid}").rename(core)
+    measure("malloc's heap, 512 MB (locate of one address)", [incident, "locate", str(core), "0x0", str(program)],
+            "one pass over the same bytes", [str(sweep), str(core)], runs)
+
+
 def linear(incident: str, cores: list[tuple[str, str, str]], what: list[str]) -> None:
     print(f"scaling of: {' '.join(what)}")
     for label, core, exe in cores:
@@ -88,9 +115,11 @@ def main() -> int:
     arguments.add_argument("--incident", default="build/incident")
     arguments.add_argument("--cores", default="build/bench", help="folder written by corpora/tools/bench_cores.sh")
     arguments.add_argument("--small", default="build/corpora/go1.25/dwarf.nilderef", help="a small core's folder")
+    arguments.add_argument("--native", default="build/corpora/native-glibc-2.36", help="the corpus of C programs")
     arguments.add_argument("--runs", type=int, default=3)
     options = arguments.parse_args()
     cores = pathlib.Path(options.cores)
+    native(options.incident, cores, pathlib.Path(options.native), options.runs)
     big, exe = cores / "big" / "core", str(cores / "exe")
     if not big.exists():
         print(f"bench: SKIPPED, no benchmark core below {cores} (a Go toolchain is needed to make it)", file=sys.stderr)

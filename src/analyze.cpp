@@ -7,6 +7,7 @@
 #include "heap_section.h"
 #include "locks_section.h"
 #include "process/maps.h"
+#include "process/memory_account.h"
 #include "process/process.h"
 #include "pthread_section.h"
 #include "sections.h"
@@ -106,7 +107,12 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             report.threads = threads_section(process, locator, options.thread);
             require_row(report, report.threads, "the thread that was asked for");
             break;
-        case Command::maps: report.maps = maps_section(locator); break;
+        case Command::maps:
+            if (options.summary)
+                report.memory = memory_account(locator);
+            else
+                report.maps = maps_section(locator);
+            break;
         case Command::locate: report.location = locator.location(options.address.value_or(Address{})); break;
         case Command::read:
             report.words = read_words(locator, options.address.value_or(Address{}), options.words);

@@ -43,6 +43,7 @@ struct AnalyzeOptions {
     report::Severity min_severity = report::Severity::warning;
     bool trace = false;                     ///< every rejected frame and field, with its reason, to `log`
     bool stacks = false;                    ///< goroutines: with frames
+    bool summary = false;                   ///< maps: one account of memory instead of the mappings
     std::optional<std::int64_t> goroutine;  ///< goroutine ID
     std::optional<std::int32_t> thread;     ///< thread TID
     std::optional<Address> address;         ///< locate, read

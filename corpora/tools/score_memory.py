@@ -71,7 +71,7 @@ def main():
 
     def one(item):
         folder, build, core, case = item
-        code, report = run(a.bin, core, core.parents[1] / f"exe.{build}")
+        code, report = run(a.bin, core, core.parents[1] / f"exe.{build}", [])
         return item, judge(case, Truth(core.parent / "truth.txt"), code, report, a.kinds.split(","))
 
     table, missed = collections.OrderedDict(), 0

@@ -64,7 +64,6 @@ std::string refuse(std::string_view what, std::string_view value, std::span<cons
 struct Raw {
     std::vector<std::string> words, only, skip;
     std::string language = "en", min_severity = "warning", max_spool;
-    bool summary = false;
     std::string roots, object;
 };
 
@@ -143,7 +142,8 @@ void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw
         sub->add_option("--pprof", inv.analyze.pprof_path, "write the heap by type for `go tool pprof`")
             ->type_name("FILE");
     }
-    if (row.name == "maps") sub->add_flag("--summary", raw.summary, "")->group("");
+    if (row.name == "maps")
+        sub->add_flag("--summary", inv.analyze.summary, "one account of memory: every byte of the core file, once");
     add_engine_options(*sub, inv, raw);
     add_view_options(*sub, inv, raw);
     add_finding_options(*sub, inv, raw);
@@ -196,7 +196,6 @@ std::string complete(Invocation& inv, const Raw& raw) {
     if (auto no = refuse("language", raw.language, languages); !no.empty()) return no;
     if (inv.progress != "auto" && inv.progress != "never")
         return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
-    if (raw.summary) return "maps --summary is not built yet";
     auto severity = severity_of(raw.min_severity);
     if (!severity) return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
 

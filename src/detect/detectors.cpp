@@ -54,6 +54,8 @@ constexpr Detector table[] = {
      Need::goroutines | Need::stacks | Need::spans, detect_pointers},
     {"native.frame-pointer", "variables that lead into stack frames that are gone", native_frame_kinds,
      no_needs | Need::threads, detect_native_frames},
+    {"cgo.pointer", "C memory that keeps Go objects which Go has given up", cgo_pointer_kinds,
+     Need::go | Need::spans | Need::goroutines | Need::malloc, detect_cgo_pointers},
     {"native.frame-chain", "return addresses that are none", native_chain_kinds, no_needs | Need::threads,
      detect_native_chains},
 };

@@ -18,11 +18,13 @@ inline constexpr std::string_view heap_fault_kinds[] = {"native.heap.double-free
 inline constexpr std::string_view native_pointer_kinds[] = {"native.pointer.freed", "native.hash.freed-bucket"};
 
 inline constexpr std::string_view native_frame_kinds[] = {"native.frame-pointer.dangling"};
+inline constexpr std::string_view cgo_pointer_kinds[] = {"cgo.pointer.outlived"};
 inline constexpr std::string_view native_chain_kinds[] = {"native.frame-chain.broken"};
 
 Detection detect_heap_faults(const Process& process);
 Detection detect_native_frames(const Process& process);
 Detection detect_native_chains(const Process& process);
+Detection detect_cgo_pointers(const Process& process);
 Detection detect_native_pointers(const Process& process);
 
 /// The thread that died, or the first; null: none was unwound.

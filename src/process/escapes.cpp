@@ -1,6 +1,7 @@
 #include "process/escapes.h"
 
 #include <algorithm>
+#include <array>
 #include <bitset>
 
 #include "process/fault_access.h"
@@ -37,6 +38,18 @@ bool reads(const Process& process, Address entry, unsigned reg) {
     return true;
 }
 
+/// Functions of libc that remember none of their arguments.
+bool keeps_nothing(const Process& process, Address target) {
+    const Image* image = process.images->find(target);
+    auto symbol = image != nullptr ? image->symbol_at(target) : std::nullopt;
+    if (!symbol) return false;
+    std::string_view name = symbol->name.substr(0, symbol->name.find('@'));
+    static constexpr std::array known = {"memset",  "memcpy", "memmove",  "memcmp",  "strlen", "strcpy",
+                                         "strncpy", "strcmp", "snprintf", "sprintf", "printf", "fprintf",
+                                         "dprintf", "puts",   "read",     "write"};
+    return std::ranges::find(known, name) != known.end();
+}
+
 }  // namespace
 
 std::optional<Address> function_entry(const Process& process, Address pc, std::optional<Address> return_pc) {
@@ -56,27 +69,42 @@ bool keeps_addresses_in(const Process& process, Address entry, Address return_pc
     auto code = process.disassembler->decode_range(process.memory, {entry, return_pc}, longest, &complete);
     if (!complete || code.empty() || code.back().pc + code.back().size != return_pc) return false;
     // A loop around the call, or code that was moved behind it and comes back.
-    auto rest = process.disassembler->decode_range(process.memory, {return_pc, return_pc + 2048}, 512);
-    for (const Instruction& i : rest) {
-        if (i.target && i.flow != Flow::call && *i.target >= entry && *i.target < return_pc) return false;
+    Address last = return_pc;  // the farthest place that a jump of this function leads to
+    auto jumps_to = [](const Instruction& i) { return i.flow == Flow::call ? std::nullopt : i.target; };
+    constexpr std::uint64_t farthest = 4096;
+    for (const Instruction& i : code)
+        if (auto to = jumps_to(i); to && *to > last && *to < return_pc + farthest) last = *to;
+    for (const Instruction& i :
+         process.disassembler->decode_range(process.memory, {return_pc, return_pc + farthest}, longest)) {
         if (i.flow == Flow::indirect_jump) return false;
+        auto to = jumps_to(i);
+        if (to && *to >= entry && *to < return_pc) return false;
+        if (to && *to > last && *to < i.pc + farthest && i.flow == Flow::conditional_jump) last = *to;
+        bool ends = i.flow == Flow::ret || i.flow == Flow::jump || i.flow == Flow::trap;
+        if (ends && i.pc >= last) break;
     }
     Set tainted;
-    for (int pass = 0; pass < 2; ++pass)
+    for (int pass = 0; pass < 2; ++pass) {
+        tainted.reset(machine.fp);  // the caller's, until it is set here
         for (const Instruction& i : code) {
             if (i.flow == Flow::indirect_jump) return false;
             if (i.flow == Flow::call || i.flow == Flow::indirect_call) {
                 for (unsigned reg = 0; reg < machine.registers.size(); ++reg)
                     if (tainted[reg] && names.arguments[reg] &&
-                        (i.flow == Flow::indirect_call || !i.target || reads(process, *i.target, reg)))
+                        (i.flow == Flow::indirect_call || !i.target ||
+                         (!keeps_nothing(process, *i.target) && reads(process, *i.target, reg))))
                         return false;
                 tainted &= ~names.scratch;
                 continue;
             }
             bool stores = std::ranges::any_of(i.memory, [](const MemoryOperand& m) { return m.written; });
-            if (stores && i.source && tainted[*i.source]) return false;
-            if (i.mnemonic == "push" && i.source && tainted[*i.source]) return false;
-            if (!i.destination) continue;
+            bool reads_address = i.source && (tainted[*i.source] || *i.source == machine.sp);
+            if (stores && reads_address) return false;
+            if (!i.destination) {
+                // Into a vector register, a push, or something that we do not know.
+                if (reads_address && i.mnemonic != "cmp" && i.mnemonic != "test") return false;
+                continue;
+            }
             bool from_frame =
                 i.lea && std::ranges::any_of(i.memory, [&](const MemoryOperand& m) {
                     return (m.base && (*m.base == machine.sp || *m.base == machine.fp || tainted[*m.base])) ||
@@ -86,9 +114,9 @@ bool keeps_addresses_in(const Process& process, Address entry, Address return_pc
                         (*i.source == machine.sp || tainted[*i.source]);
             bool arithmetic = !i.lea && !i.mnemonic.starts_with("mov") &&
                               ((i.source && tainted[*i.source]) || tainted[*i.destination]);
-            bool own = *i.destination == machine.sp || *i.destination == machine.fp;
-            if (!own) tainted[*i.destination] = from_frame || copy || arithmetic;
+            if (*i.destination != machine.sp) tainted[*i.destination] = from_frame || copy || arithmetic;
         }
+    }
     return true;
 }
 

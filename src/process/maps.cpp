@@ -155,33 +155,6 @@ std::vector<report::Mapping> maps_section(const Locator& locator) {
     return rows;
 }
 
-std::map<std::string, std::uint64_t> memory_account(const Locator& locator) {
-    std::map<std::string, std::uint64_t> account;
-    const auto& context = locator.context();
-    for (const report::Mapping& row : maps_section(locator)) {
-        std::string name = row.what;
-        if (!row.path.empty())
-            name = "files";
-        else if (name.starts_with("stack"))
-            name = "stacks of threads";
-        else if (name.starts_with("guard") || name.ends_with("reserved") || name == "reserved, no access")
-            name = "reserved address space";
-        else if (name.empty())
-            name = "anonymous, unknown use";
-        else if (name.find(" .") != std::string::npos)
-            name = "data of images without a file (.bss)";
-        account[name] += row.range.size();
-    }
-    if (context.spans != nullptr) {
-        const go::HeapTotals& totals = context.spans->totals();
-        account["Go heap objects"] = totals.object_bytes;
-        account["Go heap free slots"] = totals.in_use_bytes - std::min(totals.in_use_bytes, totals.object_bytes);
-        account["Go heap stacks"] = totals.stack_bytes;
-        account["Go heap collector's work buffers"] = totals.work_bytes;
-    }
-    return account;
-}
-
 std::vector<report::Word> read_words(const Locator& locator, Address begin, std::size_t count) {
     const Memory& memory = locator.context().memory;
     std::vector<report::Word> words;

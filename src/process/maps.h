@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -15,10 +14,6 @@ namespace incident {
 /// sorted.
 std::vector<report::Mapping> maps_section(const Locator& locator);
 std::vector<report::Mapping> maps_section(const LocateContext& context);
-
-/// One account of memory: bytes of address space by what they are ("Go heap objects", "stacks of threads", "files", …).
-/// Names starting with "Go heap" are parts of the Go arenas.
-std::map<std::string, std::uint64_t> memory_account(const Locator& locator);
 
 /// `count` words of 8 bytes from `begin` on, as x/Ngx shows them, each with what it lies in and what it points to. At
 /// most 65536; a word that cannot be read says why in `origin`.

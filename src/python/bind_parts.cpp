@@ -162,6 +162,18 @@ void bind_parts(py::module_& module) {
         .view("retainers", &Heap::retainers, "bytes: retained size.")
         .property("totals", [](const Heap& h) { return h.totals; });
 
+    Bound<MemoryUse>(module, "MemoryUse", "Bytes of the core file under what they are.")
+        .value("group", &MemoryUse::group)
+        .value("what", &MemoryUse::what)
+        .value("bytes", &MemoryUse::bytes)
+        .value("touched", &MemoryUse::touched, "Of these in pages that are not all zero.");
+    bind_view<MemoryUse>(module, "MemoryUseSequence");
+    Bound<MemoryAccount>(module, "MemoryAccount", "maps --summary: the bytes of all uses add up to core_bytes.")
+        .value("core_bytes", &MemoryAccount::core_bytes, "Size of the core file, decompressed.")
+        .value("memory", &MemoryAccount::memory)
+        .value("address_space", &MemoryAccount::address_space)
+        .view("uses", &MemoryAccount::uses);
+
     Bound<Mapping>(module, "Mapping", "A range of the target's memory.")
         .property("begin", [](const Mapping& m) { return m.range.begin.value; })
         .property(

@@ -48,6 +48,7 @@ void bind_report(py::module_& module) {
         .part("wait_graph", &Report::wait_graph)
         .part("heap", &Report::heap)
         .view("maps", &Report::maps)
+        .part("memory", &Report::memory)
         .view("findings", &Report::findings, "Most severe first.")
         .view("detectors", &Report::detectors)
         .view("gaps", &Report::gaps, "What is unknown, and why.")

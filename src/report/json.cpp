@@ -219,6 +219,7 @@ void render_json(const Report& report, const RenderOptions& options, const Sink&
     json.end_array();
     write_lines(json, "detectors", report.detectors, write_detector);
     write_lines(json, "gaps", report.gaps, write_gap);
+    if (report.memory) json.new_line(), write_memory(json, *report.memory);
     if (report.location) json.new_line(), write_location(json, *report.location);
     if (report.words) write_lines(json, "words", report.words, write_word);
     json.end_object();

@@ -15,6 +15,7 @@ void write_wait_graph(JsonWriter& json, const WaitGraph& graph);
 void write_heap(JsonWriter& json, const Heap& heap);
 void write_mapping(JsonWriter& json, const Mapping& mapping);
 void write_finding(JsonWriter& json, const Finding& finding, const RunbookStep* runbook = nullptr);
+void write_memory(JsonWriter& json, const MemoryAccount& memory);
 void write_frames(JsonWriter& json, std::string_view name, const std::vector<Frame>& frames);
 void write_snapshots(JsonWriter& json, const std::vector<FrameSnapshot>& snapshots);
 

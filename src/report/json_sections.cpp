@@ -364,6 +364,24 @@ void write_heap(JsonWriter& json, const Heap& heap) {
     json.end_object();
 }
 
+void write_memory(JsonWriter& json, const MemoryAccount& memory) {
+    json.begin_object("memory");
+    json.number("core_bytes", memory.core_bytes);
+    json.number("memory", memory.memory);
+    json.number("address_space", memory.address_space);
+    json.begin_array("uses");
+    for (const MemoryUse& use : memory.uses) {
+        json.begin_object();
+        json.text("group", use.group);
+        json.text("what", use.what);
+        json.number("bytes", use.bytes);
+        json.number("touched", use.touched);
+        json.end_object();
+    }
+    json.end_array();
+    json.end_object();
+}
+
 void write_mapping(JsonWriter& json, const Mapping& mapping) {
     json.begin_object();
     json.address("begin", mapping.range.begin);

@@ -259,6 +259,22 @@ struct Mapping {
     std::string what;  ///< "Go heap arena", "stack of thread 12", "libc.so.6 data"
 };
 
+/// Bytes of the core file under what they are.
+struct MemoryUse {
+    std::string group;  ///< "Go heap", "C heap", "threads", "files", "mmap", "core file"
+    std::string what;   ///< "objects", "freed, in thread caches and fastbins"
+    std::uint64_t bytes = 0;
+    std::uint64_t touched = 0;  ///< of these in pages that are not all zero
+};
+
+/// `maps --summary`: the sum of all bytes is core_bytes.
+struct MemoryAccount {
+    std::uint64_t core_bytes = 0;     ///< size of the core file, decompressed
+    std::uint64_t memory = 0;         ///< of these the target's memory
+    std::uint64_t address_space = 0;  ///< what was mapped, in the core or not
+    std::vector<MemoryUse> uses;
+};
+
 struct Evidence {
     std::string what;  ///< the fact, one clause
     std::optional<Address> address;
@@ -346,6 +362,7 @@ struct Report {
     std::optional<WaitGraph> wait_graph;
     std::optional<Heap> heap;
     std::optional<std::vector<Mapping>> maps;
+    std::optional<MemoryAccount> memory;  ///< maps --summary
     std::vector<Finding> findings;
     std::vector<DetectorOutcome> detectors;
     std::vector<Gap> gaps;

@@ -8,8 +8,37 @@
 
 namespace incident::report::terminal {
 
+namespace {
+
+void print_account(Context& context, const MemoryAccount& memory) {
+    auto& canvas = context.canvas;
+    canvas.blank();
+    Line head = canvas.line(Ink::strong, fmt::format("{} in the core", human_size(memory.core_bytes)));
+    head.dot().add(fmt::format("{} of memory", human_size(memory.memory)));
+    head.dot().add(fmt::format("{} of address space", human_size(memory.address_space)));
+    canvas.wrap(head, 2);
+    canvas.blank();
+    Table table(canvas, 0, {0, 0, 0, 0});
+    table.right(1).right(2).row({canvas.line(Ink::quiet, ""), canvas.line(Ink::quiet, "bytes"),
+                                 canvas.line(Ink::quiet, "touched"), canvas.line(Ink::quiet, "what")});
+    std::string_view group;
+    for (const MemoryUse& use : memory.uses) {
+        table.row({canvas.line(Ink::strong, use.group == group ? "" : use.group), canvas.line(grouped(use.bytes)),
+                   canvas.line(Ink::quiet, grouped(use.touched)), canvas.line(use.what)});
+        group = use.group;
+    }
+    std::uint64_t touched = 0;
+    for (const MemoryUse& use : memory.uses) touched += use.touched;
+    table.row({canvas.line(Ink::strong, "sum"), canvas.line(Ink::strong, grouped(memory.core_bytes)),
+               canvas.line(grouped(touched)), canvas.line(Ink::quiet, "touched: in pages that are not all zero")});
+    table.flush();
+}
+
+}  // namespace
+
 void print_maps(Context& context) {
     auto& canvas = context.canvas;
+    if (context.report.memory) print_account(context, *context.report.memory);
     if (!context.report.maps) return;
     const auto& maps = *context.report.maps;
     std::uint64_t size = 0, in_core = 0, lost = 0;
