@@ -98,7 +98,7 @@ private:
         if (guessed) function = line_to(pc);
         auto access = analyse_access(process_, *crash->registers, crash->fault_address, function);
         function_ = crash->stack.frames.empty() ? hex(pc.value) : place_of(crash->stack.frames.front());
-        if (access && !access->load && !guessed) return follow_variable(access->instruction, function);
+        if (access && !access->load) return follow_variable(access->instruction, function);
         if (!access || !access->load || !access->load->slot || !in_arena(*access->load->slot)) return;
         if (guessed && !access->load->confirmed) return;
         Placement place = locator_.place(*access->load->slot);

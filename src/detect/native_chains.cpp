@@ -29,6 +29,21 @@ std::string printable(std::uint64_t word) {
     return text;
 }
 
+/// Certainly no code: nothing there, or a stack or heap. Files and other mappings may hold code that their permissions
+/// in the core do not show (node's built-in functions, cored by gcore).
+bool never_code(const Placement& place) {
+    switch (place.kind) {
+        case PlaceKind::null:
+        case PlaceKind::small_number:
+        case PlaceKind::non_canonical:
+        case PlaceKind::unmapped:
+        case PlaceKind::native_stack:
+        case PlaceKind::malloc_chunk:
+        case PlaceKind::malloc_heap: return true;
+        default: return false;
+    }
+}
+
 }  // namespace
 
 Detection detect_native_chains(const Process& process) {
@@ -48,7 +63,7 @@ Detection detect_native_chains(const Process& process) {
             auto sp = state.registers.sp();
             if (!sp) continue;
             StepResult step = cfi.step(state, stack_bounds(process.core, *sp));
-            if (!step.bad_return || !step.cfa) continue;
+            if (!step.bad_return || !step.cfa || !never_code(locator.place(Address{*step.bad_return}))) continue;
             Finding finding;
             finding.kind = "native.frame-chain.broken";
             Address slot = *step.cfa - 8;
