@@ -29,9 +29,9 @@ struct UnwindState {
 struct StepResult {
     enum class Kind : std::uint8_t { caller, outermost, rejected } kind = Kind::rejected;
     std::optional<UnwindState> caller;
-    std::optional<Address> cfa;  ///< of the frame that was unwound
+    std::optional<Address> cfa;               ///< of the frame that was unwound
     std::optional<std::uint64_t> bad_return;  ///< rejected: what the rules say is the return address, and is no code
-    std::string reason;          ///< when rejected or outermost: why, for --trace and for `end`
+    std::string reason;                       ///< when rejected or outermost: why, for --trace and for `end`
     /// The caller is on another stack (a signal handler's alternate stack ends, Go's systemstack): its bounds. Only
     /// then may sp fall; the loop allows 16 such changes.
     std::optional<AddressRange> stack;
