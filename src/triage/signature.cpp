@@ -209,11 +209,8 @@ void Signer::add_stack_places(const Finding& finding) {
         std::set<std::int64_t> wanted(finding.goroutines.begin(), finding.goroutines.end());
         for (const auto& g : *report_.goroutines) {
             if (!wanted.contains(g.id) || looked_at++ >= most_stacks) continue;
-            add_stack(g.frames, fmt::format("goroutine {}", g.id));
-            // What the goroutine is for, when that is the program's own business and no server's accept loop.
-            if (g.start.empty()) continue;
-            SignatureFrame start{normal_go_name(g.start), "", 0, true};
-            if (rules_.find_frame(start.text) == nullptr) add_place({{start}, true});
+            add_stack(g.frames,
+                      fmt::format("goroutine {}", g.id));  // not g.start: "go f(x)" is a wrapper since Go 1.17
         }
     }
     if (report_.threads && (looked_at == 0 || finding.goroutines.empty())) {
@@ -230,9 +227,7 @@ void Signer::sign_places(const Finding& finding) {
     add_stack_places(finding);
     if (out_.frames.empty())
         for (const auto& snapshot : finding.snapshots) add_place(pick(std::span(&snapshot.frame, 1), 1, "frame", true));
-    note(
-        "a wait is signed by where those who wait stand and what they were started as, as a set: who came first is "
-        "chance");
+    note("a wait is signed by where those who wait stand, as a set: who came first is chance");
 }
 
 void Signer::sign_memory(const Finding& finding) {
