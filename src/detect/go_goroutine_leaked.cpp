@@ -151,7 +151,8 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     for (const Blocked* b : group) finding.goroutines.push_back(all[b->goroutine].goid);
     std::ranges::sort(finding.goroutines);
     const bool doubt = !process.heap->gaps().empty();
-    finding.severity = only_main ? report::Severity::info : report::Severity::warning;
+    // What is not known to be out of reach is no accusation; that nobody wakes who waits for nil needs no search.
+    finding.severity = only_main || (doubt && !nil) ? report::Severity::info : report::Severity::warning;
     finding.strength = doubt ? report::Strength::possible : report::Strength::likely;
     const std::string who = group.size() == 1 ? fmt::format("Goroutine {} is", all[first.goroutine].goid)
                                               : fmt::format("{} goroutines are", group.size());

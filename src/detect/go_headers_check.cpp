@@ -161,6 +161,9 @@ private:
             if (is_type_descriptor(process_, locator_, Address{word}).value_or(true)) return std::nullopt;
             return HeaderFault::bad_type;
         }
+        // A type where an itab belongs is an `any` that was taken for a Stringer: our idea of the place is wrong, not
+        // the program (node_exporter, stripped: *fmt.pp in a sync.Pool).
+        if (types_.dynamic_type(Address{word}, true) != go::no_type) return std::nullopt;
         if (word >> 47 != 0 || word < first_page || word % 8 != 0) return HeaderFault::bad_itab;
         const auto& f = process_.go->layout().itab;
         auto inter =
