@@ -74,6 +74,13 @@ def judge(case, truth, code, report):
     for want in case["expect"]:
         # A cycle has several locks; its subject may be any of them.
         addresses = {truth.objects.get(s) for s in [want["subject"], *want.get("subjects", [])]}
+        if want["kind"] == "go.goroutine.leaked":  # one finding for each place; together they name whom the case names
+            told = [f for f in spare if f["kind"] == want["kind"]]
+            ids, have = sorted(truth.ids[n] for n in want["goroutines"]), sorted(i for f in told for i in f["goroutines"])
+            spare = [f for f in spare if f not in told]
+            found += ids == have
+            notes += [] if ids == have else [f"leaked: {have}, want {ids}"]
+            continue
         for f in list(spare):
             if f["kind"] != want["kind"]:
                 continue

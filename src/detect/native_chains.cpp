@@ -44,6 +44,12 @@ bool never_code(const Placement& place) {
     }
 }
 
+/// Go's own assembly (runtime.clone at the bottom of a thread's stack, whose frame the new thread writes over) is
+/// judged by go.frame-chain.broken, which knows the runtime's ways.
+bool in_go_text(const Process& process, Address pc) {
+    return process.go && std::ranges::any_of(process.go->modules(), [&](auto& m) { return m.text.contains(pc); });
+}
+
 }  // namespace
 
 Detection detect_native_chains(const Process& process) {
@@ -55,6 +61,7 @@ Detection detect_native_chains(const Process& process) {
         for (std::size_t i = 0; i < physical.size(); ++i) {
             const auto& frame = physical[i];
             if (frame.kind != report::FrameKind::native || frame.native >= thread.stack.native.size()) continue;
+            if (in_go_text(process, frame.pc)) continue;
             ++detection.checked;
             // Whose caller was found in another way, or not at all; and which is not itself a guess.
             bool guessed = i + 1 == physical.size() || physical[i + 1].trust >= report::Trust::frame_pointer;
