@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <map>
+#include <unordered_map>
 
 #include "go/heap/heap_graph.h"
 #include "process/locate.h"
@@ -56,7 +57,17 @@ public:
     std::size_t asked = 0, alive = 0;
 
 private:
-    std::optional<Blocked> blocked(std::uint32_t i) const;
+    std::optional<Blocked> blocked(std::uint32_t i);
+    /// A timer's channel, or none that can be read. Asked once for each channel: reading one walks its queues, and 10^5
+    /// goroutines may stand in one.
+    bool may_be_timers(Address channel) {
+        auto [at, fresh] = timers_.try_emplace(channel.value, true);
+        if (fresh) {
+            auto read = go::read_channel(process_.memory, *process_.go, channel);
+            at->second = !read || read->timer;
+        }
+        return at->second;
+    }
     void close(Address at) {
         if (auto slot = graph_.slots().find(at); slot != go::no_slot) closed_.set(slot);
     }
@@ -64,10 +75,11 @@ private:
     const Process& process_;
     const go::HeapGraph& graph_;
     go::SlotBits closed_;
+    std::unordered_map<std::uint64_t, bool> timers_;  // by channel
 };
 
 /// nullopt: it may run on, for all we know.
-std::optional<Blocked> Search::blocked(std::uint32_t i) const {
+std::optional<Blocked> Search::blocked(std::uint32_t i) {
     const auto& g = process_.goroutines->all[i];
     if (g.system || (g.status != go::Status::waiting && g.status != go::Status::leaked)) return std::nullopt;
     const auto waits = process_.waits->of(process_.memory, *process_.go, g, process_.stacks[i]);
@@ -77,8 +89,7 @@ std::optional<Blocked> Search::blocked(std::uint32_t i) const {
         if (!is_blocking(wait.object)) return std::nullopt;
         if (wait.object == go::WaitObject::nil_channel) continue;
         if (wait.object == go::WaitObject::channel) {
-            auto channel = go::read_channel(process_.memory, *process_.go, wait.address);
-            if (!channel || channel->timer) return std::nullopt;  // a timer's channel: time will tell
+            if (may_be_timers(wait.address)) return std::nullopt;  // time will tell
         }
         const go::SlotId slot = graph_.slots().find(wait.address);
         if (slot == go::no_slot || !graph_.slots().allocated(slot)) return std::nullopt;  // a package variable …

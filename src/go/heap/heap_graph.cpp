@@ -73,7 +73,10 @@ Reach::Reach(const HeapGraph& graph, const SlotBits* closed)
 
 bool Reach::add(std::span<const SlotId> slots) {
     // One round of a fixpoint is small: threads cost more than they bring, unless there is much to seed.
-    unsigned jobs = slots.size() > 1024 ? graph_.input().jobs : 1;
+    return mark(slots, slots.size() > 1024 ? graph_.input().jobs : 1);
+}
+
+bool Reach::mark(std::span<const SlotId> slots, unsigned jobs) {
     return mark_from(graph_.pointers(), slots, todo_, jobs, closed_).marked != 0;
 }
 
@@ -87,7 +90,7 @@ bool Reach::add_roots(const std::function<bool(const Root&)>& wanted) {
 bool Reach::add_shared() {
     seeds_.clear();
     for (const Root& root : graph_.roots().shared()) seeds_.push_back(root.target);
-    return add(seeds_);
+    return mark(seeds_, graph_.input().jobs);  // few roots, and nearly the whole heap behind them
 }
 
 bool Reach::add_goroutine(std::uint32_t goroutine) {

@@ -92,6 +92,7 @@ public:
     bool look_into(SlotId slot);
 
 private:
+    bool mark(std::span<const SlotId> slots, unsigned jobs);
     const HeapGraph& graph_;
     const SlotBits* closed_;
     SlotBits todo_;
