@@ -44,14 +44,15 @@ void require_row(report::Report& report, const Rows& rows, std::string what) {
 Passes passes_for(const AnalyzeOptions& options) {
     switch (options.command) {
         case Command::analyze:
+            // A question about some kinds does not pay for the heap that others read.
             return {.threads = true,
                     .goroutines = true,
                     .stacks = true,
                     .spans = true,
                     .crash = true,
                     .locks = true,
-                    .heap = true,
-                    .heap_types = true,
+                    .heap = detect::reads(detect::Need::heap, options.only, options.skip),
+                    .heap_types = detect::reads(detect::Need::heap_types, options.only, options.skip),
                     .malloc = true,
                     .pthreads = true};
         case Command::crash: return {.crash = true};

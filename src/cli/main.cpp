@@ -24,20 +24,6 @@
 namespace incident::cli {
 namespace {
 
-int complain(const std::string& message) {
-    auto line = fmt::format("incident: {}\n", escape_for_terminal(message));
-    std::fwrite(line.data(), 1, line.size(), stderr);
-    return report::exit_unusable;
-}
-
-report::RenderOptions options_for(const Invocation& inv, const Output& output) {
-    auto options = inv.render;
-    options.width = output.width();
-    options.color = wants_color(inv.color, output.is_terminal());
-    options.unicode = locale_is_utf8();
-    return options;
-}
-
 int explain(const Invocation& inv) {
     auto output = Output::open("");
     if (!output) return complain(output.error());

@@ -14,6 +14,9 @@
 #include <filesystem>
 #include <utility>
 
+#include "base/text.h"
+#include "report/verdict.h"
+
 namespace incident::cli {
 
 std::expected<Output, std::string> Output::open(const std::string& path) {
@@ -66,6 +69,20 @@ std::string Output::finish() {
     }
     if (error_ == 0 || error_ == EPIPE) return {};
     return fmt::format("cannot write {}: {}", name_, std::strerror(error_));
+}
+
+int complain(const std::string& message) {
+    auto line = fmt::format("incident: {}\n", escape_for_terminal(message));
+    std::fwrite(line.data(), 1, line.size(), stderr);
+    return report::exit_unusable;
+}
+
+report::RenderOptions options_for(const Invocation& inv, const Output& output) {
+    auto options = inv.render;
+    options.width = output.width();
+    options.color = wants_color(inv.color, output.is_terminal());
+    options.unicode = locale_is_utf8();
+    return options;
 }
 
 bool wants_color(const std::string& when, bool is_terminal) {

@@ -5,6 +5,7 @@
 #include <expected>
 #include <string>
 
+#include "cli/invocation.h"
 #include "report/renderers.h"
 
 namespace incident::cli {
@@ -32,6 +33,12 @@ private:
     std::string name_;
     int error_ = 0;
 };
+
+/// "incident: …" on stderr; the exit code that goes with it.
+int complain(const std::string& message);
+
+/// What was asked for, fitted to where it is printed.
+report::RenderOptions options_for(const Invocation& inv, const Output& output);
 
 bool wants_color(const std::string& when, bool is_terminal);
 bool locale_is_utf8();

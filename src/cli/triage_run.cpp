@@ -25,20 +25,6 @@ namespace incident::cli {
 
 namespace {
 
-int complain(const std::string& message) {
-    auto line = fmt::format("incident: {}\n", escape_for_terminal(message));
-    std::fwrite(line.data(), 1, line.size(), stderr);
-    return report::exit_unusable;
-}
-
-report::RenderOptions options_for(const Invocation& inv, const Output& output) {
-    auto options = inv.render;
-    options.width = output.width();
-    options.color = wants_color(inv.color, output.is_terminal());
-    options.unicode = locale_is_utf8();
-    return options;
-}
-
 std::string own_path() {
     char path[4096];
     auto length = ::readlink("/proc/self/exe", path, sizeof path - 1);

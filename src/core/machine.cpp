@@ -71,10 +71,19 @@ std::optional<std::uint64_t> Registers::get_dwarf(int dwarf_number) const {
     return std::nullopt;
 }
 
-std::optional<std::uint64_t> Registers::get(std::string_view name) const {
-    for (unsigned i = 0; i < machine_->registers.size(); ++i)
-        if (machine_->registers[i].name == name) return get(i);
+std::optional<unsigned> Machine::row_of(std::string_view name) const {
+    for (unsigned i = 0; i < registers.size(); ++i)
+        if (registers[i].name == name) return i;
     return std::nullopt;
+}
+
+std::optional<std::uint64_t> Registers::get(std::string_view name) const {
+    const auto row = machine_->row_of(name);
+    return row ? get(*row) : std::nullopt;
+}
+
+void Registers::set(std::string_view name, std::uint64_t value) {
+    if (const auto row = machine_->row_of(name)) set(*row, value);
 }
 
 void Registers::set_dwarf(int dwarf_number, std::uint64_t value) {

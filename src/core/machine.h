@@ -40,6 +40,9 @@ struct Machine {
     std::uint8_t canonical_bits;  ///< 47: user addresses lie below 1<<47
     std::uint16_t red_zone;       ///< 128 bytes below sp may be live
     std::uint16_t futex_syscall;  ///< 202
+
+    /// Index into registers; none: this machine has no such register.
+    std::optional<unsigned> row_of(std::string_view name) const;
 };
 
 const Machine* find_machine(std::uint16_t elf_machine);
@@ -61,6 +64,8 @@ public:
         valid_ |= std::uint64_t{1} << index;
     }
     void set_dwarf(int dwarf_number, std::uint64_t value);
+    /// Nothing happens when the machine has no register of that name.
+    void set(std::string_view name, std::uint64_t value);
     void forget(unsigned index) { valid_ &= ~(std::uint64_t{1} << index); }
     void forget_all() { valid_ = 0; }
 

@@ -45,9 +45,13 @@ struct Detector {
     std::span<const std::string_view> kinds;  ///< finding kinds that it may return
     unsigned needs;                           ///< Needs, or-ed
     Detection (*run)(const Process&);
+    unsigned uses = 0;  ///< Needs, or-ed: what it can do without, and says less or doubts more then
 };
 
 std::span<const Detector> detectors();
+
+/// Whether a detector that passes --only and --skip needs or uses this.
+bool reads(Need what, std::span<const std::string> only, std::span<const std::string> skip);
 
 struct DetectorRun {
     std::vector<report::Finding> findings;  ///< most severe first

@@ -34,7 +34,7 @@ constexpr Detector table[] = {
     {"go.map.concurrent-access", "the runtime's own word about a map in two goroutines", map_race_kinds,
      Need::crash | Need::go, detect_map_race},
     {"go.map", "every map of the heap against its own invariants, and maps used after they were freed", map_kinds,
-     Need::goroutines | Need::stacks | Need::spans, detect_maps},
+     Need::goroutines | Need::stacks | Need::spans, detect_maps, Need::heap | Need::heap_types},
     {"go.pool", "objects that stand twice in a sync.Pool", pool_kinds, Need::go | Need::spans, detect_pool_duplicates},
     {"go.header", "slices, strings and interfaces against what they point to", header_kinds,
      Need::go | Need::goroutines | Need::stacks | Need::heap | Need::heap_types, detect_bad_headers},
@@ -51,11 +51,11 @@ constexpr Detector table[] = {
     {"go.pointer.bad", "the collector's own word about a bad pointer", bad_pointer_kinds, Need::crash | Need::go,
      detect_bad_pointer},
     {"go.pointer", "pointers to what was freed, and into frames that are gone", pointer_kinds,
-     Need::goroutines | Need::stacks | Need::spans, detect_pointers},
+     Need::goroutines | Need::stacks | Need::spans, detect_pointers, Need::heap | Need::heap_types},
     {"native.frame-pointer", "variables that lead into stack frames that are gone", native_frame_kinds,
      no_needs | Need::threads, detect_native_frames},
     {"cgo.pointer", "C memory that keeps Go objects which Go has given up", cgo_pointer_kinds,
-     Need::go | Need::spans | Need::goroutines | Need::malloc, detect_cgo_pointers},
+     Need::go | Need::spans | Need::goroutines | Need::malloc, detect_cgo_pointers, no_needs | Need::heap},
     {"native.frame-chain", "return addresses that are none", native_chain_kinds, no_needs | Need::threads,
      detect_native_chains},
 };
@@ -67,6 +67,10 @@ bool matches(std::string_view kind, std::string_view pattern) {
 bool selected(std::string_view kind, std::span<const std::string> only, std::span<const std::string> skip) {
     auto names = [&](const std::string& pattern) { return matches(kind, pattern); };
     return (only.empty() || std::ranges::any_of(only, names)) && std::ranges::none_of(skip, names);
+}
+
+bool selected(const Detector& detector, std::span<const std::string> only, std::span<const std::string> skip) {
+    return std::ranges::any_of(detector.kinds, [&](std::string_view kind) { return selected(kind, only, skip); });
 }
 
 /// Empty when every need is met; else the outcome to report instead.
@@ -214,12 +218,17 @@ void give_way(std::vector<report::Finding>& findings) {
 
 std::span<const Detector> detectors() { return table; }
 
+bool reads(Need what, std::span<const std::string> only, std::span<const std::string> skip) {
+    return std::ranges::any_of(table, [&](const Detector& detector) {
+        return ((detector.needs | detector.uses) & static_cast<unsigned>(what)) != 0 && selected(detector, only, skip);
+    });
+}
+
 DetectorRun run_detectors(const Process& process, std::span<const std::string> only,
                           std::span<const std::string> skip) {
     DetectorRun run;
     for (const Detector& detector : detectors()) {
-        auto wanted = [&](std::string_view kind) { return selected(kind, only, skip); };
-        if (std::ranges::none_of(detector.kinds, wanted)) {
+        if (!selected(detector, only, skip)) {
             run.outcomes.push_back(
                 {std::string(detector.id), report::Outcome::skipped, 0, 0, "skipped by --only or --skip"});
             continue;
@@ -229,7 +238,7 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
             continue;
         }
         Detection detection = detector.run(process);
-        std::erase_if(detection.findings, [&](const report::Finding& f) { return !wanted(f.kind); });
+        std::erase_if(detection.findings, [&](const report::Finding& f) { return !selected(f.kind, only, skip); });
         auto outcome = !detection.findings.empty() ? report::Outcome::found
                        : detection.reason.empty()  ? report::Outcome::clean
                                                    : report::Outcome::partial;

@@ -170,21 +170,6 @@ std::unordered_map<std::string, Address> find_globals(const Image& image, std::s
     return out;
 }
 
-std::unordered_map<std::string, std::int64_t> find_constants(const Image& image, std::span<const std::string> names) {
-    std::unordered_map<std::string, std::int64_t> out;
-    const std::unordered_set<std::string_view> wanted(names.begin(), names.end());
-    for_each_candidate(image, names, false, [&](Dwarf_Die& die, std::string_view name) {
-        const int tag = dwarf_tag(&die);
-        if ((tag != DW_TAG_constant && tag != DW_TAG_enumerator) || !wanted.contains(name)) return true;
-        Dwarf_Attribute attribute;
-        Dwarf_Sword value = 0;
-        if (dwarf_attr(&die, DW_AT_const_value, &attribute) != nullptr && dwarf_formsdata(&attribute, &value) == 0)
-            out.try_emplace(std::string(name), value);
-        return out.size() < wanted.size();
-    });
-    return out;
-}
-
 namespace {
 
 /// Visits the named DIEs of all C and C++ units.

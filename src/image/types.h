@@ -34,8 +34,6 @@ struct StructLayout {
 std::unordered_map<std::string, StructLayout> find_structs(const Image& image, std::span<const std::string> names);
 /// Addresses of DWARF variables (globals) by name: "runtime.allgs".
 std::unordered_map<std::string, Address> find_globals(const Image& image, std::span<const std::string> names);
-/// Named constants: "runtime._Gwaiting", "internal/abi.TFlagDirectIface".
-std::unordered_map<std::string, std::int64_t> find_constants(const Image& image, std::span<const std::string> names);
 
 /// Structs whose qualified name `wanted` accepts ("std::unordered_map<…"): template instantiations have names that
 /// nobody can know beforehand. C and C++ units only; at most `limit` of them.

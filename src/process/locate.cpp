@@ -48,9 +48,6 @@ Locator::Locator(Locator&&) noexcept = default;
 Locator::~Locator() = default;
 
 const LocateContext& Locator::context() const { return state_->context; }
-Address Locator::live_sp(std::size_t index) const {
-    return index < state_->stack_sp.size() ? state_->stack_sp[index] : Address{};
-}
 
 const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
 
@@ -204,8 +201,8 @@ void Locator::State::place_heap(Placement& p) const {
     p.range = {slot, slot + span->elem_size};
 }
 
-/// Thread stacks may be chunks themselves (Go's C threads get theirs from mmap, others from malloc): a chunk in use that
-/// holds a thread's sp is its stack.
+/// Thread stacks may be chunks themselves (Go's C threads get theirs from mmap, others from malloc): a chunk in use
+/// that holds a thread's sp is its stack.
 bool Locator::State::place_chunk(Placement& p) const {
     if (context.malloc == nullptr || !context.malloc->contains(p.address)) return false;
     auto chunk = context.malloc->find(p.address);

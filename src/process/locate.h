@@ -86,7 +86,7 @@ struct Placement {
     // heap
     go::ObjectRef object;
     std::shared_ptr<const go::Span> own_span;  ///< without an index of spans: keeps object.span alive
-    bool chunk_free = false;  ///< malloc_chunk: given back
+    bool chunk_free = false;                   ///< malloc_chunk: given back
     // files
     const Image* image = nullptr;
     const Section* section = nullptr;  ///< null: between sections
@@ -131,9 +131,6 @@ public:
     AddressRange mapping(Address a) const;         ///< PT_LOAD that holds `a`; empty: none [any thread]
     std::vector<std::int32_t> threads_in(
         AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
-
-    /// The sp below which the stack of goroutine `index` (into goroutines->all) is dead; null: unknown.
-    Address live_sp(std::size_t index) const;
 
 private:
     std::unique_ptr<State> state_;

@@ -111,10 +111,7 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
     if (!return_address) return rejected("no rule for the return address");
     if (!caller.registers.sp()) caller.registers.set_sp(*context.cfa);
     for (std::string_view name : {"fs_base", "gs_base"})  // the thread's, in all its frames
-        for (std::size_t i = 0; i < machine.registers.size(); ++i)
-            if (machine.registers[i].name == name)
-                if (auto base = state.registers.get(static_cast<unsigned>(i)))
-                    caller.registers.set(static_cast<unsigned>(i), *base);
+        if (auto base = state.registers.get(name)) caller.registers.set(name, *base);
     if (*return_address == 0) return outermost("the return address is 0: outermost frame", context.cfa);
     caller.registers.set_pc(Address{*return_address});
     if (is_code(memory, Address{*return_address}) == Code::no)

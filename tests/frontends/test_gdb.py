@@ -102,76 +102,9 @@ def test_locals_up_and_off(one):
     assert "thread's own stack again" in after and re.search(r"^#0 .*runtime\.raise", after, re.M)
 
 
-# --- failures -------------------------------------------------------------------------------------------------------------------
-
-def goes_on(case, error, *, command="incident analyze", **changes):
-    assert gdb(case, command, **changes).code == 1
-    run = gdb(case, command, "print 6 * 7", **changes)
-    assert run.code == 0 and "= 42" in run.out
-    assert re.search(error, run.err), run.err
-    assert "Traceback" not in run.err + run.out
-
-
-def test_child_dies_of_sigsegv(one, fake):
-    goes_on(one, r"incident: the child died of signal SIGSEGV", INCIDENT=fake("kill -SEGV $$"))
-
-
-def test_child_that_never_ends(one, fake):
-    begin = time.time()
-    goes_on(one, r"killed after 1 seconds", INCIDENT=fake("sleep 60 & sleep 60"), INCIDENT_TIMEOUT="1")
-    assert time.time() - begin < 20
-
-
-def test_child_without_memory(one):
-    goes_on(one, r"incident", INCIDENT_MEMORY="1")
-
-
-def test_no_engine(one):
-    goes_on(one, r"incident: the command cannot be started", INCIDENT="/nowhere/incident")
-
-
-def test_refusal_is_the_commands_own(one, fake):
-    goes_on(one, r"incident: not today", INCIDENT=fake("echo 'incident: not today' >&2; exit 2"))
-
-
-def test_findings_are_no_failure(one, fake):
-    for code in (0, 1, 3):
-        assert gdb(one, "incident analyze", INCIDENT=fake(drive.answering("report", code))).code == 0
-
-def test_one_child_answers_many_questions(one, fake, tmp_path):
-    starts = tmp_path / "starts"
-    engine = fake(f"echo started >> {starts}; exec {support.BIN} \"$@\"")
-    run = gdb(one, "incident crash", "incident locate 0xc000000000", "incident goroutine 1", INCIDENT=engine)
-    assert run.code == 0, run.err
-    assert starts.read_text() == "started\n"
-    for words in (["crash", one.core], ["locate", one.core, "0xc000000000"], ["goroutine", one.core, "1"]):
-        assert support.incident(*words, one.exe).out.rstrip() in run.out
-
-
-def test_a_child_that_died_between_two_questions_is_started_anew(one, fake, tmp_path):
-    starts = tmp_path / "starts"
-    engine = fake(f"echo started >> {starts}; read -r question; printf '{{\"code\": 0, \"out\": 6, \"err\": 0}}\\nanswer'; kill -KILL $$")
-    run = gdb(one, "incident crash", "shell sleep 0.5", "incident crash", INCIDENT=engine)
-    assert run.code == 0, run.err
-    assert run.out.count("answer") == 2 and starts.read_text() == "started\n" * 2
-
-
-def test_a_child_that_talks_nonsense(one, fake):
-    goes_on(one, r"does not speak", INCIDENT=fake("echo hello; sleep 60"))
-
-
-def test_half_an_answer_is_none(one, fake):
-    goes_on(one, r"incident", INCIDENT=fake("printf '{\"code\": 0, \"out\": 600, \"err\": 0}\\nhalf'; kill -SEGV $$"))
-
-
-def test_unknown_goroutine_and_wrong_operands(one):
-    goes_on(one, r"999999", command="incident goroutine 999999")
-    goes_on(one, r"usage: incident goroutine ID", command="incident goroutine")
-    goes_on(one, r"usage: incident locate ADDR", command="incident locate 1 2 3")
-
-
-def test_no_core():
-    goes_on(None, r"no core is open")
+def test_unknown_goroutine_cannot_be_selected(one):
+    run = gdb(one, "incident goroutine 999999")
+    assert run.code == 1 and "999999" in run.err
 
 
 def test_ctrl_c_kills_the_child(one, fake, tmp_path):

@@ -6,30 +6,14 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
 import support  # noqa: E402
+from bundles import one, pytest_generate_tests, require  # noqa: E402, F401
 
 PACKAGE = support.BIN.parent / "python"
 sys.path.insert(0, str(PACKAGE))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if not support.cases():
-        pytest.exit(f"no unpacked cores below {support.CORPORA}: run corpora/tools/unpack.sh", returncode=2)
-    if not list((PACKAGE / "incident").glob("_core.*.so")):
-        pytest.exit(f"the Python module is not built in {PACKAGE}", returncode=2)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    mark = metafunc.definition.get_closest_marker("cores")
-    if mark:
-        cases = support.cases(**mark.kwargs)
-        assert cases, f"no core for {mark.kwargs}"
-        metafunc.parametrize("case", cases, ids=str)
-
-
-@pytest.fixture(scope="session")
-def one() -> support.Case:
-    """The newest core of parked goroutines, with DWARF."""
-    return support.cases(mode="waits", build="dwarf")[-1]
+def pytest_configure() -> None:
+    require(next((PACKAGE / "incident").glob("_core.*.so"), PACKAGE / "incident" / "_core.so"))
 
 
 @pytest.fixture(scope="session")

@@ -46,12 +46,6 @@ Argument argument(const std::vector<Instruction>& code, std::size_t call, unsign
     return {};
 }
 
-unsigned register_index(const Machine& machine, std::string_view name) {
-    for (unsigned i = 0; i < machine.registers.size(); ++i)
-        if (machine.registers[i].name == name) return i;
-    return max_registers;
-}
-
 struct IteratorFields {
     std::int32_t type = -1, header = -1, key = -1, elem = -1, table = -1, position = -1;
 };
@@ -182,8 +176,8 @@ std::vector<MapUse> map_uses(const Memory& memory, const Runtime& runtime, const
             auto code = disassembler->decode_range(memory, {caller.func()->entry, caller.pc}, 65536);
             if (!code.empty() && code.back().pc + code.back().size == caller.pc) {
                 const std::size_t call = code.size() - 1;
-                auto rax = argument(code, call, register_index(machine, "rax"), caller, machine);
-                auto rbx = argument(code, call, register_index(machine, "rbx"), caller, machine);
+                auto rax = argument(code, call, *machine.row_of("rax"), caller, machine);
+                auto rbx = argument(code, call, *machine.row_of("rbx"), caller, machine);
                 if (step && rax.address)
                     take_iterator(*rax.address, "the iterator that the code before the call names");
                 if (!step) {

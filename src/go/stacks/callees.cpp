@@ -42,9 +42,7 @@ class Evaluator {
 public:
     Evaluator(const Memory& memory, const Machine& machine, Address closure)
         : memory_(memory), machine_(machine), registers_(machine) {
-        for (unsigned i = 0; i < machine.registers.size(); ++i) {
-            if (machine.registers[i].name == "rdx") registers_.set(i, closure.value);  // Go's closure register
-        }
+        registers_.set("rdx", closure.value);  // Go's closure register
         // Any frame will do: slots are remembered by their address relative to this one.
         registers_.set_sp(Address{1ull << 62});
         registers_.set_fp(Address{(1ull << 62) + 0x1000});

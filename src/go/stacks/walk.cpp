@@ -398,24 +398,19 @@ Walk::Next Walk::from_signal(Context& context, Address ucontext) {
     return Next::go_on;
 }
 
-/// Without the executable there are no tables, only pcs: along the frame pointers, as far as they lead to code.
-Walk::Next Walk::step_raw(Context& context) {
-    PhysicalFrame& frame = push(context, in_.code.at(context.pc, context.after_call));
-    frame.kind = report::FrameKind::go;
-    const auto& segments = in_.core.load_segments();
-    auto is_code = [&](Address pc) {
-        return std::any_of(segments.begin(), segments.end(),
-                           [&](const LoadSegment& s) { return (s.permissions & PF_X) != 0 && s.range.contains(pc); });
-    };
-    Address bp = context.bp, caller_bp, caller_pc;
-    const bool usable = bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) && load(bp, caller_bp) &&
-                        load(bp + 8, caller_pc);
-    if (!usable || !is_code(caller_pc))
-        return finish("end of the frame pointers; there is no function table without the executable", bp.is_null());
-    frame.cfa = bp + 16;
-    context = Context{.pc = caller_pc,
-                      .sp = bp + 16,
-                      .bp = caller_bp,
+/// [bp] = caller's bp, [bp+8] = return address. None: rbp does not point into this stack above sp.
+std::optional<Walk::SavedPair> Walk::saved_pair(const Context& context) {
+    SavedPair pair;
+    const bool on_stack = context.bp.is_aligned(8) && context.bp >= context.sp && context.stack.contains(context.bp);
+    if (!on_stack || !load(context.bp, pair.bp) || !load(context.bp + 8, pair.pc)) return std::nullopt;
+    return pair;
+}
+
+Walk::Next Walk::to_caller(Context& context, PhysicalFrame& frame, const SavedPair& saved) {
+    frame.cfa = context.bp + 16;
+    context = Context{.pc = saved.pc,
+                      .sp = frame.cfa,
+                      .bp = saved.bp,
                       .after_call = true,
                       .trap = false,
                       .owner = context.owner,
@@ -425,25 +420,29 @@ Walk::Next Walk::step_raw(Context& context) {
     return Next::go_on;
 }
 
-/// [bp] = caller's bp, [bp+8] = return address. A fallback: the chain skips frameless functions.
+/// Without the executable there are no tables, only pcs: along the frame pointers, as far as they lead to code.
+Walk::Next Walk::step_raw(Context& context) {
+    PhysicalFrame& frame = push(context, in_.code.at(context.pc, context.after_call));
+    frame.kind = report::FrameKind::go;
+    auto is_code = [&](Address pc) {
+        return std::ranges::any_of(in_.core.load_segments(), [&](const LoadSegment& s) {
+            return (s.permissions & PF_X) != 0 && s.range.contains(pc);
+        });
+    };
+    const auto saved = saved_pair(context);
+    if (!saved || !is_code(saved->pc))
+        return finish("end of the frame pointers; there is no function table without the executable",
+                      context.bp.is_null());
+    return to_caller(context, frame, *saved);
+}
+
+/// A fallback: the chain skips frameless functions.
 Walk::Next Walk::by_frame_pointer(Context& context, PhysicalFrame& frame, std::string why) {
-    Address bp = context.bp, caller_bp, caller_pc;
-    const bool usable = !bp.is_null() && bp.is_aligned(8) && bp >= context.sp && context.stack.contains(bp) &&
-                        load(bp, caller_bp) && load(bp + 8, caller_pc);
-    if (!usable || !in_.code.at(caller_pc, true)->func || !may_be_return_address(in_.memory, caller_pc))
+    const auto saved = saved_pair(context);
+    if (!saved || !in_.code.at(saved->pc, true)->func || !may_be_return_address(in_.memory, saved->pc))
         return finish(std::move(why), false);
-    frame.cfa = bp + 16;
     frame.frame_has_saved_bp = true;
-    context = Context{.pc = caller_pc,
-                      .sp = bp + 16,
-                      .bp = caller_bp,
-                      .after_call = true,
-                      .trap = false,
-                      .owner = context.owner,
-                      .stack = context.stack,
-                      .trust = report::Trust::frame_pointer,
-                      .registers = std::nullopt};
-    return Next::go_on;
+    return to_caller(context, frame, *saved);
 }
 
 }  // namespace incident::go

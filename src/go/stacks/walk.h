@@ -102,11 +102,6 @@ private:
     std::unique_ptr<State> state_;
 };
 
-/// One walk with a walker of its own.
-GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list,
-                       const Goroutine& g, std::span<const UnwindStep> native_steps = {},
-                       const StackOptions& options = {});
-
 /// Fills `frames` and `frame_of` from `physical`. [any thread] when there are no C frames or no images.
 void fill_frames(GoStack& stack, const StackOptions& options, const Images* images);
 

@@ -165,12 +165,8 @@ Registers Walk::registers_under_crosscall2(const PhysicalFrame& frame, Address c
     std::span<const Saved> saved;
     if (delta == 0x58) saved = before_117;
     if (delta == 0x48) saved = since_117;
-    for (const auto& [name, offset] : saved) {
-        const auto& rows = in_.core.machine().registers;
-        auto row = std::find_if(rows.begin(), rows.end(), [&](const RegisterRow& r) { return r.name == name; });
-        auto value = in_.memory.load<std::uint64_t>(frame.sp + offset);
-        if (row != rows.end() && value) registers.set(static_cast<unsigned>(row - rows.begin()), *value);
-    }
+    for (const auto& [name, offset] : saved)
+        if (auto value = in_.memory.load<std::uint64_t>(frame.sp + offset)) registers.set(name, *value);
     return registers;
 }
 

@@ -65,6 +65,9 @@ public:
 
 private:
     enum class Next : std::uint8_t { go_on, end };
+    struct SavedPair {
+        Address bp, pc;
+    };
 
     void run(Context context);
     void trim();
@@ -78,6 +81,8 @@ private:
     Next from_signal(Context& context, Address ucontext);
     Next by_frame_pointer(Context& context, PhysicalFrame& frame, std::string why);
     Next finish(std::string why, bool complete);
+    std::optional<SavedPair> saved_pair(const Context& context);
+    static Next to_caller(Context& context, PhysicalFrame& frame, const SavedPair& saved);
 
     void join_callback(const PhysicalFrame& frame);
     std::optional<UnwindState> walk_native(const Registers& start, bool after_call, report::Trust trust);

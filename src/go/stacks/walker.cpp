@@ -75,9 +75,4 @@ GoStack StackWalker::walk_from(const Registers& registers, bool after_call, cons
     return stack;
 }
 
-GoStack walk_goroutine(const CoreFile& core, const Memory& memory, const Runtime& runtime, const GoroutineList& list,
-                       const Goroutine& g, std::span<const UnwindStep> native_steps, const StackOptions& options) {
-    return StackWalker(core, memory, runtime, list).walk(g, native_steps, nullptr, options);
-}
-
 }  // namespace incident::go

@@ -23,13 +23,13 @@ struct RemainingCode::State {
             return result;
         }
         CodeRun run(book, result, serial);
-        CpuState state = run.blank();
+        PathState state = run.blank();
         // A stack of its own that no core has: slots are what the code itself writes there.
-        run.set(state, "rsp", sp ? sp->value : 1ull << 62);
-        if (closure) run.set(state, "rdx", closure->value);
+        state[rows().sp] = {0, sp ? sp->value : 1ull << 62};
+        if (closure) state[rows().rdx] = {0, closure->value};
         if (argument) {
             if (runtime.version().at_least(17))
-                run.set(state, "rax", argument->value);
+                state[rows().rax] = {0, argument->value};
             else
                 state.memory.push_back({{0, (1ull << 62) + 8}, {0, argument->value}, 8});
         }
@@ -87,13 +87,13 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
     run.records = records;
     if (auto maps = frame_maps(state_->memory, state_->runtime, frame))
         for (const StackObject& object : maps->objects) run.objects.push_back(object.range);
-    CpuState state = run.blank();
-    run.set(state, "rsp", frame.sp.value);
+    PathState state = run.blank();
+    state[rows().sp] = {0, frame.sp.value};
     if (!frame.bp.is_null())
-        run.set(state, "rbp", frame.bp.value);
+        state[rows().bp] = {0, frame.bp.value};
     else if (frame.frame_has_saved_bp && !frame.cfa.is_null())
-        run.set(state, "rbp", frame.cfa.value - 16);
-    run.set(state, "r14", g.g.value);
+        state[rows().bp] = {0, frame.cfa.value - 16};
+    state[rows().r14] = {0, g.g.value};
     // What a channel or select will write when it comes back is not there yet.
     for (const Sudog& sudog : waiting_sudogs(state_->memory, state_->runtime, g)) {
         if (sudog.channel.is_null() || sudog.element < frame.sp || frame.cfa.is_null() || sudog.element >= frame.cfa)

@@ -11,18 +11,6 @@ namespace incident::report::terminal {
 
 namespace {
 
-const Frame* frame_of(const Context& context, const Actor& who) {
-    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) return telling_frame(g->frames);
-    if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) return telling_frame(t->frames);
-    return nullptr;
-}
-
-/// "main.(*Ledger).Apply  ledger.go:41" of a goroutine or thread, empty when its frames are not known.
-Line place_of(const Context& context, const Actor& who) {
-    const auto* frame = frame_of(context, who);
-    return frame == nullptr ? context.canvas.line() : terminal::place_of(context, *frame);
-}
-
 std::uint64_t waited(const Context& context, const Actor& who) {
     const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr;
     return g != nullptr && g->waited ? g->waited->at_least_ns : 0;
@@ -48,7 +36,7 @@ void print_lock_rows(Context& context, const Lock& lock) {
     Table table(canvas, 0, {10, 0, 8, 52, 32, 0});
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& w = lock.waiters[i];
-        const auto* frame = frame_of(context, w.who);
+        const auto* frame = telling_frame(context, w.who);
         Line since = canvas.line();
         if (auto ns = waited(context, w.who); ns != 0) since.add(fmt::format("at least {}", human_duration(ns)));
         Line mode = w.mode == "lock" || w.mode == "wait" ? canvas.line() : canvas.line(w.mode);
@@ -63,9 +51,9 @@ void print_lock_rows(Context& context, const Lock& lock) {
     // Readers that stand in one place hold it in the same way.
     std::vector<std::pair<const LockHolder*, std::size_t>> holders;
     for (const auto& h : lock.holders) {
-        const auto* frame = frame_of(context, h.who);
+        const auto* frame = telling_frame(context, h.who);
         auto alike = [&](auto& row) {
-            const auto* other = frame_of(context, row.first->who);
+            const auto* other = telling_frame(context, row.first->who);
             return frame != nullptr && other != nullptr && frame->function == other->function &&
                    frame->line == other->line && row.first->basis == h.basis;
         };
@@ -97,7 +85,7 @@ std::string story_of(const Context& context, const Lock& lock) {
     std::string key = fmt::format("{}\n{}\n{}\n{}", lock.type, lock.where, lock.state.words, lock.waiters.size());
     if (!lock.waiters.empty()) {
         key += '\n' + lock.waiters.front().mode;
-        if (const auto* frame = frame_of(context, lock.waiters.front().who))
+        if (const auto* frame = telling_frame(context, lock.waiters.front().who))
             key += fmt::format("\n{}:{}", frame->function, frame->line);
     }
     for (const auto& h : lock.holders)

@@ -99,6 +99,17 @@ const Frame* telling_frame(std::span<const Frame> frames) {
     return frames.empty() ? nullptr : &frames.front();
 }
 
+const Frame* telling_frame(const Context& context, const Actor& who) {
+    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) return telling_frame(g->frames);
+    if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) return telling_frame(t->frames);
+    return nullptr;
+}
+
+Line place_of(const Context& context, const Actor& who) {
+    const auto* frame = telling_frame(context, who);
+    return frame == nullptr ? context.canvas.line() : place_of(context, *frame);
+}
+
 Line status_of(const Context& context, const Goroutine& goroutine) {
     Line out = context.canvas.line(goroutine.status.empty() ? "status unknown" : goroutine.status);
     if (!goroutine.wait_reason.empty()) out.add(" (").add(goroutine.wait_reason).add(")");

@@ -40,6 +40,10 @@ Line place_of(const Context& context, const Frame& frame);
 /// The frame that tells a person where this stack is: the first one that is neither the runtime's nor a standard
 /// library's (Go's or C's); else the first of the library; null when there are no frames.
 const Frame* telling_frame(std::span<const Frame> frames);
+/// The same of a goroutine or thread; null when its frames are not known.
+const Frame* telling_frame(const Context& context, const Actor& who);
+/// "main.(*Ledger).Apply  ledger.go:41" of a goroutine or thread, empty when its frames are not known.
+Line place_of(const Context& context, const Actor& who);
 
 /// "waiting (sync.Mutex.Lock)"
 Line status_of(const Context& context, const Goroutine& goroutine);

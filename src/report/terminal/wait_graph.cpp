@@ -14,18 +14,6 @@ namespace incident::report::terminal {
 
 namespace {
 
-const Frame* frame_of(const Context& context, const Actor& who) {
-    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) return telling_frame(g->frames);
-    if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) return telling_frame(t->frames);
-    return nullptr;
-}
-
-/// "main.(*Ledger).Apply  ledger.go:41" of a goroutine or thread, empty when its frames are not known.
-Line place_of(const Context& context, const Actor& who) {
-    const auto* frame = frame_of(context, who);
-    return frame == nullptr ? context.canvas.line() : terminal::place_of(context, *frame);
-}
-
 /// What it does meanwhile: "sleep", "syscall", "running". Of those on whom others hang.
 std::string_view busy_with(const Context& context, const Actor& who) {
     const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr;
@@ -80,7 +68,7 @@ std::vector<Forest::Group> Forest::groups_below(std::uint32_t node) const {
     for (std::uint32_t edge : nodes_.in(node)) {
         const std::uint32_t waiter = nodes_.from[edge];
         if (nodes_.in_cycle[waiter] && nodes_.in_cycle[node]) continue;  // the cycle is drawn already
-        const Frame* frame = frame_of(context_, nodes_.actors[waiter]);
+        const Frame* frame = telling_frame(context_, nodes_.actors[waiter]);
         if (!nodes_.in(waiter).empty() || frame == nullptr) {
             groups.push_back({{edge}});
             continue;
@@ -184,7 +172,7 @@ void Forest::draw() {
     std::vector<std::vector<std::uint32_t>> equal;
     for (std::uint32_t root : roots) {
         std::string key;
-        if (const Frame* frame = frame_of(context_, nodes_.actors[root]))
+        if (const Frame* frame = telling_frame(context_, nodes_.actors[root]))
             key = fmt::format("{} {} ", frame->function, frame->line);
         for (std::uint32_t edge : nodes_.in(root))
             key += fmt::format("{} {:x} ", nodes_.from[edge], graph_.edges[edge].object.value_or(Address{}).value);
@@ -220,9 +208,9 @@ void print_blockers(Context& context, const WaitGraph& graph) {
     };
     std::vector<Row> rows;
     for (const auto& blocker : graph.blockers) {
-        const Frame* place = frame_of(context, blocker.who);
+        const Frame* place = telling_frame(context, blocker.who);
         auto alike = [&](const Row& row) {
-            const Frame* other = frame_of(context, row.blocker->who);
+            const Frame* other = telling_frame(context, row.blocker->who);
             return place != nullptr && other != nullptr && place->function == other->function &&
                    place->line == other->line && row.blocker->total == blocker.total &&
                    row.blocker->direct == blocker.direct && row.blocker->possibly == blocker.possibly;

@@ -1,0 +1,175 @@
+// Single steps on symbols: see symbolic_cpu.h.
+#include "go/sync/symbolic_cpu.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::size_t max_cells = 256;
+
+bool overlaps(const Cell& cell, Symbolic at, unsigned size) {
+    if (cell.at.base != at.base) return false;
+    const auto distance = static_cast<std::int64_t>(cell.at.offset - at.offset);
+    return distance < static_cast<std::int64_t>(size) && -distance < static_cast<std::int64_t>(cell.size);
+}
+
+/// The register or immediate that a step reads.
+Symbolic source_of(SymbolicCpu& cpu, const CpuState& state, const CodeStep& step) {
+    if (step.has_immediate) return {0, static_cast<std::uint64_t>(step.immediate)};
+    const Symbolic* source = state.find(step.source);
+    return source != nullptr ? *source : cpu.fresh();
+}
+
+}  // namespace
+
+const GeneralRows& rows() {
+    static const GeneralRows table = [] {
+        auto row = [](std::string_view name) { return x86_64().row_of(name).value(); };
+        return GeneralRows{row("rax"), row("rbx"), row("rcx"), row("rdx"), row("rdi"), row("rsi"), row("r8"), row("r9"),
+                           row("r10"), row("r11"), row("r12"), row("r13"), row("r14"), row("rsp"), row("rbp")};
+    }();
+    return table;
+}
+
+Symbolic* CpuState::find(int row) {
+    const auto at = static_cast<std::size_t>(row);
+    return row >= 0 && at < registers.size() ? &registers[at] : nullptr;
+}
+
+CpuState SymbolicCpu::blank() {
+    CpuState state;
+    for (Symbolic& value : state.registers) value = fresh();
+    return state;
+}
+
+Symbolic SymbolicCpu::load(const CpuState& state, Symbolic at, unsigned size) {
+    for (std::size_t i = state.memory.size(); i-- > 0;) {
+        const Cell& cell = state.memory[i];
+        if (!overlaps(cell, at, size)) continue;
+        return cell.at == at && cell.size == size ? cell.value : fresh();
+    }
+    if (at.known()) {
+        std::uint64_t value = 0;
+        const std::byte* bytes = size <= 8 ? memory_.data_at(Address{at.offset}, size) : nullptr;
+        if (bytes == nullptr) return fresh();
+        std::memcpy(&value, bytes, size);
+        return {0, value};
+    }
+    // The same unknown place twice holds the same unknown value.
+    return size == 8 ? Symbolic{(at.base * 0x9e3779b97f4a7c15ull ^ at.offset * 0xc2b2ae3d27d4eb4full) | 1ull << 63, 0}
+                     : fresh();
+}
+
+void SymbolicCpu::store(CpuState& state, Symbolic at, unsigned size, Symbolic value) {
+    std::erase_if(state.memory, [&](const Cell& cell) { return cell.at == at && cell.size <= size; });
+    if (state.memory.size() >= max_cells) {
+        state.memory.erase(state.memory.begin());
+        dropped_cells_ = true;
+    }
+    state.memory.push_back({at, value, static_cast<std::uint8_t>(std::min(size, 64u))});
+}
+
+Symbolic SymbolicCpu::operand(const CpuState& state, const CodeStep& step) {
+    if (step.has_absolute) return {0, step.absolute.value};
+    if (step.tls) return {~0ull, static_cast<std::uint64_t>(step.displacement)};
+    Symbolic sum{0, static_cast<std::uint64_t>(step.displacement)};
+    if (const Symbolic* base = state.find(step.base)) sum = base->plus(sum.offset);
+    if (step.index < 0) return sum;
+    const Symbolic* index = state.find(step.index);
+    if (index == nullptr || !index->known()) return fresh();
+    return sum.plus(index->offset * static_cast<unsigned>(step.scale));
+}
+
+void SymbolicCpu::put(CpuState& state, int row, Symbolic value, unsigned width) {
+    Symbolic* to = state.find(row);
+    if (to == nullptr) return;
+    if (width == 4 && value.known())
+        value.offset &= 0xffffffffu;
+    else if (width < 4 || (width == 4 && value.offset != 0))
+        value = fresh();
+    *to = value;
+}
+
+void SymbolicCpu::add(CpuState& state, const CodeStep& step) {
+    if (step.has_memory && step.memory_written) return store(state, operand(state, step), step.memory_size, fresh());
+    const Symbolic* old = state.find(step.destination);
+    if (old == nullptr) return;
+    Symbolic value = *old;
+    Symbolic by = step.has_memory ? fresh() : source_of(*this, state, step);
+    if (!by.known() && value.known() && step.kind == StepKind::add) std::swap(by, value);
+    if (by.known())
+        value = value.plus(step.kind == StepKind::add ? by.offset : -by.offset);
+    else
+        value = fresh();
+    put(state, step.destination, value, step.width);
+}
+
+void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
+    const GeneralRows& r = rows();
+    switch (step.kind) {
+        case StepKind::nothing: return;
+        case StepKind::move:
+            if (step.has_memory && step.destination < 0) {
+                Symbolic value = source_of(*this, state, step);
+                if (value.known() && step.memory_size < 8) value.offset &= (1ull << step.memory_size * 8) - 1;
+                store(state, operand(state, step), step.memory_size, value);
+            } else if (step.has_memory) {
+                Symbolic value = step.tls ? fresh() : load(state, operand(state, step), step.memory_size);
+                put(state, step.destination, value, std::max<unsigned>(step.width, value.known() ? 4u : step.width));
+            } else {
+                put(state, step.destination, source_of(*this, state, step), step.width);
+            }
+            return;
+        case StepKind::lea: return put(state, step.destination, operand(state, step), step.width);
+        case StepKind::zero: return put(state, step.destination, {0, 0}, 8);
+        case StepKind::add:
+        case StepKind::subtract: return add(state, step);
+        case StepKind::push: {
+            const Symbolic value = source_of(*this, state, step);
+            state[r.sp].offset -= 8;
+            return store(state, state[r.sp], 8, value);
+        }
+        case StepKind::pop: {
+            const Symbolic value = load(state, state[r.sp], 8);
+            state[r.sp].offset += 8;
+            return put(state, step.destination, value, 8);
+        }
+        case StepKind::wide_move:
+            if (step.has_memory && step.memory_written) {
+                const Symbolic at = operand(state, step);
+                store(state, at, 8, step.zero_vector ? Symbolic{} : fresh());
+                store(state, at.plus(8), 8, step.zero_vector ? Symbolic{} : fresh());
+            } else {
+                put(state, step.destination, fresh(), 8);
+            }
+            return;
+        case StepKind::arithmetic_pair:
+            state[r.rax] = fresh();
+            state[r.rdx] = fresh();
+            break;
+        case StepKind::string_move:
+            for (unsigned row : {r.rdi, r.rsi, r.rcx}) state[row] = fresh();
+            return;
+        case StepKind::other: break;
+    }
+    // xadd and xchg write their register too.
+    if (step.has_memory && step.memory_written) {
+        store(state, operand(state, step), step.memory_size, fresh());
+        if (Symbolic* source = state.find(step.source)) *source = fresh();
+    }
+    Symbolic* destination = state.find(step.destination);
+    if (destination != nullptr && destination != &state[r.sp]) *destination = fresh();
+}
+
+void SymbolicCpu::widen(CpuState& state, const CpuState& before) {
+    const GeneralRows& r = rows();
+    for (unsigned row = 0; row < state.registers.size(); ++row)
+        if (row != r.sp && row != r.bp && !(state[row] == before[row])) state[row] = fresh();
+    for (Cell& cell : state.memory)
+        if (!(load(before, cell.at, cell.size) == cell.value)) cell.value = fresh();
+}
+
+}  // namespace incident::go

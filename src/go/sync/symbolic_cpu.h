@@ -1,0 +1,72 @@
+// The machine that holders_run.h follows code with: registers and memory that are known, or symbols that stand for what
+// is not. It does single steps inside a function; calls and jumps are its user's. For go/sync only.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "go/sync/holders_code.h"
+
+namespace incident::go {
+
+/// A number when base is 0, else an unknown plus an offset. Equal symbols mean equal values.
+struct Symbolic {
+    std::uint64_t base = 0, offset = 0;
+    bool known() const { return base == 0; }
+    Symbolic plus(std::uint64_t bytes) const { return {base, offset + bytes}; }
+    bool operator==(const Symbolic&) const = default;
+};
+
+struct Cell {
+    Symbolic at, value;
+    std::uint8_t size = 8;
+};
+
+struct CpuState {
+    std::array<Symbolic, 24> registers{};  ///< by row of x86_64()
+    std::vector<Cell> memory;              ///< written on the way; the core's elsewhere
+
+    Symbolic& operator[](unsigned row) { return registers[row]; }
+    const Symbolic& operator[](unsigned row) const { return registers[row]; }
+    /// Of a step's operand, which may name none (-1) or one that is not followed (a vector's).
+    Symbolic* find(int row);
+    const Symbolic* find(int row) const { return const_cast<CpuState*>(this)->find(row); }
+};
+
+/// Rows of the general registers in x86_64().registers.
+struct GeneralRows {
+    unsigned rax, rbx, rcx, rdx, rdi, rsi, r8, r9, r10, r11, r12, r13, r14, sp, bp;
+};
+const GeneralRows& rows();
+
+class SymbolicCpu {
+public:
+    /// `serial` numbers the symbols: one for all states that are ever compared.
+    SymbolicCpu(const Memory& memory, std::uint64_t& serial) : memory_(memory), serial_(serial) {}
+
+    /// A symbol for what is not known.
+    Symbolic fresh() { return {++serial_ | 1ull << 63, 0}; }
+    /// All registers unknown, nothing written.
+    CpuState blank();
+
+    Symbolic load(const CpuState& state, Symbolic at, unsigned size);
+    void store(CpuState& state, Symbolic at, unsigned size, Symbolic value);
+    /// The address of a step's memory operand.
+    Symbolic operand(const CpuState& state, const CodeStep& step);
+    void apply(CpuState& state, const CodeStep& step);
+    /// What a loop changes is unknown in its next round: whatever differs from `before`.
+    void widen(CpuState& state, const CpuState& before);
+
+    /// Some state wrote more cells than are kept: its oldest were dropped.
+    bool dropped_cells() const { return dropped_cells_; }
+
+private:
+    void put(CpuState& state, int row, Symbolic value, unsigned width);
+    void add(CpuState& state, const CodeStep& step);
+
+    const Memory& memory_;
+    std::uint64_t& serial_;
+    bool dropped_cells_ = false;
+};
+
+}  // namespace incident::go
