@@ -102,6 +102,8 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
         return outcome(report::Outcome::skipped, "the objects of the Go heap were not looked at");
     if (needs(Need::heap_types) && !process.heap_types)
         return outcome(report::Outcome::skipped, "the types of the Go heap's objects were not looked at");
+    if (needs(Need::malloc) && process.go && !process.go->cgo())
+        return outcome(report::Outcome::not_applicable, "no C in this Go program");
     if (needs(Need::malloc) && !process.malloc)
         return outcome(report::Outcome::skipped, "malloc's heaps were not looked at");
     if (needs(Need::pthreads) && !process.pthreads)

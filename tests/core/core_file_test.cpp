@@ -180,10 +180,11 @@ TEST_P(Malformed, IsRefusedOrNamed) {
         return;
     }
     ASSERT_TRUE(core.has_value()) << describe(core.error());
-    if (wrong.says.empty())
+    if (wrong.says.empty()) {
         EXPECT_EQ(all_damage(*core), "");
-    else
+    } else {
         EXPECT_THAT(all_damage(*core), testing::HasSubstr(wrong.says));
+    }
     Memory memory = memory_of(*core);
     for (const auto& segment : memory.segments()) {
         EXPECT_TRUE(memory.view(segment.range.begin, segment.range.size()).has_value());

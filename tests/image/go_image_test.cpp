@@ -60,10 +60,11 @@ TEST_P(GoImage, IdentitySectionsTypesAndGlobals) {
     ASSERT_FALSE(variables.empty());
     EXPECT_EQ(variables[0].name, "a");
     EXPECT_EQ(variables[0].type, "*main.account");
-    if (GetParam() == "go1.16")
+    if (GetParam() == "go1.16") {
         EXPECT_EQ(variables[0].address, Address{0x7000});
-    else
+    } else {
         EXPECT_EQ(variables[0].value, 0x1234u) << variables[0].place;
+    }
 }
 
 TEST_P(GoImage, AnotherBuildOfTheSameProgramIsRefused) {

@@ -88,8 +88,12 @@ void expect_same_globals(const test::OpenedTarget& target, const Runtime& runtim
     SAME(wait_reason_strings);
     SAME(build_version);
 #undef SAME
-    if (d.allfin) EXPECT_EQ(d.allfin, s.allfin);        // nothing to tell it by while no finalizer was queued
-    if (d.memstats) EXPECT_EQ(d.memstats, s.memstats);  // nor before the first collection
+    if (d.allfin) {  // nothing to tell it by while no finalizer was queued
+        EXPECT_EQ(d.allfin, s.allfin);
+    }
+    if (d.memstats) {  // nor before the first collection
+        EXPECT_EQ(d.memstats, s.memstats);
+    }
     EXPECT_EQ(c.allgs, s.allgs);
     EXPECT_EQ(c.mheap, s.mheap);
     EXPECT_EQ(c.allm, s.allm);
@@ -227,7 +231,7 @@ TEST_P(Attach, CoreAlone) {
         auto alone = attach(*target);
         ASSERT_TRUE(alone) << describe(alone.error());
         EXPECT_EQ(alone->version().minor, runtime->version().minor);
-        if (runtime->version().minor >= 18) EXPECT_EQ(alone->version().text, runtime->version().text);
+        if (runtime->version().minor >= 18) { EXPECT_EQ(alone->version().text, runtime->version().text); }
         EXPECT_EQ(alone->globals().allgs, expected.allgs);
         EXPECT_EQ(alone->globals().allm, expected.allm);
         EXPECT_EQ(alone->globals().sched, expected.sched);
@@ -265,14 +269,14 @@ TEST(AttachDamaged, CutCores) {
         ++attached;
         ASSERT_FALSE(runtime->modules().empty()) << part;
         EXPECT_TRUE(runtime->find_func("main.main")) << part;
-        if (!runtime->globals().allgs) EXPECT_FALSE(runtime->gaps().empty()) << part;
+        if (!runtime->globals().allgs) { EXPECT_FALSE(runtime->gaps().empty()) << part; }
     }
     EXPECT_GE(attached, 4u);
     std::filesystem::remove(copy);
 }
 
 INSTANTIATE_TEST_SUITE_P(Bundles, Attach, testing::ValuesIn(test::bundles("go1.")),
-                         [](const auto& info) { return underscored(info.param); });
+                         [](const auto& bundle) { return underscored(bundle.param); });
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Attach);
 
 }  // namespace

@@ -191,8 +191,8 @@ TEST_P(LayoutConformance, TableEqualsDwarf) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Bundles, LayoutConformance, testing::ValuesIn(test::bundles("go1.")), [](const auto& info) {
-    std::string name = info.param;
+INSTANTIATE_TEST_SUITE_P(Bundles, LayoutConformance, testing::ValuesIn(test::bundles("go1.")), [](const auto& bundle) {
+    std::string name = bundle.param;
     std::replace(name.begin(), name.end(), '.', '_');
     return name;
 });

@@ -185,7 +185,7 @@ TEST_P(PclntabFormats, CopiesTablesThatCrossSegments) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Go, PclntabFormats, testing::Values(16, 17, 18, 19, 20, 21, 24, 25, 26, 27),
-                         [](const auto& info) { return "go1_" + std::to_string(info.param); });
+                         [](const auto& bundle) { return "go1_" + std::to_string(bundle.param); });
 
 TEST(Pclntab, NamesWhatItDoesNotRead) {
     BuiltPclntab old = build_pclntab(16, 0xfffffffb);

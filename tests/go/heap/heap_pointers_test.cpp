@@ -44,10 +44,10 @@ struct TestHeap {
         }
     }
     MemoryBuilder& memory() { return target.memory(); }
-    MemoryBuilder& type(std::uint64_t at, std::uint64_t size, std::uint64_t pointers, std::uint64_t mask,
+    MemoryBuilder& type(std::uint64_t at, std::uint64_t size, std::uint64_t ptrdata, std::uint64_t mask,
                         std::uint8_t flags = 0, std::uint8_t kind = 25) {
         memory().at(at).zeros(96);
-        memory().at(at).u64(size).u64(pointers).u32(0).u8(flags).u8(8).u8(8).u8(kind).u64(0).u64(mask);
+        memory().at(at).u64(size).u64(ptrdata).u32(0).u8(flags).u8(8).u8(8).u8(kind).u64(0).u64(mask);
         return memory();
     }
     /// Bits of the two-bit bitmap for the words from `word` on: pointer and scan as written.
@@ -171,10 +171,11 @@ TEST(HeapPointers, OneBitAndNoMorePointers) {
         heap.memory().at(heap_arena).u64(1).u64(1);  // words 0 and 64
         heap.memory().at(heap_arena + (1 << 20)).u8(ended ? 1 : 0);
         heap.build();
-        if (ended)
+        if (ended) {
             EXPECT_THAT(heap.words(test_arena), ElementsAre(Pair(0, 0x1000)));
-        else
+        } else {
             EXPECT_THAT(heap.words(test_arena), ElementsAre(Pair(0, 0x1000), Pair(512, 0x1040)));
+        }
     }
 }
 

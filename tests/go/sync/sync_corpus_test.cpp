@@ -167,7 +167,7 @@ TEST_P(SyncCorpus, ChannelsAndConditionsSayWhoWaits) {
 
 INSTANTIATE_TEST_SUITE_P(Bundles, SyncCorpus,
                          ::testing::Values("go1.16", "go1.19", "go1.22", "go1.24", "go1.26", "go1.27"),
-                         [](const auto& info) { return "go" + info.param.substr(info.param.find('.') + 1); });
+                         [](const auto& bundle) { return "go" + bundle.param.substr(bundle.param.find('.') + 1); });
 
 }  // namespace
 }  // namespace incident::go
