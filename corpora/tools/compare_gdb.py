@@ -4,10 +4,19 @@
     corpora/tools/compare_gdb.py /srv/corpora/native/glibc-2.36 [--builds O0,O2] [--modes uaf_hold] [--bin build/incident] [-v]
     corpora/tools/compare_gdb.py /srv/corpora/cgo/go1.22
 
-One line per build: threads, how many are equal, and for the others why: `gdb stops early` (gdb's frames are the beginning of ours),
-`ours stops early`, `differ`. Unknown functions ("??" in gdb) compare as unknown: a stripped program has few names. Parameters,
-template arguments and suffixes of clones are left out of names. Frames that gdb infers from debug data (tail calls: nothing of them is
-on the stack) are left out too, and counted; its `<signal handler called>` is the kernel's frame.
+One line per build. `equal`: the same names, as often; an unknown function ("??" in gdb) compares as unknown, since a stripped program has
+few names. `alias`: equal but for functions that have several names at one address. Where the walks part, ours is `shown right` only when
+
+* gdb's frame there cannot be one: its pc is no code, or no call stands before it (`bad pc`); or the last common function is one in which
+  the Go runtime changes stacks, which gdb's CFI knows nothing of (`switch`); or gdb ends although a call stands before our next pc (`ends`), and
+* in the rest of ours every pc follows a call instruction, direct calls lead to the function of the frame above, sp rises but where
+  the stack changes (after such a function or a signal's frame), none was found by scan, and the last is where threads and goroutines begin.
+
+In the programs of `chain_*` a return address was overwritten: there is no right answer below it, and no frame found by scan is shown right. They are
+counted as `overwritten` when the frames up to the overwritten word are the same and gdb's next pc is that word.
+
+Parameters, template arguments and suffixes of clones are left out of names. Frames that gdb infers from debug data (tail calls: nothing of them is
+on the stack) are left out too, and counted.
 """
 import argparse
 import collections
@@ -19,74 +28,174 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# What begins threads and goroutines: nothing is left above it.
+STARTS = {"_start", "clone", "clone3", "__clone", "__clone3", "runtime.goexit", "runtime.rt0_go", "runtime.mstart"}
+# Functions in which the Go runtime leaves one stack for another (src/runtime/asm_amd64.s).
+SWITCHES = {"runtime.mcall", "runtime.systemstack", "runtime.asmcgocall", "runtime.morestack", "runtime.cgocallback", "crosscall2", "runtime.rt0_go",
+            "runtime.sigreturn__sigaction", "<signal>"}
+RESTORERS = {"__restore_rt", "runtime.sigreturn__sigaction"}
 
 
 def plain(name):
     """Only what both write the same way."""
     name = re.sub(r"\(anonymous namespace\)", "{anonymous}", name or "??")
     name = re.sub(r"<[^<>]*>", "", re.sub(r"<[^<>]*>", "", name))
-    name = re.split(r"\(", name)[0]
+    name = re.split(r"\(", name)[0] if not name.startswith("runtime.(") and ".(" not in name else name
     name = re.sub(r"\.(constprop|isra|part|cold)\.?\d*|\.lto_priv\.\d+|\[clone.*", "", name)
+    name = re.sub(r"\.abi0$|\.abiinternal$", "", name)
     name = re.sub(r"^__GI_+|^__libc_(?=free|malloc|calloc|realloc)", "", name.strip())
     return name or "??"
 
 
-WALK = """
+# Runs in gdb: its own frames, and what it knows about the pcs of ours (bytes before them, where a direct call leads).
+WALK = r"""
 python
+import json
+def before(pc):
+    try:
+        return bytes(gdb.selected_inferior().read_memory(pc - 7, 7)).hex()
+    except (gdb.MemoryError, OverflowError):
+        return None
+def symbol(pc):
+    try:
+        text = gdb.execute("info symbol %d" % (pc % 2**64), to_string=True)
+    except gdb.error:
+        return ""
+    return "" if text.startswith("No symbol") else text.split(" in section")[0].split(" + ")[0].strip()
+out = {"threads": {}, "pcs": {}}
+pcs = set(json.load(open(PCS)))
 for t in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
     t.switch()
-    print("THREAD", t.ptid[1] or t.ptid[0])
+    frames = out["threads"][t.ptid[1] or t.ptid[0]] = []
     f = gdb.newest_frame()
-    n = 0
-    while f is not None and n < 5000:
-        print("FRAME", f.type(), f.name() or "??")
-        n += 1
+    while f is not None and len(frames) < 5000:
+        frames.append([f.type(), f.name() or "??", f.pc()])
+        pcs.add(f.pc())
         try:
             f = f.older()
         except gdb.error as e:
             f = None
+for pc in pcs:
+    code = before(pc)
+    target = None
+    if code and code[4:6] == "e8":
+        target = symbol((pc + int.from_bytes(bytes.fromhex(code[6:14]), "little", signed=True)) % 2**64)
+    out["pcs"][pc] = [code, target, symbol(pc - 1)]
+json.dump(out, open(OUT, "w"))
 end
 """
 
 
-def by_gdb(exe, core):
-    """Frames by thread, and how many of them gdb inferred: tail calls have left nothing on the stack."""
-    with tempfile.NamedTemporaryFile("w", suffix=".gdb") as script:
-        script.write(WALK)
-        script.flush()
-        out = subprocess.run(["gdb", "-nx", "-batch", "-ex", "set debuginfod enabled off", "-ex", "set backtrace past-main on", "-x", script.name, exe, core],
-                             capture_output=True, timeout=300).stdout.decode(errors="replace")
-    threads, current, inferred = {}, None, 0
-    for line in out.splitlines():
-        kind, *rest = line.split(" ", 2)
-        if kind == "THREAD":
-            current = threads.setdefault(int(rest[0]), [])
-        elif kind == "FRAME" and current is not None:
-            if int(rest[0]) == 3:  # gdb.TAILCALL_FRAME
-                inferred += 1
-            else:
-                current.append("<signal>" if int(rest[0]) == 4 else plain(rest[1]))
-    return threads, inferred
+def by_gdb(exe, core, pcs):
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "pcs").write_text(json.dumps(sorted(pcs)))
+        (folder / "walk.gdb").write_text(WALK.replace("PCS", repr(str(folder / "pcs"))).replace("OUT", repr(str(folder / "out"))))
+        subprocess.run(["gdb", "-nx", "-batch", "-ex", "set debuginfod enabled off", "-ex", "set backtrace past-main on", "-x", folder / "walk.gdb", exe, core],
+                       capture_output=True, timeout=300)
+        told = json.loads((folder / "out").read_text())
+    return {int(k): v for k, v in told["threads"].items()}, {int(k): v for k, v in told["pcs"].items()}
 
 
 def by_us(binary, exe, core):
     out = subprocess.run([binary, "threads", core, exe, "--format", "json"], capture_output=True, timeout=300).stdout
-    return {t["tid"]: ["<signal>" if f["kind"] == "signal" else plain(f["function"]) for f in t["frames"]] for t in json.loads(out)["threads"]}
+    return {t["tid"]: t["frames"] for t in json.loads(out)["threads"]}
 
 
-def judge(theirs, ours):
-    same = lambda a, b: a == b or "??" in (a, b)
-    if len(theirs) == len(ours) and all(map(same, theirs, ours)):
-        return "equal"
-    # The kernel's frame: gdb counts it, and its trampoline has a name with us.
-    clean = lambda names: [n for n in names if n not in ("<signal>", "__restore_rt", "runtime.sigreturn__sigaction")]
-    a, b = clean(theirs), clean(ours)
-    if len(a) == len(b) and all(map(same, a, b)):
-        return "equal"
-    n = min(len(a), len(b))
-    if all(map(same, a[:n], b[:n])):
-        return "gdb stops early" if len(a) < len(b) else "ours stops early"
-    return "differ"
+def names_by_address(exe):
+    """Names that share an address: what either may call it."""
+    by = collections.defaultdict(set)
+    for line in subprocess.run(["nm", exe], capture_output=True, text=True).stdout.splitlines():
+        parts = line.split(" ", 2)
+        if len(parts) == 3 and parts[1] in "tTwWiI":
+            by[parts[0]].add(plain(parts[2]))
+    return [names for names in by.values() if len(names) > 1]
+
+
+def follows_call(code):
+    """Is the instruction that ends at the pc a call: e8 rel32, or ff /2 with any addressing?"""
+    if not code:
+        return False
+    raw = bytes.fromhex(code)
+    if raw[2] == 0xE8:
+        return True
+    for length in range(2, 8):
+        at = 7 - length
+        if raw[at] == 0xFF and (raw[at + 1] >> 3) & 7 == 2:
+            mod, rm = raw[at + 1] >> 6, raw[at + 1] & 7
+            want = 2 + (1 if rm == 4 and mod != 3 else 0) + {0: 4 if rm == 5 else 0, 1: 1, 2: 4, 3: 0}[mod]
+            if want == length:
+                return True
+    return False
+
+
+class Judge:
+    def __init__(self, aliases, pcs):
+        self.aliases, self.pcs = aliases, pcs
+
+    def same(self, a, b):
+        return a == b or "??" in (a, b)
+
+    def alias(self, a, b):
+        return self.same(a, b) or any(a in names and b in names for names in self.aliases)
+
+    def is_return(self, pc):
+        return follows_call(self.pcs.get(pc, [None])[0])
+
+    def verdict(self, theirs, ours, mode):
+        """theirs: (name, pc); ours: frames of the JSON, names made plain."""
+        a, b = [n for n, _ in theirs], [f["name"] for f in ours]
+        if len(a) == len(b) and all(map(self.same, a, b)):
+            return "equal", ""
+        if len(a) == len(b) and all(map(self.alias, a, b)):
+            return "alias", ""
+        n = 0
+        while n < min(len(a), len(b)) and self.alias(a[n], b[n]) and theirs[n][1] == ours[n]["at"]:
+            n += 1
+        reason = self.gdb_is_wrong(theirs, ours, n)
+        if reason is None:
+            return ("gdb stops early" if n == len(a) else "ours stops early" if n == len(b) else "differ"), ""
+        objection = self.objection(ours, n)
+        if not objection:
+            return "shown right", reason
+        if mode.startswith("chain_") and reason == "bad pc":
+            return "overwritten", objection
+        return ("gdb stops early" if n == len(a) else "ours stops early" if n == len(b) else "differ"), f"gdb: {reason}; ours: {objection}"
+
+    def gdb_is_wrong(self, theirs, ours, n):
+        if n == len(theirs):
+            return "ends" if n < len(ours) and self.is_return(ours[n]["at"]) else None
+        if n > 0 and ours[n - 1]["name"] in SWITCHES:
+            return "switch"
+        return None if self.is_return(theirs[n][1]) else "bad pc"
+
+    def objection(self, ours, common):
+        """Why the frames of ours that gdb does not have are not shown right; empty: they are."""
+        above = ours[common - 1] if common else None
+        for frame in ours[common:]:
+            if frame["trust"] == "scan":
+                return f"{frame['name']} was found by scan"
+            if above is not None and frame["at"] == above["at"] and frame["sp"] == above["sp"]:
+                above = frame  # inlined
+                continue
+            if above is not None:
+                interrupted = above["kind"] == "signal" or above["name"] in ("runtime.asyncPreempt", "runtime.sigpanic")
+                # The runtime puts goexit+1 under the first function of a goroutine (runtime.newproc1): nobody calls it.
+                if frame["kind"] != "signal" and not interrupted and frame["name"] != "runtime.goexit":
+                    code, target, _ = self.pcs.get(frame["at"], [None, None, None])
+                    if not follows_call(code):
+                        return f"no call before {frame['name']}"
+                    called = plain(target) if target else ""
+                    if called and above["name"] not in SWITCHES and not self.leads_to(called, above):
+                        return f"{frame['name']} calls {called}, not {above['name']}"
+                if int(frame["sp"], 16) <= int(above["sp"], 16) and above["name"] not in SWITCHES and not interrupted:
+                    return f"sp falls at {frame['name']}"
+            above = frame
+        return "" if ours and ours[-1]["name"] in STARTS else f"ends in {ours[-1]['name'] if ours else 'nothing'}"
+
+    def leads_to(self, called, above):
+        own = plain(self.pcs.get(above["at"], [None, None, ""])[2])
+        return self.alias(called, above["name"]) or self.alias(called, own) or "@plt" in called
 
 
 def main():
@@ -97,24 +206,41 @@ def main():
     p.add_argument("--modes", default="")
     p.add_argument("-v", action="store_true")
     a = p.parse_args()
-    table = collections.OrderedDict()
+    columns = ["equal", "alias", "shown right", "overwritten", "gdb stops early", "ours stops early", "differ"]
+    table, reasons = collections.OrderedDict(), collections.Counter()
     for folder in a.folders:
+        aliases = {}
         for core in sorted(folder.glob("*.*/core")):
             build, mode = core.parent.name.split(".", 1)
             if (a.builds and build not in a.builds.split(",")) or (a.modes and mode not in a.modes.split(",")):
                 continue
             exe = folder / f"exe.{build}"
-            (theirs, inferred), ours = by_gdb(exe, core), by_us(a.bin, exe, core)
+            if build not in aliases:
+                aliases[build] = names_by_address(exe)
+            ours = by_us(a.bin, exe, core)
+            for frames in ours.values():
+                for f in frames:
+                    f["at"] = int(f["pc"], 16)
+                    f["name"] = "<signal>" if f["kind"] == "signal" else plain(f["function"])
+            theirs, pcs = by_gdb(exe, core, {f["at"] for frames in ours.values() for f in frames})
+            judge = Judge(aliases[build], pcs)
             row = table.setdefault((folder.name, build), collections.Counter())
-            row["inferred"] += inferred
             for tid in sorted(theirs):
-                verdict = judge(theirs[tid], ours.get(tid, []))
+                # gdb.TAILCALL_FRAME is 3, gdb.SIGTRAMP_FRAME 4: its `<signal handler called>` is the kernel's frame.
+                row["inferred"] += sum(kind == 3 for kind, _, _ in theirs[tid])
+                frames = [("<signal>" if kind == 4 or plain(name) in RESTORERS else plain(name), pc) for kind, name, pc in theirs[tid] if kind != 3]
+                verdict, why = judge.verdict(frames, ours.get(tid, []), mode)
                 row[verdict] += 1
-                if a.v and verdict != "equal":
-                    print(f"{folder.name} {core.parent.name} thread {tid}: {verdict}\n    gdb  {' < '.join(theirs[tid])}\n    ours {' < '.join(ours.get(tid, ['(no such thread)']))}", file=sys.stderr)
-    print("| corpus | build | threads | equal | gdb stops early | ours stops early | differ | frames that gdb infers |\n|---|---|---|---|---|---|---|---|")
+                if verdict == "shown right":
+                    reasons[folder.name, why] += 1
+                if a.v and verdict not in ("equal", "alias"):
+                    print(f"{folder.name} {core.parent.name} thread {tid}: {verdict} ({why})\n    gdb  {' < '.join(n for n, _ in frames)}\n"
+                          f"    ours {' < '.join(f['name'] for f in ours.get(tid, [])) or '(no such thread)'}", file=sys.stderr)
+    print(f"| corpus | build | threads | {' | '.join(columns)} | frames that gdb infers |\n|{'---|' * (len(columns) + 4)}")
     for (folder, build), r in table.items():
-        print(f"| {folder} | {build} | {sum(r.values()) - r['inferred']} | {r['equal']} | {r['gdb stops early']} | {r['ours stops early']} | {r['differ']} | {r['inferred']} |")
+        print(f"| {folder} | {build} | {sum(r.values()) - r['inferred']} | {' | '.join(str(r[c]) for c in columns)} | {r['inferred']} |")
+    for (folder, why), count in sorted(reasons.items()):
+        print(f"{folder}: shown right, {why}: {count}")
 
 
 if __name__ == "__main__":

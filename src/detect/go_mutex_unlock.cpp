@@ -77,8 +77,11 @@ Detection detect_bad_unlock(const Process& process) {
     const auto& stack = crash.stack;
     std::size_t caller = 0;
     for (; caller < stack.frames.size(); ++caller) {
-        auto name = stack.frames[caller].function;
-        if (!name.starts_with("runtime.") && !name.starts_with("sync.") && !name.starts_with("internal/")) break;
+        const report::Frame& frame = stack.frames[caller];
+        auto name = frame.function;
+        if (frame.kind == report::FrameKind::go && !name.starts_with("runtime.") && !name.starts_with("sync.") &&
+            !name.starts_with("internal/"))
+            break;
     }
     Locator locator(process.locate_context());
     std::string where = "an unknown function";

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "unwind/epilogue.h"
+
 namespace incident {
 
 std::vector<UnwindStep> native_steps(const Process& process) {
-    return {cfi_step(process.memory, *process.images), frame_pointer_step(process.memory),
-            scan_step(process.memory, *process.images)};
+    return {cfi_step(process.memory, *process.images), epilogue_step(process.memory),
+            frame_pointer_step(process.memory), scan_step(process.memory, *process.images)};
 }
 
 AddressRange stack_bounds(const CoreFile& core, Address sp) {

@@ -38,7 +38,7 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
     bool callee_is_panic = false;
     for (std::uint32_t index = 0; index < stack.physical.size(); ++index) {
         const PhysicalFrame& physical = stack.physical[index];
-        if (physical.func() == nullptr) {
+        if (physical.func() == nullptr || physical.kind == report::FrameKind::signal) {
             callee_is_panic = false;
             std::vector<report::Frame> native;
             if (images != nullptr && physical.native < stack.native.size())
@@ -49,6 +49,10 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
                     native.back().module = physical.code->module;
                     native.back().module_offset = physical.code->module_offset;
                 }
+            }
+            if (physical.kind == report::FrameKind::signal) {
+                native.back().function = "<signal handler called>";
+                native.back().runtime_internal = true;
             }
             for (auto& frame : native) {
                 stack.frames.push_back(frame);

@@ -242,8 +242,9 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
     }
 
     frame.cfa = context.sp + static_cast<std::uint64_t>(*code.sp_delta) + 8;
-    if (func.special == SpecialFunc::sigtramp) return from_signal(context, frame.cfa);
+    if (func.special == SpecialFunc::sigtramp) return from_signal(context, PhysicalFrame(frame));
     if (is_bottom(func)) {
+        if (context.owner == StackOwner::system && under_go(context, frame, code) == Next::go_on) return Next::go_on;
         frame.cfa = {};
         return finish(func.special == SpecialFunc::goexit ? "goexit"
                       : func.special == SpecialFunc::none ? std::string(func.name)
@@ -299,9 +300,9 @@ Walk::Next Walk::caller(Context& context, PhysicalFrame& frame, const CodePoint&
 Walk::Next Walk::switch_stack(Context& context, const PhysicalFrame& frame, SpecialFunc special) {
     const Goroutine* g = current_goroutine();
     if (g == nullptr || context.owner == StackOwner::signal) {
-        return finish(
-            special == SpecialFunc::mcall ? "scheduler" : fmt::format("top of the system stack ({})", frame.name()),
-            true);
+        return start_of_system_stack(context, special == SpecialFunc::mcall
+                                                  ? "scheduler"
+                                                  : fmt::format("top of the system stack ({})", frame.name()));
     }
     if (++switches_ > max_switches) return finish("too many stack switches", false);
     return from_saved(context, *g, special == SpecialFunc::systemstack);
@@ -383,14 +384,22 @@ Walk::Next Walk::from_asmcgocall(Context& context, const PhysicalFrame& frame, c
     return Next::go_on;
 }
 
-Walk::Next Walk::from_signal(Context& context, Address ucontext) {
-    // The kernel's rt_sigframe: {return address of the restorer, ucontext_t, siginfo_t}; cfa is behind the return
-    // address.
+Walk::Next Walk::from_signal(Context& context, const PhysicalFrame& trampoline) {
+    // The kernel's rt_sigframe: {return address of the restorer, ucontext_t, siginfo_t}; the trampoline's cfa is behind
+    // the return address.
+    const Address ucontext = trampoline.cfa;
     Registers current = context.registers.value_or(Registers(in_.core.machine()));
     auto interrupted = read_ucontext(in_.memory, in_.core.machine(), ucontext, current);
     if (!interrupted) return finish(fmt::format("no ucontext at {:#x} above runtime.sigtramp", ucontext.value), false);
     if (++switches_ > max_switches) return finish("too many stack switches", false);
-    stack_.physical.back().kind = report::FrameKind::signal;
+    PhysicalFrame& kernel = stack_.physical.emplace_back();
+    load(ucontext - 8, kernel.pc);
+    kernel.code = in_.code.at(kernel.pc, false);
+    kernel.sp = ucontext;
+    kernel.cfa = interrupted->registers.sp().value_or(Address{});
+    kernel.after_call = false;
+    kernel.kind = report::FrameKind::signal;
+    kernel.owner = StackOwner::signal;
     Context next = context_of(interrupted->registers, false);
     if (next.owner == StackOwner::signal && next.sp <= context.sp)
         return finish("the interrupted sp does not rise", false);

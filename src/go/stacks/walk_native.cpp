@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "disasm/disasm.h"
 #include "go/stacks/walk_state.h"
+#include "unwind/code.h"
 
 namespace incident::go {
 
@@ -133,6 +135,69 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
         stack_.native.push_back(std::move(frame));
     }
     return std::nullopt;
+}
+
+/// The C code that a thread came from before it was Go's: a thread of pthread_create runs crosscall1, which calls
+/// mstart; the first one runs main, which jumps to rt0_go.
+Walk::Next Walk::under_go(Context& context, const PhysicalFrame& frame, const CodePoint& code) {
+    if (in_.native_steps.empty() || !code.sp_delta || *code.sp_delta < 0) return Next::end;
+    Address caller_at = frame.cfa - 8, caller_bp = context.bp;
+    if (code.is(SpecialFunc::rt0_go)) {
+        // sp -= 0x28 (1.16: 0x27), then rounded down to 16 (src/runtime/asm_amd64.s): with the alignment that a C
+        // caller has, its return address is at sp+0x28. A process that begins in rt0_go has none.
+        caller_at = context.sp + 0x28;
+        caller_bp = {};
+    } else if (*code.sp_delta >= 8 && !load(frame.cfa - 16, caller_bp)) {
+        caller_bp = {};
+    }
+    Address caller_pc;
+    if (!context.stack.contains(caller_at) || !load(caller_at, caller_pc) || caller_pc.is_null()) return Next::end;
+    const CodePoint* caller = in_.code.at(caller_pc, true);
+    if (!caller->func) {
+        if (is_code(in_.memory, caller_pc) != Code::yes || !may_be_return_address(in_.memory, caller_pc))
+            return Next::end;
+        Registers& registers = context.registers.emplace(in_.core.machine());
+        registers.set_pc(caller_pc);
+        registers.set_sp(caller_at + 8);
+        if (!caller_bp.is_null()) registers.set_fp(caller_bp);
+    }
+    stack_.physical.back().cfa = caller_at + 8;
+    context.pc = caller_pc;
+    context.sp = caller_at + 8;
+    context.bp = caller_bp;
+    context.after_call = true;
+    context.trap = false;
+    context.trust = report::Trust::pclntab;
+    return Next::go_on;
+}
+
+/// The scheduler runs on the system stack from g0.sched on: in the function that started the thread or, under a
+/// callback from C, above cgocallback's frame. There the saved pc is older than the saved sp, and crosscall2 is near.
+Walk::Next Walk::start_of_system_stack(Context& context, std::string why) {
+    const bool known = machine_ != nullptr && context.owner == StackOwner::system && !in_.native_steps.empty() &&
+                       context.stack.contains(machine_->g0_sched_sp) && machine_->g0_sched_sp > context.sp;
+    if (!known) return finish(std::move(why), true);
+    context.pc = StructView(in_.memory, machine_->g0).get(in_.runtime.layout().g.sched_pc).value_or(Address{});
+    context.sp = machine_->g0_sched_sp;
+    constexpr std::uint64_t callback_frame = 0x40;  // bytes, at most: 24 of its own, a saved bp, the return address
+    for (std::uint64_t at = 8; at < callback_frame; at += 8) {
+        Address word;
+        if (!load(machine_->g0_sched_sp + at, word)) break;
+        const CodePoint* code = in_.code.at(word, true);
+        if (!code->func || code->func->name != "crosscall2") continue;
+        context.pc = word;
+        context.sp = machine_->g0_sched_sp + at + 8;
+        break;
+    }
+    const CodePoint* code = in_.code.at(context.pc, true);
+    const std::string_view name = code->func ? code->func->name : std::string_view();
+    if (!name.starts_with("runtime.mstart") && name != "crosscall2") return finish(std::move(why), true);
+    context.bp = {};
+    context.after_call = true;
+    context.trap = false;
+    context.trust = report::Trust::pclntab;
+    context.registers.reset();
+    return Next::go_on;
 }
 
 Walk::Next Walk::step_native(Context& context) {

@@ -78,7 +78,9 @@ private:
     Next switch_stack(Context& context, const PhysicalFrame& frame, SpecialFunc special);
     Next from_saved(Context& context, const Goroutine& g, bool keep_pc);
     Next from_asmcgocall(Context& context, const PhysicalFrame& frame, const CodePoint& code);
-    Next from_signal(Context& context, Address ucontext);
+    Next from_signal(Context& context, const PhysicalFrame& trampoline);
+    Next under_go(Context& context, const PhysicalFrame& frame, const CodePoint& code);
+    Next start_of_system_stack(Context& context, std::string why);
     Next by_frame_pointer(Context& context, PhysicalFrame& frame, std::string why);
     Next finish(std::string why, bool complete);
     std::optional<SavedPair> saved_pair(const Context& context);
