@@ -9,10 +9,10 @@ few names. `alias`: equal but for functions that have several names at one addre
 
 * gdb's frame there cannot be one: its pc is no code, or no call stands before it (`bad pc`); or the last common function is one in which
   the Go runtime changes stacks, which gdb's CFI knows nothing of (`switch`); or gdb ends although a call stands before our next pc (`ends`), and
-* in the rest of ours every pc follows a call instruction, direct calls lead to the function of the frame above, sp rises but where
+* in the rest of ours every pc follows a call instruction, direct calls lead to the function of the frame above (or to one that jumps there), sp rises but where
   the stack changes (after such a function or a signal's frame), none was found by scan, and the last is where threads and goroutines begin.
 
-In the programs of `chain_*` a return address was overwritten: there is no right answer below it, and no frame found by scan is shown right. They are
+In the programs of `chain_crash` and `chain_hold` a return address was overwritten: there is no right answer below it, and no frame found by scan is shown right. They are
 counted as `overwritten` when the frames up to the overwritten word are the same and gdb's next pc is that word.
 
 Parameters, template arguments and suffixes of clones are left out of names. Frames that gdb infers from debug data (tail calls: nothing of them is
@@ -62,6 +62,18 @@ def symbol(pc):
     except gdb.error:
         return ""
     return "" if text.startswith("No symbol") else text.split(" in section")[0].split(" + ")[0].strip()
+def jumps(at):
+    names = set()
+    try:
+        for line in gdb.selected_inferior().architecture().disassemble(at, count=40):
+            words = line["asm"].split()
+            if words[0] == "jmp" and len(words) > 1 and words[1].startswith("0x"):
+                names.add(symbol(int(words[1], 16)))
+            if words[0] in ("ret", "jmp"):
+                break
+    except (gdb.MemoryError, gdb.error):
+        pass
+    return sorted(names)
 out = {"threads": {}, "pcs": {}}
 pcs = set(json.load(open(PCS)))
 for t in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
@@ -77,10 +89,11 @@ for t in sorted(gdb.selected_inferior().threads(), key=lambda t: t.num):
             f = None
 for pc in pcs:
     code = before(pc)
-    target = None
+    target, tails = None, []
     if code and code[4:6] == "e8":
-        target = symbol((pc + int.from_bytes(bytes.fromhex(code[6:14]), "little", signed=True)) % 2**64)
-    out["pcs"][pc] = [code, target, symbol(pc - 1)]
+        called = (pc + int.from_bytes(bytes.fromhex(code[6:14]), "little", signed=True)) % 2**64
+        target, tails = symbol(called), jumps(called)
+    out["pcs"][pc] = [code, target, symbol(pc - 1), tails]
 json.dump(out, open(OUT, "w"))
 end
 """
@@ -130,8 +143,10 @@ def follows_call(code):
 
 
 class Judge:
-    def __init__(self, aliases, pcs):
+    def __init__(self, exe, aliases, pcs):
         self.aliases, self.pcs = aliases, pcs
+        with open(exe, "rb") as elf:
+            self.entry = int.from_bytes(elf.read(32)[24:], "little")
 
     def same(self, a, b):
         return a == b or "??" in (a, b)
@@ -158,7 +173,7 @@ class Judge:
         objection = self.objection(ours, n)
         if not objection:
             return "shown right", reason
-        if mode.startswith("chain_") and reason == "bad pc":
+        if mode in ("chain_crash", "chain_hold") and reason == "bad pc":
             return "overwritten", objection
         return ("gdb stops early" if n == len(a) else "ours stops early" if n == len(b) else "differ"), f"gdb: {reason}; ours: {objection}"
 
@@ -182,16 +197,21 @@ class Judge:
                 interrupted = above["kind"] == "signal" or above["name"] in ("runtime.asyncPreempt", "runtime.sigpanic")
                 # The runtime puts goexit+1 under the first function of a goroutine (runtime.newproc1): nobody calls it.
                 if frame["kind"] != "signal" and not interrupted and frame["name"] != "runtime.goexit":
-                    code, target, _ = self.pcs.get(frame["at"], [None, None, None])
+                    code, target, _, tails = self.pcs.get(frame["at"], [None, None, None, []])
                     if not follows_call(code):
                         return f"no call before {frame['name']}"
                     called = plain(target) if target else ""
-                    if called and above["name"] not in SWITCHES and not self.leads_to(called, above):
+                    if called and above["name"] not in SWITCHES and not any(self.leads_to(plain(c), above) for c in [target, *tails]):
                         return f"{frame['name']} calls {called}, not {above['name']}"
-                if int(frame["sp"], 16) <= int(above["sp"], 16) and above["name"] not in SWITCHES and not interrupted:
+                switched = {above["name"], frame["name"]} & SWITCHES  # asmcgocall stands where the goroutine called it
+                if int(frame["sp"], 16) <= int(above["sp"], 16) and not switched and not interrupted:
                     return f"sp falls at {frame['name']}"
             above = frame
-        return "" if ours and ours[-1]["name"] in STARTS else f"ends in {ours[-1]['name'] if ours else 'nothing'}"
+        if not ours:
+            return "has no frames"
+        # A stripped program's _start has no name: it is where its ELF header says that it begins.
+        begins = self.entry <= int(ours[-1]["module_offset"] or "0", 16) < self.entry + 64
+        return "" if ours[-1]["name"] in STARTS or begins else f"ends in {ours[-1]['name']}"
 
     def leads_to(self, called, above):
         own = plain(self.pcs.get(above["at"], [None, None, ""])[2])
@@ -223,7 +243,7 @@ def main():
                     f["at"] = int(f["pc"], 16)
                     f["name"] = "<signal>" if f["kind"] == "signal" else plain(f["function"])
             theirs, pcs = by_gdb(exe, core, {f["at"] for frames in ours.values() for f in frames})
-            judge = Judge(aliases[build], pcs)
+            judge = Judge(exe, aliases[build], pcs)
             row = table.setdefault((folder.name, build), collections.Counter())
             for tid in sorted(theirs):
                 # gdb.TAILCALL_FRAME is 3, gdb.SIGTRAMP_FRAME 4: its `<signal handler called>` is the kernel's frame.
