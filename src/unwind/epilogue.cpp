@@ -1,7 +1,6 @@
 // Epilogues: code without CFI often tells its caller all the same. When nothing but pops, an addition to sp and a
 // return follow the call, that straight line will run when the callee returns, and doing it over dead memory gives the
 // caller's registers exactly. Anything else ends the attempt: this step does not guess.
-#include <algorithm>
 #include <cstring>
 #include <span>
 
@@ -20,9 +19,7 @@ StepResult rejected(std::string why) { return {.reason = std::move(why)}; }
 std::optional<unsigned> row_of(const Machine& machine, unsigned number) {
     static constexpr std::string_view names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                                  "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
-    auto row = std::ranges::find(machine.registers, names[number & 15], &RegisterRow::name);
-    if (row == machine.registers.end()) return std::nullopt;
-    return static_cast<unsigned>(row - machine.registers.begin());
+    return machine.row_of(names[number & 15]);
 }
 
 /// What the straight line does, one instruction at a time.
