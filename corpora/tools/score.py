@@ -7,7 +7,9 @@
 
 A planted fault counts as found when a finding of its kind, at warning or above, names the right address (and, where the case
 says so, exactly the right waiters or goroutines). Any finding of warning or above on a healthy twin is false; on a sick case
-every finding beside the planted one (crash findings of the core's own end apart) is `extra`. With --kinds only cases
+every finding beside the planted one (crash findings of the core's own end apart) is `extra`. Where a case says so and the
+memory that the planted word leads to reads as zeros in the core, nobody can know what lay there: then a finding of another
+kind that names the right address counts, and is counted apart as well (`zeroed`). With --kinds only cases
 that expect one of them, and healthy ones; findings of other kinds are not judged. Holders: pending defers and frames that case.json names and `locks` lists.
 """
 import argparse
@@ -17,6 +19,7 @@ import fnmatch
 import json
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 
@@ -29,11 +32,14 @@ def fields(line):
 
 class Truth:
     def __init__(self, path):
-        self.objects, self.ids, self.now = {}, {}, {}
+        self.core = path.parent / "core"
+        self.objects, self.ids, self.now, self.values = {}, {}, {}, {}
         for line in path.read_text(errors="replace").splitlines():
             if line.startswith("object "):
                 f = fields(line)
                 self.objects[f["name"]] = int(f["addr"], 16)
+                if "value" in f:
+                    self.values[f["name"]] = int(f["value"], 16)
                 if "now" in f and "in" in f:
                     self.now[f["name"]] = int(f["now"], 16), f["in"]
             elif line.startswith("goroutine id="):
@@ -61,6 +67,19 @@ def hexed(value):
     return int(value, 16) if isinstance(value, str) else value
 
 
+def reads_as_zeros(core, address, size):
+    """Are these bytes in the core, and all zero?"""
+    with open(core, "rb") as f:
+        head = f.read(64)
+        (phoff,), (count,) = struct.unpack_from("<Q", head, 32), struct.unpack_from("<H", head, 56)
+        f.seek(phoff)
+        for kind, _, offset, begin, _, have, _, _ in [struct.unpack("<IIQQQQQQ", f.read(56)) for _ in range(count)]:
+            if kind == 1 and begin <= address and address + size <= begin + have:
+                f.seek(offset + address - begin)
+                return not any(f.read(size))
+    return False
+
+
 def judge(case, truth, code, report):
     """(found, wanted, wrong, holders found, holders wanted, notes)"""
     if report is None:
@@ -81,8 +100,10 @@ def judge(case, truth, code, report):
             found += ids == have
             notes += [] if ids == have else [f"leaked: {have}, want {ids}"]
             continue
+        lost = want.get("zeroed")
+        lost = lost if lost and reads_as_zeros(truth.core, truth.values[want["subject"]], lost["bytes"]) else None
         for f in list(spare):
-            if f["kind"] != want["kind"]:
+            if f["kind"] != want["kind"] and not (lost and f["kind"] in lost["kinds"]):
                 continue
             at = f["subject"] and f["subject"].get("address")
             # A word on a stack: the stack may have moved between the note and the damage. What was written there tells.
@@ -96,6 +117,7 @@ def judge(case, truth, code, report):
                 notes.append(f"goroutines {f['goroutines']}, threads {f['threads']}, want {ids}")
                 continue
             found += 1
+            notes += [f"zeroed: told as {f['kind']}"] if f["kind"] != want["kind"] else []
             spare.remove(f)
             break
         else:
@@ -161,14 +183,15 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
         for (version, build, folder, case), (found, wanted, wrong, good, holders, notes) in pool.map(one, work):
             row = table.setdefault((version.name, build), collections.Counter())
-            row.update(found=found, wanted=wanted, holders=good, holders_wanted=holders)
+            row.update(found=found, zeroed=sum(n.startswith("zeroed") for n in notes), wanted=wanted, holders=good, holders_wanted=holders)
             row["false" if not case["sick"] else "extra"] += wrong
             row["twins" if not case["sick"] else "sick"] += 1
             if notes and a.v:
                 print(f"{version.name} {folder.name}: " + " | ".join(notes), file=sys.stderr)
     print(f"| {'glibc' if a.cases == 'native' else 'Go'} | build | planted faults found | false findings on twins | beside the fault | holders in twins |\n|---|---|---|---|---|---|")
     for (version, build), r in table.items():
-        print(f"| {version} | {build} | {r['found']} of {r['wanted']} | {r['false']} on {r['twins']} | {r['extra']} | {r['holders']} of {r['holders_wanted']} |")
+        beyond = f" ({r['zeroed']} zeroed)" if r["zeroed"] else ""
+        print(f"| {version} | {build} | {r['found']} of {r['wanted']}{beyond} | {r['false']} on {r['twins']} | {r['extra']} | {r['holders']} of {r['holders_wanted']} |")
 
 
 if __name__ == "__main__":

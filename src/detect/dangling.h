@@ -14,6 +14,7 @@ enum class Gone : std::uint8_t {
     no,           ///< what it leads to is there, or cannot be judged
     free_slot,    ///< a free slot of a span in use
     free_page,    ///< a page of no span
+    reused,       ///< memory that was freed and given to another object
     freed_stack,  ///< memory of stacks in which no goroutine lives, or a free page that was one
     dead_stack,   ///< below the sp of a living goroutine
     other_stack,  ///< the system or signal stack of a thread, taken from the same memory as goroutines' stacks

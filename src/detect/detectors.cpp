@@ -1,5 +1,6 @@
 // The table of detectors, and the loop that runs it.
 #include <algorithm>
+#include <iterator>
 #include <unordered_set>
 
 #include "detect/crash.h"
@@ -159,6 +160,7 @@ constexpr Precedence precedence[] = {
     {"go.pointer.bad", "go.pointer.freed", share_an_address},
     {"go.map.freed", "go.map.freed", names_the_holder},
     {"go.map.freed", "go.pointer.freed", share_an_address},
+    {"go.map.freed", "go.map.concurrent-access", share_an_address},  // its flags are what the memory holds now
     {"cgo.pointer.outlived", "go.pointer.freed", share_an_address},
     {"cgo.pointer.outlived", "go.pointer.offheap-only", share_an_address},
     {"go.pointer.freed", "go.pointer.offheap-only", share_an_address},
@@ -173,7 +175,9 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
                 if (g == s || gone[g] || findings[g].kind != row.general || !row.same(findings[s], findings[g]))
                     continue;
                 gone[g] = true;
-                if (findings[g].kind != findings[s].kind) findings[s].related.push_back(findings[g].kind);
+                if (findings[g].kind == findings[s].kind) continue;
+                findings[s].related.push_back(findings[g].kind);
+                std::ranges::copy(findings[g].related, std::back_inserter(findings[s].related));
             }
         }
     std::size_t at = 0;

@@ -1,12 +1,16 @@
 // go.slice.bad: a slice whose length, capacity and data contradict each other, or data that is not its object.
 // go.string.bad: the same of a string. go.interface.bad: an interface whose first word is no type and no itab.
 //
+// Where: package variables, typed objects of the heap, cells in use of typed maps, and variables of frames that DWARF
+// places in memory and the collector calls live.
+//
 // Proof: the header's words against each other (len > cap, below zero), against the heap object that data lies in, or
 // against the mappings. It counts only where the place is typed and the collector's own pointer mask of the object
 // agrees with that type. Innocent look-alikes, looked for: a header that a running goroutine is just storing (torn);
-// slices over C memory, mapped files and rodata; nothing in it, wherever it points; types made by reflect, which lie in
-// the heap; garbage; capacities over memory outside the Go heap, which are what somebody said; in cores by gcore,
-// mappings that it left out.
+// slices over C memory, mapped files and rodata (but nothing of a program lies in the chunks from which the runtime
+// allots its own structures: there a mapping went and the runtime's came); nothing in it, wherever it points; types
+// made by reflect, which lie in the heap; garbage; capacities over memory outside the Go heap, which are what somebody
+// said; in cores by gcore, mappings that it left out.
 #include "detect/go_headers.h"
 
 #include <fmt/format.h>
@@ -105,10 +109,12 @@ bool mask_agrees(const Process& process, const BadHeader& bad) {
     const go::TypePlans& plans = process.heap_types->plans();
     for (const PlanStep& step : plans.steps(plans[bad.object_type])) {
         const std::uint64_t word = step.offset / 8;
-        if (word >= count || !mask[word]) return false;
+        // Of an interface the collector follows the data word (go1.16 src/cmd/compile/internal/gc/plive.go,
+        // onebitwalktype1); its first word names a type, which somebody else keeps.
         const bool two = step.op == PlanStep::Op::eface || step.op == PlanStep::Op::iface;
         const bool header = step.op == PlanStep::Op::slice || step.op == PlanStep::Op::string;
-        if ((two || header) && (word + 1 >= count || mask[word + 1] != two)) return false;
+        if (word + (two ? 1 : 0) >= count || !mask[word + (two ? 1 : 0)]) return false;
+        if (header && (word + 1 >= count || mask[word + 1])) return false;
         if (step.op == PlanStep::Op::slice && (word + 2 >= count || mask[word + 2])) return false;
     }
     return true;
@@ -147,6 +153,12 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
     for (std::size_t g = 0; g < process.stacks.size(); ++g) {
         const go::Goroutine& goroutine = process.goroutines->all[g];
         if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
+        // The runtime marks a cell as used before all of its key and value are there.
+        if (bad.in_cell && std::ranges::any_of(process.stacks[g].physical, [](const go::PhysicalFrame& frame) {
+                auto operation = go::map_operation(frame.name());
+                return operation && go::writes(*operation);
+            }))
+            return goroutine.goid;
         // The innermost frame of the program, if it was stopped anywhere but at a call.
         std::size_t f = 0;
         const auto& frames = process.stacks[g].physical;
@@ -195,6 +207,9 @@ std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uin
         case HeaderFault::no_data: return fmt::format("a length, but data is {:#x}", bad.words[0]);
         case HeaderFault::not_address: return fmt::format("data {:#x} can be no address", bad.words[0]);
         case HeaderFault::unmapped: return fmt::format("its data at {:#x} is not mapped", bad.words[0]);
+        case HeaderFault::runtimes_own:
+            return fmt::format("its data at {:#x} lies in memory that the runtime allots to its own structures",
+                               bad.words[0]);
         case HeaderFault::bad_type:
             return fmt::format("its type word {:#x} is no type descriptor: {}", bad.words[0],
                                locator.describe(Address{bad.words[0]}));
@@ -203,6 +218,24 @@ std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uin
                                locator.describe(Address{bad.words[0]}));
     }
     return "";
+}
+
+}  // namespace
+
+namespace {
+
+void add_frame(const Process& process, const MapTeller& teller, const BadHeader& bad, report::Finding& finding) {
+    const go::GoStack& stack = process.stacks[bad.goroutine];
+    const std::int64_t goid = process.goroutines->all[bad.goroutine].goid;
+    finding.where =
+        fmt::format("variable {} of {}, goroutine {}", bad.variable, frame_in_source(stack, bad.frame), goid);
+    finding.goroutines.push_back(goid);
+    teller.add_snapshot(finding, stack, bad.frame, goid);
+    // go1.23 src/cmd/compile/internal/liveness/mergelocals.go: variables share a slot when their lives do not meet.
+    if (!process.go->version().at_least(23)) return;
+    finding.strength = report::Strength::possible;
+    finding.severity = report::Severity::warning;
+    finding.innocent.push_back("another variable of the function that the compiler keeps in the same slot");
 }
 
 }  // namespace
@@ -218,7 +251,8 @@ Detection detect_bad_headers(const Process& process) {
     std::vector<Address> told;  // values whose finding exists, parallel to findings
     std::vector<std::string_view> told_kind;
     for (const BadHeader& bad : scan.bad) {
-        if (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad)) {
+        const bool in_frame = bad.frame != go::no_owner;
+        if (!in_frame && (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad))) {
             ++untyped;
             continue;
         }
@@ -227,7 +261,9 @@ Detection detect_bad_headers(const Process& process) {
         const std::string path = field_path(types, bad.object_type, bad.offset);
         report::Evidence words{fmt::format("{}the {}'s words", path.empty() ? "" : path.substr(1) + ": ", word_of(bad)),
                                bad.at, header_words(bad), "core",
-                               bad.slot != go::no_slot ? "types of heap objects" : "types of package variables"};
+                               bad.slot != go::no_slot ? "types of heap objects"
+                               : in_frame              ? "debug information and the collector's map of the frame"
+                                                       : "types of package variables"};
         bool known = false;
         for (std::size_t i = 0; i < told.size() && !known; ++i)
             if (told[i] == bad.object && told_kind[i] == kind) {
@@ -258,7 +294,7 @@ Detection detect_bad_headers(const Process& process) {
                                      ? name + path
                                      : fmt::format("{}{} at {:#x}", path.empty() ? "" : path.substr(1) + " of the ",
                                                    type_name, bad.object.value);
-        finding.subject = {bad.object, "object", type_name, name.empty() ? "" : name + path};
+        finding.subject = {bad.object, in_frame ? "variable" : "object", type_name, name.empty() ? "" : name + path};
         finding.title = fmt::format("Impossible {} header: {}", word_of(bad), full);
         finding.why = what_is_wrong(locator, bad, elem);
         finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);
@@ -266,9 +302,10 @@ Detection detect_bad_headers(const Process& process) {
         if (bad.room.size() != 0)
             finding.evidence.push_back({"the object that its data lies in", bad.room.begin,
                                         locator.describe(Address{bad.words[0]}), "core", "spans"});
-        else if (bad.fault == HeaderFault::unmapped)
-            finding.evidence.push_back(
-                {"its data", Address{bad.words[0]}, locator.describe(Address{bad.words[0]}), "core", "mappings"});
+        else if (bad.fault == HeaderFault::unmapped || bad.fault == HeaderFault::runtimes_own)
+            finding.evidence.push_back({"its data", Address{bad.words[0]}, locator.describe(Address{bad.words[0]}),
+                                        "core",
+                                        bad.fault == HeaderFault::unmapped ? "mappings" : "runtime.persistentChunks"});
         if (bad.slot != go::no_slot)
             finding.evidence.push_back({"the object that holds the header", process.heap->slots().base(bad.slot),
                                         fmt::format("a live {}; the collector's pointer mask agrees", type_name),
@@ -295,6 +332,7 @@ Detection detect_bad_headers(const Process& process) {
                 }
             }
         }
+        if (in_frame) add_frame(process, teller, bad, finding);
         if (auto storing = may_be_storing(process, bad)) {
             finding.innocent.push_back(
                 fmt::format("goroutine {} was stopped in the middle of its code with this object in hand: it may just "
@@ -324,7 +362,7 @@ Detection detect_bad_headers(const Process& process) {
             "The compiler never makes such a header. It was overwritten by a neighbour (an overrun in C, or with "
             "unsafe), "
             "made by unsafe with wrong numbers, or outlived the memory that it describes.";
-        finding.remedy = bad.fault == HeaderFault::unmapped
+        finding.remedy = bad.fault == HeaderFault::unmapped || bad.fault == HeaderFault::runtimes_own
                              ? "drop every slice and string over a mapping before it is unmapped, or copy them"
                              : "look for unsafe and C code that writes to the neighbouring fields and objects";
         told.push_back(bad.object);

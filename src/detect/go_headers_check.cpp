@@ -5,7 +5,9 @@
 #include <cstring>
 
 #include "base/parallel.h"
+#include "go/heap/go_map_cells.h"
 #include "go/heap/heap_graph.h"
+#include "go/stacks/stackmaps.h"
 
 namespace incident::detect {
 
@@ -23,35 +25,56 @@ bool of_the_runtime(std::string_view name) {
            name.starts_with("abi.");
 }
 
-/// Buckets and groups of maps: only their control bytes say which cells are in use, and delete clears no more of a
-/// string key than its pointer (go1.19 src/runtime/map_faststr.go).
-bool table_of_cells(std::string_view name) {
-    return name.find("bucket<") != std::string_view::npos || name.find("bucket[") != std::string_view::npos ||
-           name.find("group<") != std::string_view::npos || name.find("group[") != std::string_view::npos;
-}
+/// Memory that persistentalloc took: the runtime's own tables, never a program's data. By its list, whose head only a
+/// symbol names; empty: not known.
+class RuntimeChunks {
+public:
+    explicit RuntimeChunks(const Process& process) {
+        const auto head = process.go->find_variable("runtime.persistentChunks");
+        auto at = head ? process.memory.load_address(*head).value_or(Address{}) : Address{};
+        while (!at.is_null() && at.is_aligned(4096) && chunks_.size() < most) {
+            chunks_.push_back(at);
+            at = process.memory.load_address(at).value_or(Address{});  // each begins with the next one's address
+        }
+        std::ranges::sort(chunks_);
+    }
+    bool contains(Address a) const {
+        auto after = std::ranges::upper_bound(chunks_, a);
+        return after != chunks_.begin() && a < *std::prev(after) + size;
+    }
+
+private:
+    // go1.10–1.27 src/runtime/malloc.go, persistentalloc1: persistentChunkSize
+    static constexpr std::uint64_t size = 256u << 10;
+    static constexpr std::size_t most = 1u << 16;
+    std::vector<Address> chunks_;
+};
 
 class Scanner {
 public:
-    Scanner(const Process& process, const Locator& locator)
-        : process_(process),
+    Scanner(const Process& process, const Locator& locator, const RuntimeChunks& chunks, const go::MapCells& cells)
+        : chunks_(chunks),
+          cells_(cells),
+          process_(process),
           locator_(locator),
           types_(process.heap_types->types()),
           plans_(process.heap_types->plans()),
           slots_(process.heap->slots()),
-          cursor_(process.memory),
-          cells_(types_.size()) {
-        for (go::TypeId id = 1; id < types_.size(); ++id) {
-            if (types_[id].group != go::no_type) cells_[types_[id].group] = true;
-            if (table_of_cells(types_[id].name)) cells_[id] = true;
-        }
-    }
+          cursor_(process.memory) {}
 
     HeaderScan out;
 
     void value(Address at, go::TypeId type, std::uint64_t count, BadHeader context) {
         const go::TypePlan& plan = plans_[type];
-        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name) || cells_[type]) return;
+        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name)) return;
         context.object_type = type;
+        if (cells_.is_unit(type)) {
+            for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
+                context.object = at + i * plan.size;
+                if (!unit(context)) return;
+            }
+            return;
+        }
         for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
             context.object = at + i * plan.size;
             if (!one(context.object, type, 0, context, 0)) return;
@@ -59,6 +82,23 @@ public:
     }
 
 private:
+    /// A bucket or group of a map: only cells in use. False: the memory could not be read.
+    bool unit(BadHeader context) {
+        std::uint64_t control = 0;
+        if (!cursor_.load(context.object, control)) return false;
+        const std::uint8_t full = cells_.full(context.object_type, control);
+        if (full == 0) return true;
+        context.in_cell = true;
+        for (const go::MapCells::Part& part : cells_.parts(context.object_type)) {
+            if (plans_[part.type].empty()) continue;
+            for (unsigned i = 0; i < 8; ++i) {
+                const std::uint64_t offset = part.offset + i * part.stride;
+                if ((full >> i & 1) != 0 && !one(context.object + offset, part.type, offset, context, 0)) return false;
+            }
+        }
+        return true;
+    }
+
     /// False: the memory could not be read.
     bool one(Address at, go::TypeId type, std::uint64_t offset, const BadHeader& context, unsigned depth) {
         const go::TypePlan& plan = plans_[type];
@@ -73,7 +113,7 @@ private:
         if (depth < 4)
             for (const go::PlanLoop& loop : plans_.loops(plan)) {
                 const std::uint64_t size = plans_[loop.elem].size;
-                if (size == 0 || plans_[loop.elem].empty() || cells_[loop.elem]) continue;
+                if (size == 0 || plans_[loop.elem].empty() || cells_.is_unit(loop.elem)) continue;
                 for (std::uint64_t i = 0; i < loop.count && i < largest_array; ++i)
                     if (!one(at + loop.offset + i * size, loop.elem, offset + loop.offset + i * size, context,
                              depth + 1))
@@ -141,7 +181,8 @@ private:
         if (data.value >> 47 != 0) return HeaderFault::not_address;
         if (process_.memory.find(data) != nullptr && len < (1ull << 40) / std::min<std::uint64_t>(elem, 1 << 20)) {
             const Address last = data + (len * elem - 1);
-            if (process_.memory.find(last) != nullptr) return std::nullopt;
+            if (process_.memory.find(last) != nullptr)
+                return chunks_.contains(data) ? std::optional(HeaderFault::runtimes_own) : std::nullopt;
             return locator_.place(last).kind == PlaceKind::unmapped ? std::optional(HeaderFault::unmapped)
                                                                     : std::nullopt;
         }
@@ -179,13 +220,14 @@ private:
         return HeaderFault::bad_itab;
     }
 
+    const RuntimeChunks& chunks_;
+    const go::MapCells& cells_;
     const Process& process_;
     const Locator& locator_;
     const go::TypeTable& types_;
     const go::TypePlans& plans_;
     const go::HeapSlots& slots_;
     MemoryCursor cursor_;
-    std::vector<bool> cells_;  // types of maps' buckets and groups
     std::uint64_t last_good_[2] = {};
 };
 
@@ -209,13 +251,45 @@ std::optional<bool> is_type_descriptor(const Process& process, const Locator& lo
            pointers % 8 == 0 && size < (1ull << 47);
 }
 
+namespace {
+
+/// Variables of frames that wait for a call: what DWARF places in memory there, and the collector's map of the frame
+/// calls live. Other words of a frame are left over from what was there before.
+void scan_frames(const Process& process, Scanner& scanner) {
+    const std::size_t first = scanner.out.bad.size();
+    process.heap_types->for_each_frame_variable([&](const go::HeapTypes::Typed& variable) {
+        const go::PhysicalFrame& frame = process.stacks[variable.goroutine].physical[variable.frame];
+        if (!frame.after_call || frame.trust == report::Trust::scan || of_the_runtime(frame.name())) return;
+        BadHeader context;
+        context.variable = variable.name;
+        context.goroutine = variable.goroutine;
+        context.frame = variable.frame;
+        scanner.value(variable.address, variable.type, 1, context);
+    });
+    auto dead = [&](const BadHeader& bad) {
+        auto maps = go::frame_maps(process.memory, *process.go, process.stacks[bad.goroutine].physical[bad.frame]);
+        if (!maps || !maps->exact) return true;
+        using Word = go::FrameMaps::Word;
+        auto is = [&](std::uint64_t word, Word what) { return maps->classify(bad.at + word * 8) == what; };
+        if (bad.op == PlanStep::Op::eface || bad.op == PlanStep::Op::iface) return !is(1, Word::live_pointer);
+        return !is(0, Word::live_pointer) || !is(1, Word::not_pointer) ||
+               (bad.op == PlanStep::Op::slice && !is(2, Word::not_pointer));
+    };
+    auto& bad = scanner.out.bad;
+    bad.erase(std::remove_if(bad.begin() + static_cast<std::ptrdiff_t>(first), bad.end(), dead), bad.end());
+}
+
+}  // namespace
+
 HeaderScan scan_headers(const Process& process, const Locator& locator) {
     const unsigned jobs = std::max(process.jobs, 1u);
     const go::HeapTypes& heap_types = *process.heap_types;
     const go::HeapGraph& graph = *process.heap;
     const auto spans = graph.slots().slot_spans();
+    const RuntimeChunks chunks(process);
+    const go::MapCells cells(heap_types.types());
     std::vector<Scanner> scanners;
-    for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator);
+    for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator, chunks, cells);
     parallel_chunks(jobs, spans.size(), 16, [&](std::size_t begin, std::size_t end, unsigned worker) {
         Scanner& scanner = scanners[worker];
         for (std::size_t s = begin; s < end; ++s) {
@@ -245,6 +319,7 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
         for (const go::ModuleData& module : process.go->modules())
             if (address.is_aligned(8) && (module.data.contains(address) || module.bss.contains(address)))
                 scanners[0].value(address, type, 1, BadHeader{});
+    scan_frames(process, scanners[0]);
     HeaderScan all;
     for (Scanner& scanner : scanners) {
         all.checked += scanner.out.checked;

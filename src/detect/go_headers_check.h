@@ -23,6 +23,7 @@ enum class HeaderFault : std::uint8_t {
     no_data,       ///< a length, and data nil or a small number
     not_address,   ///< data that no machine address can be
     unmapped,      ///< data, or its end, in no mapping
+    runtimes_own,  ///< data in memory that the runtime allots to its own structures
     bad_type,      ///< an interface's first word is no type descriptor
     bad_itab,      ///< … no itab
 };
@@ -35,7 +36,10 @@ struct BadHeader {
     go::SlotId slot = go::no_slot;              ///< no_slot: a variable or static data
     go::TypeBasis basis = go::TypeBasis::none;  ///< of a heap object's type
     std::uint64_t count = 1;                    ///< values of that type in the object
-    std::string_view variable;                  ///< name of a package variable
+    std::string_view variable;                  ///< name of a package variable, or of a frame's
+    std::uint32_t goroutine = go::no_owner;     ///< of a frame's variable: index into goroutines->all
+    std::uint32_t frame = go::no_owner;         ///< and into GoStack::physical
+    bool in_cell = false;                       ///< of a map: `object` is the bucket or group
     go::PlanStep::Op op = go::PlanStep::Op::slice;
     go::TypeId elem = go::no_type;
     HeaderFault fault = HeaderFault::negative;

@@ -1,19 +1,20 @@
 // go.map.corrupt: a map whose count, control bytes, flags, directory or sizes contradict each other.
-// go.map.freed: a map, or an iterator's map, in freed memory.
 //
 // Proof, corrupt: every other fact about the map fits (size class, seed, array size, cells of a map type that the
-// program has) and one does not. Proof, freed: the header lies in a free slot or page, and its bytes still read as a
-// map's, or a frame uses it as one. Innocent look-alikes: a map that a goroutine was writing to when the process
-// stopped (its writing flag is set: skipped); growth, evacuated buckets, iterators over old arrays and replaced tables
-// (all legal, all walked); garbage that the sweeper has not come to; an object that happens to resemble a header (too
-// few cells: not believed); a map that is being cloned.
+// program has) and one does not; or the heap's types, a variable or an iterator say that it is a map, and one fact of
+// it does not fit: then a few cells are enough. Innocent look-alikes: a map that a goroutine was writing to when the
+// process stopped (its writing flag is set: skipped); growth, evacuated buckets, iterators over old arrays and replaced
+// tables (all legal, all walked); garbage that the sweeper has not come to; an object that happens to resemble a header
+// (too few cells: not believed); a map that is being cloned.
 #include "detect/go_map.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <unordered_map>
 
-#include "go/heap/heap_graph.h"
+#include "go/heap/go_map_typed.h"
 
 namespace incident::detect {
 
@@ -41,12 +42,6 @@ bool cloning(const Process& process) {
     return false;
 }
 
-std::string type_words(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map) {
-    bool sure = false;
-    const Address type = teller.choose_type(finder, map, sure);
-    return fmt::format("{}{}", teller.type_name(type), sure ? "" : " or a type like it");
-}
-
 report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map) {
     const go::MapWalk& walk = map.walk;
     report::Finding finding;
@@ -54,9 +49,10 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     finding.severity = report::Severity::error;
     finding.strength = report::Strength::likely;
     bool sure = false;
-    finding.subject = teller.subject(walk.header, teller.choose_type(finder, map, sure));
+    const Address chosen = teller.choose_type(finder, map, sure);
+    finding.subject = teller.subject(walk.header, chosen);
     if (!sure) finding.subject.type = "map";
-    const std::string type = type_words(teller, finder, map);
+    const std::string type = teller.type_words(finder, map);
     const go::MapContradiction& first = walk.contradictions[0];
     finding.title =
         fmt::format("A map contradicts itself: {}, {}", teller.name(walk.header), go::to_string(first.fault));
@@ -78,7 +74,7 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     finding.evidence.push_back({fmt::format("everything else reads as a map: {} full cells in {} {}", walk.cells,
                                             walk.units, walk.swiss ? "groups" : "buckets"),
                                 walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
-                                "map types of the program, spans"});
+                                map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
     if (auto variable = teller.variable(walk.header))
         finding.evidence.push_back({"the variable that holds it", *variable, fmt::format("{:#x}", walk.header.value),
                                     "core", "data sections"});
@@ -87,160 +83,13 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
         "or "
         "two goroutines wrote to the map at once and were not caught.";
     finding.innocent.push_back(
-        "an object of the program that is built exactly like a map header, over an array that reads "
-        "like a map's");
+        map.typed ? "unsafe code that keeps something else where the type says a map"
+                  : "an object of the program that is built exactly like a map header, over an array that reads "
+                    "like a map's");
     teller.add_verify(finding, walk.header, walk.swiss);
     if (first.at != walk.header && !first.at.is_null()) teller.add_verify_bytes(finding, first.at, first.what);
     finding.remedy = "look for unsafe or C code that writes near the map's memory, and run the tests with -race";
     return finding;
-}
-
-/// How a goroutine uses a map whose header is freed.
-struct FreedUse {
-    std::size_t goroutine = 0;
-    std::uint32_t frame = 0;
-    Address header, type, iterator;
-    std::string doing;
-};
-
-bool header_is_freed(const Process& process, Address header) {
-    if (!process.spans->in_arena(header)) return false;
-    if (auto object = process.spans->find_object(header)) return object->state == go::SlotState::free;
-    return process.spans->is_free_page(header);
-}
-
-std::vector<FreedUse> freed_uses(const Process& process, const go::GoStack& stack, std::size_t goroutine,
-                                 bool only_freed) {
-    std::vector<FreedUse> found;
-    const Disassembler* disassembler = process.disassembler ? &*process.disassembler : nullptr;
-    for (auto& use : go::map_uses(process.memory, *process.go, disassembler, stack))
-        if (!use.header.is_null() && (!only_freed || header_is_freed(process, use.header)))
-            found.push_back({goroutine, use.frame, use.header, use.type, use.iterator,
-                             fmt::format("{} in {}", go::to_string(use.operation), use.function)});
-    for (auto& it : go::map_iterators(process.memory, *process.go, stack)) {
-        if (!it.live || (only_freed && !header_is_freed(process, it.header))) continue;
-        auto same = [&](const FreedUse& use) { return use.frame == it.frame && use.header == it.header; };
-        if (auto use = std::ranges::find_if(found, same); use != found.end())
-            use->iterator = it.at;
-        else
-            found.push_back({goroutine, it.frame, it.header, it.type, it.at, "range over it, not finished"});
-    }
-    return found;
-}
-
-void add_use(const Process& process, const MapTeller& teller, report::Finding& finding, const FreedUse& use,
-             const go::GoStack& stack) {
-    const go::Goroutine& goroutine = process.goroutines->all[use.goroutine];
-    finding.evidence.push_back(
-        {fmt::format("goroutine {}, {}: {}", goroutine.goid, frame_in_source(stack, use.frame), use.doing),
-         stack.physical[use.frame].pc, fmt::format("map {:#x}", use.header.value), "core", "map operations on stacks"});
-    if (!use.iterator.is_null())
-        finding.evidence.push_back({fmt::format("its iterator, over a {}", teller.type_name(use.type)), use.iterator,
-                                    fmt::format("map {:#x}", use.header.value), "core", "iterator on the stack"});
-    if (std::ranges::find(finding.goroutines, goroutine.goid) == finding.goroutines.end())
-        finding.goroutines.push_back(goroutine.goid);
-    teller.add_snapshot(finding, stack, use.frame, goroutine.goid);
-}
-
-void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map,
-                     report::Finding& finding) {
-    const go::MapWalk& walk = map.walk;
-    finding.evidence.push_back(
-        {"the freed memory still reads as a map's header", walk.header, teller.state(walk), "core", "map header"});
-    const Placement table = teller.locator().place(walk.buckets);
-    finding.evidence.push_back({walk.swiss ? "its directory or group" : "its buckets", walk.buckets,
-                                teller.locator().describe(table), "core", "spans"});
-    if (map.intact)
-        finding.evidence.push_back({fmt::format("all its {} cells are still there, as a {} has them", walk.cells,
-                                                type_words(teller, finder, map)),
-                                    walk.buckets, "", "core", "map types of the program"});
-    teller.add_verify(finding, walk.header, walk.swiss);
-}
-
-}  // namespace
-
-void refine_freed_maps(const Process& process, std::vector<report::Finding>& findings) {
-    auto freed = [](const report::Finding& f) { return f.kind == "go.pointer.freed"; };
-    if (!process.spans || std::ranges::none_of(findings, freed)) return;
-    go::MapFinder finder(process.memory, *process.go, *process.spans);
-    if (finder.shapes().empty()) return;
-    MapTeller teller(process);
-    std::vector<FreedUse> uses;
-    bool looked = false;
-    std::vector<std::pair<Address, std::size_t>> told;  // header, and the finding that tells of it
-    std::vector<std::size_t> dropped;
-    for (report::Finding& finding : findings) {
-        if (!freed(finding)) continue;
-        std::optional<go::RecognisedMap> map;
-        for (const report::Evidence& evidence : finding.evidence) {
-            if (map || !evidence.address || !process.spans->in_arena(*evidence.address)) continue;
-            auto object = process.spans->find_object(*evidence.address);
-            if (!header_is_freed(process, *evidence.address) || (object && object->base != *evidence.address) ||
-                (object && object->size != 48))
-                continue;
-            map = finder.recognise_freed(*evidence.address);
-        }
-        if (!map) continue;
-        if (!looked) {
-            looked = true;
-            for (std::size_t g = 0; g < process.stacks.size(); ++g)
-                std::ranges::move(freed_uses(process, process.stacks[g], g, true), std::back_inserter(uses));
-            if (process.crash && process.crash->goroutine)  // from the fault on, where its own stack shows the handler
-                std::ranges::move(freed_uses(process, process.crash->stack, *process.crash->goroutine, true),
-                                  std::back_inserter(uses));
-        }
-        const Address header = map->walk.header;
-        std::vector<const FreedUse*> mine;
-        for (const FreedUse& use : uses)
-            if (use.header == header &&
-                std::ranges::none_of(mine, [&](auto* other) { return other->goroutine == use.goroutine; }))
-                mine.push_back(&use);
-        // The header alone is 48 bytes that fit; without the cells or a frame that uses it, it may be another object.
-        if (!map->intact && mine.empty() && finding.subject.type.empty() && finding.subject.symbol.empty()) continue;
-        finding.kind = "go.map.freed";
-        const std::string holder =
-            finding.title.substr(finding.title.find(": ") == std::string::npos ? 0 : finding.title.find(": ") + 2);
-        bool sure = false;
-        const Address type = !mine.empty() ? mine.front()->type
-                             : map->intact ? teller.choose_type(finder, *map, sure)
-                                           : Address{};
-        finding.title = fmt::format("A map is used after it was freed: {} leads to {}", holder,
-                                    type.is_null() ? std::string("it") : fmt::format("a {}", teller.type_name(type)));
-        finding.why = fmt::format("the map's header at {:#x} lies in {}, and nothing else keeps it", header.value,
-                                  teller.locator().describe(header));
-        add_freed_state(teller, finder, *map, finding);
-        for (const FreedUse* use : mine) {
-            const bool from_crash = process.crash && process.crash->goroutine == use->goroutine &&
-                                    use->frame < process.crash->stack.physical.size();
-            const go::GoStack& own = process.stacks[use->goroutine];
-            const go::GoStack& stack = use->frame < own.physical.size() ? own : process.crash->stack;
-            add_use(process, teller, finding, *use, from_crash && &stack != &own ? process.crash->stack : stack);
-        }
-        if (!mine.empty()) {
-            finding.severity = report::Severity::error;
-            finding.innocent.clear();  // it is no longer only kept: a frame uses it
-            finding.where = fmt::format("goroutine {} uses it; {}",
-                                        process.goroutines->all[mine.front()->goroutine].goid, finding.where);
-        }
-        finding.remedy =
-            "keep the map in an ordinary variable for as long as anybody uses it; never keep a map as a uintptr";
-        // Several words lead to it: a variable says more than a slot of the frame that uses it.
-        const auto index = static_cast<std::size_t>(&finding - findings.data());
-        auto on_stack = [&](const report::Finding& f) {
-            return f.subject.address && teller.locator().place(*f.subject.address).kind == PlaceKind::go_stack;
-        };
-        auto earlier = std::ranges::find(told, header, &std::pair<Address, std::size_t>::first);
-        if (earlier == told.end()) {
-            told.emplace_back(header, index);
-        } else if (on_stack(finding)) {
-            dropped.push_back(index);
-        } else if (on_stack(findings[earlier->second])) {
-            dropped.push_back(earlier->second);
-            earlier->second = index;
-        }
-    }
-    std::ranges::sort(dropped, std::greater{});
-    for (std::size_t index : dropped) findings.erase(findings.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
 /// Cells of another size than this map's give impossible control bytes and a count that is far off: then the map was
@@ -256,6 +105,53 @@ bool read_by_a_wrong_shape(const go::MapWalk& walk) {
            });
 }
 
+/// What more there is to say of a map that only an iterator or a variable on a stack names.
+using Held = std::unordered_map<std::uint64_t, std::function<void(report::Finding&)>>;
+
+/// Maps on stacks, and those that iterators in heap objects name.
+void add_held(const Process& process, const MapTeller& teller, const go::MapFinder& finder, const go::TypedMaps& typed,
+              std::vector<go::RecognisedMap>& bad, Held& held, Detection& detection) {
+    auto add = [&](go::RecognisedMap map, std::function<void(report::Finding&)> tell) {
+        ++detection.checked;
+        if (map.walk.found == 0 || map.walk.writing) return;
+        auto same = [&](const go::RecognisedMap& other) { return other.walk.header == map.walk.header; };
+        if (std::ranges::any_of(bad, same)) return;
+        held.emplace(map.walk.header.value, std::move(tell));
+        bad.push_back(map);
+    };
+    for (const go::MapIteratorInHeap& found : typed.iterators()) {
+        const go::MapShape* shape = finder.shape_of(found.iterator.type);
+        if (shape == nullptr || !process.spans->in_arena(found.iterator.header)) continue;
+        auto map = finder.check_typed(found.iterator.header, *shape);
+        if (!map) continue;
+        add(*map, [&process, found](report::Finding& finding) {
+            finding.evidence.push_back({fmt::format("an iterator over it, {} bytes into a live {}", found.offset,
+                                                    process.heap_types->name_of(found.holder)),
+                                        found.iterator.at, fmt::format("{:#x}", found.iterator.header.value), "core",
+                                        "types of heap objects"});
+        });
+    }
+    for (const go::MapOnStack& found : typed.on_stacks()) {
+        go::RecognisedMap map;
+        map.walk = found.walk;
+        map.shape = static_cast<std::uint32_t>(found.shape - finder.shapes().data());
+        map.typed = true;
+        add(map, [&process, &teller, found](report::Finding& finding) {
+            const go::GoStack& stack = process.stacks[found.variable.goroutine];
+            const std::int64_t goid = process.goroutines->all[found.variable.goroutine].goid;
+            finding.where = fmt::format("variable {} of {}, goroutine {}; {}", found.variable.name,
+                                        frame_in_source(stack, found.variable.frame), goid, finding.where);
+            finding.evidence.push_back({fmt::format("the variable {} leads to it", found.variable.name),
+                                        found.variable.address, fmt::format("{:#x}", found.walk.header.value), "core",
+                                        "debug information and the collector's map of the frame"});
+            finding.goroutines.push_back(goid);
+            teller.add_snapshot(finding, stack, found.variable.frame, goid);
+        });
+    }
+}
+
+}  // namespace
+
 Detection detect_maps(const Process& process) {
     Detection detection;
     if (process.spans->arenas().empty()) return detection;
@@ -265,11 +161,16 @@ Detection detect_maps(const Process& process) {
         return detection;
     }
     MapTeller teller(process);
-    const auto maps = finder.find_all(process.jobs);
+    std::optional<go::TypedMaps> typed;
+    if (process.heap_types) typed.emplace(*process.heap_types, finder);
+    auto maps = finder.find_all(process.jobs,
+                                typed ? [&](Address header) { return typed->shape_of(header); } : go::TypedHeader{});
     detection.checked = maps.sound + maps.bad.size();
     detection.unchecked = maps.skipped;
     if (maps.skipped != 0)
         detection.reason = fmt::format("{} were being written to when the process stopped", maps.skipped);
+    Held held;
+    if (typed) add_held(process, teller, finder, *typed, maps.bad, held, detection);
     const auto raced = raced_maps(process);
     const bool copying = !maps.bad.empty() && cloning(process);
     std::size_t left = 0;
@@ -285,36 +186,16 @@ Detection detect_maps(const Process& process) {
             if (slot && !process.heap->live(*slot)) continue;  // garbage is nobody's map
         }
         if (copying && walk.has(go::MapFault::count) && walk.found == 1) continue;
-        if (detection.findings.size() < most_findings)
-            detection.findings.push_back(tell_corrupt(teller, finder, map));
-        else
+        if (detection.findings.size() >= most_findings) {
             ++left;
+            continue;
+        }
+        report::Finding finding = tell_corrupt(teller, finder, map);
+        if (auto holder = held.find(walk.header.value); holder != held.end()) holder->second(finding);
+        detection.findings.push_back(std::move(finding));
     }
     if (left != 0) detection.reason = fmt::format("{} more maps contradict themselves", left);
-
-    // Frames that use a map whose header is freed.
-    std::vector<Address> told;
-    for (std::size_t g = 0; g < process.stacks.size() && told.size() < most_findings; ++g)
-        for (auto& use : freed_uses(process, process.stacks[g], g, true)) {
-            if (std::ranges::find(told, use.header) != told.end()) continue;
-            told.push_back(use.header);
-            report::Finding finding;
-            finding.kind = "go.map.freed";
-            finding.severity = report::Severity::error;
-            finding.strength = report::Strength::likely;
-            finding.subject = teller.subject(use.header, use.type);
-            finding.title = fmt::format("A map is used after it was freed: a {} in {}", teller.type_name(use.type),
-                                        frame_in_source(process.stacks[g], use.frame));
-            finding.where = fmt::format("{}, goroutine {}", frame_in_source(process.stacks[g], use.frame),
-                                        process.goroutines->all[g].goid);
-            finding.why = fmt::format("the map's header at {:#x} lies in {}", use.header.value,
-                                      teller.locator().describe(use.header));
-            add_use(process, teller, finding, use, process.stacks[g]);
-            if (auto map = finder.recognise_freed(use.header)) add_freed_state(teller, finder, *map, finding);
-            finding.remedy =
-                "keep the map in an ordinary variable for as long as anybody uses it; never keep a map as a uintptr";
-            detection.findings.push_back(std::move(finding));
-        }
+    tell_freed_uses(process, teller, finder, detection);
     return detection;
 }
 

@@ -21,6 +21,19 @@ Detection detect_maps(const Process& process);
 /// Findings of freed pointers that lead to what was a map become findings of freed maps.
 void refine_freed_maps(const Process& process, std::vector<report::Finding>& findings);
 
+/// The map operation that the process died in, when its map's memory belongs to another object by now: a header is an
+/// object of its own, of its own size, so what lies in the middle of another one was freed first.
+std::optional<go::MapUse> died_in_reused_map(const Process& process);
+
+/// The map operation that the process died in, when its map's memory belongs to another object by now: a header is an
+/// object of its own, of its own size, so what lies in the middle of another one was freed first.
+std::optional<go::MapUse> died_in_reused_map(const Process& process);
+
+class MapTeller;
+/// Findings of frames that use a map whose header is freed.
+void tell_freed_uses(const Process& process, const MapTeller& teller, const go::MapFinder& finder,
+                     Detection& detection);
+
 /// Names, places and checks by hand of one map, the same in every finding.
 class MapTeller {
 public:
@@ -31,6 +44,8 @@ public:
     /// whose keys and values the cells can be. Sets `sure` when it was not guessed.
     Address choose_type(const go::MapFinder& finder, const go::RecognisedMap& map, bool& sure) const;
     std::string type_name(Address rtype) const;  ///< "map[string]*main.entry"; "map" when unknown
+    /// The name of choose_type(); "map[string]int or a type like it" when it was guessed.
+    std::string type_words(const go::MapFinder& finder, const go::RecognisedMap& map) const;
     /// A word in the program's variables that holds the map; null: none.
     std::optional<Address> variable(Address header) const;
     /// "main.table", "the variable at 0x…", else "the map at 0x…".

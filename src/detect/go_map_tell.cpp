@@ -58,8 +58,9 @@ std::optional<unsigned> fits_type(const Process& process, const go::Values& valu
 }  // namespace
 
 Address MapTeller::choose_type(const go::MapFinder& finder, const go::RecognisedMap& map, bool& sure) const {
-    sure = false;
     const go::MapShape& found = finder.shapes()[map.shape];
+    sure = map.typed;
+    if (sure) return found.rtype;
     if (process_.heap_types) {
         const go::TypeTable& types = process_.heap_types->types();
         if (auto at = variable(map.walk.header))
@@ -107,6 +108,12 @@ Address MapTeller::choose_type(const go::MapFinder& finder, const go::Recognised
     }
     sure = any && equal == 1 && !cells.empty();
     return best;
+}
+
+std::string MapTeller::type_words(const go::MapFinder& finder, const go::RecognisedMap& map) const {
+    bool sure = false;
+    const Address type = choose_type(finder, map, sure);
+    return fmt::format("{}{}", type_name(type), sure ? "" : " or a type like it");
 }
 
 std::optional<Address> MapTeller::variable(Address header) const {

@@ -168,6 +168,31 @@ void check_hidden(const Process& process, const Locator& locator, const std::vec
             suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement)});
 }
 
+/// Words that hold the map which the process died in, when its memory is another object's by now: such a word alone
+/// leads to a living object, and nothing would be said of it.
+void check_reused(const Process& process, const Locator& locator, const Boxed& boxed,
+                  const std::vector<HiddenWord>& hidden, std::vector<Suspect>& suspects) {
+    const auto use = died_in_reused_map(process);
+    if (!use) return;
+    Judgement judgement;
+    judgement.gone = Gone::reused;
+    judgement.place = locator.place(use->header);
+    judgement.state =
+        fmt::format("inside an object of {} B: the memory was freed and given away", judgement.place.object.size);
+    auto suspect = [&](Address word, bool off_heap) {
+        suspects.push_back({word, use->header, go::AddressWord::Kind::uintptr, off_heap, judgement});
+    };
+    for (const HiddenWord& word : hidden)
+        if (word.value == use->header) suspect(word.word, false);
+    for (const BoxedObject& object : boxed.objects)
+        for (const go::AddressWord& word : boxed.types[object.type].words) {
+            if (!object.off_heap && word.kind != go::AddressWord::Kind::uintptr) continue;
+            const Address at = object.object + word.offset;
+            if (const auto value = process.memory.load_address(at); value && *value == use->header)
+                suspect(at, object.off_heap);
+        }
+}
+
 /// What its type says about a word that has no name yet.
 void name_by_type(Holder& holder, const std::vector<HiddenWord>& hidden) {
     auto found = std::ranges::lower_bound(hidden, holder.word, {}, &HiddenWord::word);
@@ -189,6 +214,7 @@ std::string_view state_word(Gone gone) {
     switch (gone) {
         case Gone::free_slot: return "free slot";
         case Gone::free_page: return "free page";
+        case Gone::reused: return "object of others";
         case Gone::freed_stack: return "freed stack";
         case Gone::dead_stack: return "frame that has returned";
         case Gone::other_stack: return "stack of a thread";
@@ -238,7 +264,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
         : judgement.stack() ? fmt::format("A {} leads into a {}: {}{}", kind_word(suspect), state_word(judgement.gone),
                                           holder.name, more)
                             : fmt::format("A {} leads to a freed {}: {}{}", kind_word(suspect),
-                                          judgement.gone == Gone::free_slot ? "object" : "page", holder.name, more);
+                                          judgement.gone == Gone::free_page ? "page" : "object", holder.name, more);
     finding.where = fmt::format("word {:#x}, {}", suspect.word.value, holder.place);
     finding.why = fmt::format("{:#x} is {}", suspect.value.value, judgement.state);
     finding.subject = holder.subject();
@@ -322,6 +348,7 @@ Detection detect_pointers(const Process& process) {
     if (process.heap) check_followed(process, locator, suspects, detection.checked);
     const auto hidden = find_hidden_words(process, most_suspects, detection.checked);
     check_hidden(process, locator, hidden, suspects);
+    check_reused(process, locator, boxed, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
     if (suspects.empty()) {

@@ -21,6 +21,9 @@
 
 namespace incident::go {
 
+/// Of hmap and of Map, every version: always an object of its own in the heap, of this size class.
+inline constexpr std::uint64_t map_header_size = 48;
+
 /// What a map type says about its tables' memory.
 struct MapShape {
     Address rtype;      ///< of the map type

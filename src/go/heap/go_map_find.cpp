@@ -10,8 +10,7 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint64_t header_size = 48;  // both kinds, every version: the size class is 48
-constexpr std::uint64_t sure_cells = 16;   // fewer full cells may be chance
+constexpr std::uint64_t sure_cells = 16;  // fewer full cells may be chance
 constexpr std::uint8_t deepest = 32;
 
 /// Is an object of `size` what the allocator takes for `wanted` bytes? Size classes waste at most 12.5 % (and a little,
@@ -156,6 +155,55 @@ std::optional<RecognisedMap> MapFinder::recognise_swiss(Address header) const {
     return best;
 }
 
+/// Is `at` an object of just so many bytes, with pointers when the shape has any?
+bool MapFinder::array_fits(Address at, std::uint64_t bytes, const MapShape& shape) const {
+    auto object = spans_.in_arena(at) ? spans_.find_object(at) : std::nullopt;
+    if (!object || object->state != SlotState::allocated || (shape.unit_pointers == 0) != object->span->noscan())
+        return false;
+    const std::uint64_t before = at.value - object->base.value;
+    return (before == 0 || (before == 8 && object->span->pointers == PointerInfo::header)) &&
+           fits(object->size - before, bytes);
+}
+
+std::optional<RecognisedMap> MapFinder::check_typed(Address header, const MapShape& shape) const {
+    RecognisedMap map;
+    map.walk = reader_.walk(header, shape);
+    map.shape = static_cast<std::uint32_t>(&shape - shapes_.data());
+    map.typed = true;
+    if (map.walk.sound()) return map;
+    if (auto by_structure = recognise(header)) return by_structure;
+    // A type is a claim. It is believed when the header's other words are those of such a map and its one array is an
+    // object of the very size; larger maps are recognised by what they hold.
+    MemoryCursor cursor(memory_);
+    const MapWalk& walk = map.walk;
+    const bool few = walk.found <= 4 && !walk.has(MapFault::unmapped) && !walk.has(MapFault::wrong_memory) &&
+                     !walk.has(MapFault::freed_table);
+    if (shape.swiss) {
+        std::uint64_t seed = 0;
+        std::int64_t length = 0;
+        const bool small = load_field(cursor, header, layout_.swiss_map.dirLen, length) && length == 0 &&
+                           load_field(cursor, header, layout_.swiss_map.seed, seed) && seed >> 32 != 0;
+        if (small && few && walk.complete && array_fits(walk.buckets, shape.unit, shape)) return map;
+        return std::nullopt;
+    }
+    std::uint32_t seed = 0;
+    if (!load_field(cursor, header, layout_.hmap.hash0, seed) || seed == 0) return std::nullopt;
+    if (few && walk.complete && walk.depth <= deepest &&
+        array_fits(walk.buckets, classic_array(shape, walk.depth), shape))
+        return map;
+    for (std::uint8_t depth = 0; depth <= deepest && !walk.growing; ++depth) {
+        if (depth == walk.depth || !array_fits(walk.buckets, classic_array(shape, depth), shape)) continue;
+        MapWalk other = reader_.walk_classic(header, shape, depth, nullptr, std::uint64_t{1} << 20);
+        if (!other.sound() || other.cells == 0) continue;
+        other.contradictions[0] = {MapFault::size, header + static_cast<std::uint64_t>(layout_.hmap.B.offset),
+                                   walk.depth, depth, "B is not the size of the bucket array"};
+        other.found = 1;
+        map.walk = other;
+        return map;
+    }
+    return std::nullopt;
+}
+
 bool MapFinder::plausible_header(Address header) const {
     MemoryCursor cursor(memory_);
     if (shapes_.empty()) return false;
@@ -208,11 +256,11 @@ std::optional<RecognisedMap> MapFinder::recognise_freed(Address header) const {
     return found;
 }
 
-MapsInHeap MapFinder::find_all(unsigned jobs) const {
+MapsInHeap MapFinder::find_all(unsigned jobs, const TypedHeader& typed) const {
     std::vector<const Span*> candidates;
     if (!shapes_.empty())
         for (const Span& span : spans_.all())
-            if (span.state == SpanState::in_use && span.elem_size == header_size && !span.noscan())
+            if (span.state == SpanState::in_use && span.elem_size == map_header_size && !span.noscan())
                 candidates.push_back(&span);
     std::vector<MapsInHeap> per_worker(std::max(jobs, 1u));
     parallel_chunks(jobs, candidates.size(), 8, [&](std::size_t begin, std::size_t end, unsigned worker) {
@@ -223,7 +271,9 @@ MapsInHeap MapFinder::find_all(unsigned jobs) const {
                 if (Spans::slot_state(span, slot) != SlotState::allocated) continue;
                 // Garbage that the sweeper has not come to: what it points to may be swept already.
                 if (span.needs_sweep && Spans::marked(span, slot) != true) continue;
-                auto map = recognise(span.slot(slot));
+                const Address header = span.slot(slot);
+                const MapShape* shape = typed ? typed(header) : nullptr;
+                auto map = shape != nullptr ? check_typed(header, *shape) : recognise(header);
                 if (!map) continue;
                 if (map->walk.found == 0) {
                     ++mine.sound;

@@ -4,6 +4,7 @@
 // has. Only then does one fact that does *not* fit mean a corrupt map and not another object.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -17,7 +18,11 @@ struct RecognisedMap {
     std::uint32_t shape = 0;  ///< into MapFinder::shapes(); one of those that fit
     bool freed = false;       ///< the header's slot or page is free
     bool intact = false;      ///< of a freed map: its table still reads as it should
+    bool typed = false;       ///< the heap's types name it a map: a few cells are enough to believe it
 };
+
+/// The map that the heap's types say this object is the header of; null: none, or types that differ in memory.
+using TypedHeader = std::function<const MapShape*(Address header)>;
 
 struct MapsInHeap {
     std::vector<RecognisedMap> bad;  ///< recognised, and contradicting themselves; by address
@@ -38,13 +43,17 @@ public:
     std::optional<RecognisedMap> recognise(Address header) const;
     /// Was the freed memory at `header` a map? [any thread]
     std::optional<RecognisedMap> recognise_freed(Address header) const;
-    /// Every allocated object that can be a map header, in parallel.
-    MapsInHeap find_all(unsigned jobs) const;
+    /// A header that a type names. nullopt: neither sound, nor so near to a map of this shape, or of any, that the
+    /// fault is the map's and not the type's. [any thread]
+    std::optional<RecognisedMap> check_typed(Address header, const MapShape& shape) const;
+    /// Every allocated object that can be a map header, in parallel; `typed` may be empty.
+    MapsInHeap find_all(unsigned jobs, const TypedHeader& typed = {}) const;
 
 private:
     std::optional<RecognisedMap> recognise_classic(Address header) const;
     std::optional<RecognisedMap> recognise_swiss(Address header) const;
     bool plausible_header(Address header) const;
+    bool array_fits(Address at, std::uint64_t bytes, const MapShape& shape) const;
 
     const Memory& memory_;
     const RuntimeLayout& layout_;

@@ -63,7 +63,9 @@ bool is_map_type(const Runtime& runtime, Address type) {
     return false;
 }
 
-std::optional<MapIterator> iterator_at(const Memory& memory, const Runtime& runtime, Address at) {
+}  // namespace
+
+std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime& runtime, Address at) {
     const IteratorFields f = iterator_fields(runtime.layout());
     if (f.type < 0 || f.header < 0) return std::nullopt;
     auto word = [&](std::int32_t offset) {
@@ -81,8 +83,6 @@ std::optional<MapIterator> iterator_at(const Memory& memory, const Runtime& runt
     it.position = word(f.position);
     return it;
 }
-
-}  // namespace
 
 std::string_view to_string(MapOperation operation) {
     switch (operation) {
@@ -155,7 +155,7 @@ std::vector<MapUse> map_uses(const Memory& memory, const Runtime& runtime, const
         const bool step = use.function.ends_with("mapiternext") || use.function.ends_with("mapIterNext") ||
                           use.function.ends_with("(*Iter).Next");
         auto take_iterator = [&](Address at, std::string_view basis) {
-            auto it = iterator_at(memory, runtime, at);
+            auto it = read_map_iterator(memory, runtime, at);
             if (!it) return;
             use.iterator = at;
             use.type = it->type;
@@ -240,7 +240,7 @@ std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runt
             std::memcpy(&type.value, bytes + w * 8, 8);
             if (!hull.contains(type) || !type.is_aligned(8)) continue;
             const Address at = frame.sp + (w - type_word) * 8;
-            auto it = iterator_at(memory, runtime, at);
+            auto it = read_map_iterator(memory, runtime, at);
             if (!it || it->header.is_null() || !it->header.is_aligned(8)) continue;
             it->frame = i;
             if (!maps) maps = frame_maps(memory, runtime, frame).value_or(FrameMaps{});

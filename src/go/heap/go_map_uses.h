@@ -50,6 +50,8 @@ struct MapIterator {
     std::uint32_t frame = 0;
     bool live = false;  ///< the stack map says that its header word is still used here
 };
+/// The iterator at `at` whose type word is a map type; nullopt: none has begun there. [any thread]
+std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime& runtime, Address at);
 /// [any thread]
 std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runtime, const GoStack& stack);
 

@@ -146,21 +146,7 @@ std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutin
     return out;
 }
 
-void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn) const {
-    for (const GlobalOfType& global : types_->globals()) {
-        Typed value;
-        value.address = global.address;
-        value.type = global.type;
-        value.name = global.name;
-        fn(value);
-    }
-    for (auto& [address, type] : statics_) {
-        Typed value;
-        value.address = address;
-        value.type = type;
-        value.place = Typed::Place::statics;
-        fn(value);
-    }
+void HeapTypes::for_each_frame_variable(const std::function<void(const Typed&)>& fn) const {
     const auto& input = graph_.input();
     for (std::uint32_t g = 0; g < input.stacks.size(); ++g)
         for (std::uint32_t f = 0; f < input.stacks[g].physical.size(); ++f) {
@@ -179,6 +165,24 @@ void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn
                 fn(value);
             }
         }
+}
+
+void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn) const {
+    for (const GlobalOfType& global : types_->globals()) {
+        Typed value;
+        value.address = global.address;
+        value.type = global.type;
+        value.name = global.name;
+        fn(value);
+    }
+    for (auto& [address, type] : statics_) {
+        Typed value;
+        value.address = address;
+        value.type = type;
+        value.place = Typed::Place::statics;
+        fn(value);
+    }
+    for_each_frame_variable(fn);
     const auto& slots = graph_.slots();
     slots.allocated_bits().for_each([&](SlotId slot) {
         const ObjectType type = type_of(slot);

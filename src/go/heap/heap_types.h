@@ -93,6 +93,8 @@ public:
         std::string_view name;               ///< globals and frames
     };
     void for_each_typed_value(const std::function<void(const Typed&)>& fn) const;
+    /// The part of it on stacks. Whether a variable's words are live at that point is not asked.
+    void for_each_frame_variable(const std::function<void(const Typed&)>& fn) const;
     /// The variable of a frame that holds the word `where`, as DWARF knows it; nullopt: none.
     std::optional<Typed> frame_variable(std::uint32_t goroutine, std::uint32_t frame, Address where) const;
     std::span<const std::pair<Address, TypeId>> statics() const { return statics_; }  ///< sorted

@@ -1,0 +1,124 @@
+#include "go/heap/go_map_typed.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "go/stacks/stackmaps.h"
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::size_t most_iterators = 1 << 16;
+constexpr unsigned deepest = 8;  // structs in structs
+
+bool same_form(const MapShape& a, const MapShape& b) {
+    return a.unit == b.unit && a.keys == b.keys && a.key_stride == b.key_stride && a.elems == b.elems &&
+           a.elem_stride == b.elem_stride && (a.unit_pointers != 0) == (b.unit_pointers != 0);
+}
+
+bool is_iterator(std::string_view name) {
+    return name == "runtime.hiter" || name == "reflect.hiter" || name == "internal/runtime/maps.Iter" ||
+           name == "maps.Iter";
+}
+
+/// Where iterators stand in a value of this type.
+void iterator_offsets(const TypeTable& types, TypeId id, std::uint64_t base, unsigned depth,
+                      std::vector<std::uint64_t>& out) {
+    const Type& type = types[id];
+    if (type.kind != Kind::struct_ || depth > deepest) return;
+    if (is_iterator(type.name)) {
+        out.push_back(base);
+        return;
+    }
+    for (const TypeField& field : types.fields(type))
+        iterator_offsets(types, field.type, base + field.offset, depth + 1, out);
+}
+
+}  // namespace
+
+TypedMaps::TypedMaps(const HeapTypes& types, const MapFinder& finder)
+    : types_(types), finder_(finder), of_header_(types.types().size()) {
+    const TypeTable& table = types.types();
+    std::vector<bool> several(of_header_.size());
+    for (TypeId id = 1; id < table.size(); ++id) {
+        const Type& type = table[id];
+        if (type.kind != Kind::map || type.header == no_type || several[type.header]) continue;
+        const MapShape* shape = shape_of_type(id);
+        const MapShape*& known = of_header_[type.header];
+        if (shape == nullptr || (known != nullptr && !same_form(*known, *shape))) {
+            // A map type without a descriptor says nothing; two that differ say nothing together.
+            several[type.header] = shape != nullptr;
+            if (shape != nullptr) known = nullptr;
+        } else if (known == nullptr) {
+            known = shape;
+        }
+    }
+}
+
+const MapShape* TypedMaps::shape_of_type(TypeId map) const {
+    const Type& type = types_.types()[map];
+    return type.kind != Kind::map || type.rtype.is_null() ? nullptr : finder_.shape_of(type.rtype);
+}
+
+const MapShape* TypedMaps::shape_of(Address header) const {
+    const HeapGraph& graph = types_.graph();
+    const SlotId slot = graph.slots().find(header);
+    if (slot == no_slot || graph.slots().base(slot) != header || !graph.live(slot)) return nullptr;
+    const ObjectType type = types_.type_of(slot);
+    return type.type == no_type || type.basis < TypeBasis::edge || type.count != 1 ? nullptr : of_header_[type.type];
+}
+
+std::vector<MapIteratorInHeap> TypedMaps::iterators() const {
+    const TypeTable& types = types_.types();
+    std::unordered_map<TypeId, std::vector<std::uint64_t>> places;
+    for (const TypeCount& row : types_.counts()) {
+        // Keys of untyped objects and of closures lie above the table's ids.
+        const TypeId id = row.key & ((1u << 27) - 1);
+        if (row.live_objects == 0 || row.key >> 28 != 0 || id >= types.size() || places.contains(id)) continue;
+        std::vector<std::uint64_t> offsets;
+        iterator_offsets(types, id, 0, 0, offsets);
+        if (!offsets.empty()) places.emplace(id, std::move(offsets));
+    }
+    std::vector<MapIteratorInHeap> found;
+    if (places.empty()) return found;
+    const HeapGraph& graph = types_.graph();
+    const HeapSlots& slots = graph.slots();
+    graph.live_bits().for_each([&](SlotId slot) {
+        const ObjectType type = types_.type_of(slot);
+        if (type.type == no_type || type.basis < TypeBasis::edge || found.size() >= most_iterators) return;
+        auto place = places.find(type.type);
+        if (place == places.end()) return;
+        const std::uint64_t size = types[type.type].size;
+        for (std::uint64_t n = 0; n < type.count; ++n)
+            for (const std::uint64_t offset : place->second) {
+                const std::uint64_t at = type.offset + n * size + offset;
+                auto it = read_map_iterator(slots.memory(), graph.input().runtime, slots.base(slot) + at);
+                if (it && !it->header.is_null()) found.push_back({*it, slot, at});
+            }
+    });
+    return found;
+}
+
+std::vector<MapOnStack> TypedMaps::on_stacks() const {
+    std::vector<MapOnStack> found;
+    const HeapInput& input = types_.graph().input();
+    if (input.goroutines == nullptr) return found;
+    types_.for_each_frame_variable([&](const HeapTypes::Typed& variable) {
+        const MapShape* shape = shape_of_type(variable.type);
+        if (shape == nullptr) return;
+        const auto header = input.memory.load_address(variable.address);
+        const Goroutine& goroutine = input.goroutines->all[variable.goroutine];
+        if (!header || !goroutine.stack.contains(*header) || !header->is_aligned(8)) return;
+        const PhysicalFrame& frame = input.stacks[variable.goroutine].physical[variable.frame];
+        if (!frame.after_call || *header < frame.sp) return;
+        auto maps = frame_maps(input.memory, input.runtime, frame);
+        if (!maps || !maps->exact || maps->classify(variable.address) != FrameMaps::Word::live_pointer) return;
+        MapWalk walk = finder_.reader().walk(*header, *shape);
+        if (walk.sound() || (walk.complete && !walk.writing && walk.found <= 2 && walk.cells != 0))
+            found.push_back({walk, shape, variable});
+    });
+    return found;
+}
+
+}  // namespace incident::go

@@ -1,0 +1,117 @@
+"""Damage planted into healthy bundled cores: a map of a few cells, and headers in the cells of maps, checked wherever a type says what they are."""
+import pathlib
+import struct
+import subprocess
+import typing
+
+import pytest
+import support
+
+VERSIONS = sorted((p.name.removeprefix("go") for p in support.CORPORA.glob("go1.*") if (p / "dwarf.heap" / "core").exists()), key=lambda v: int(v.split(".")[1]))
+pytestmark = pytest.mark.skipif(not VERSIONS, reason="no probe bundle is unpacked")
+SWISS = 24  # the first Go with Swiss maps
+
+
+class Patched:
+    """A copy of a core whose words can be read and overwritten by address."""
+
+    def __init__(self, case: support.Case, folder: pathlib.Path) -> None:
+        self.path = folder / "core"
+        subprocess.run(["cp", "--sparse=always", case.core, self.path], check=True)
+        self.path.chmod(0o644)
+        raw = self.path.open("rb").read(4096 * 16)
+        (at,), (count,) = struct.unpack_from("<Q", raw, 32), struct.unpack_from("<H", raw, 56)
+        heads = [struct.unpack_from("<IIQQQQQQ", raw, at + 56 * i) for i in range(count)]
+        self.segments = [(h[3], h[5], h[2]) for h in heads if h[0] == 1]  # address, bytes, offset
+
+    def offset(self, address: int) -> int:
+        return next(off + address - begin for begin, size, off in self.segments if begin <= address < begin + size)
+
+    def read(self, address: int, size: int) -> bytes:
+        with self.path.open("rb") as f:
+            f.seek(self.offset(address))
+            return f.read(size)
+
+    def word(self, address: int) -> int:
+        return int(struct.unpack("<Q", self.read(address, 8))[0])
+
+    def write(self, address: int, data: bytes) -> None:
+        with self.path.open("r+b") as f:
+            f.seek(self.offset(address))
+            f.write(data)
+
+
+def full_cells(core: Patched, unit: int, minor: int) -> list[int]:
+    control = core.read(unit, 8)
+    return [i for i in range(8) if (control[i] < 0x80 if minor >= SWISS else control[i] >= 5)]
+
+
+def value_of(core: Patched, header: int, minor: int, key: int, value: int) -> int:
+    """Where the value of the first cell in use of a small map lies: keys and values of so many bytes."""
+    unit = core.word(header + 16)
+    cell = full_cells(core, unit, minor)[0]
+    return unit + 8 + cell * (key + value) + key if minor >= SWISS else unit + 8 + 8 * key + cell * value
+
+
+def alarms(core: Patched, case: support.Case) -> list[dict[str, typing.Any]]:
+    run = support.incident("analyze", core.path, case.exe, "--format", "json")
+    assert run.code == 1
+    return [f for f in run.json["findings"] if f["severity"] in ("error", "warning") and not f["kind"].startswith("crash.")]
+
+
+@pytest.mark.parametrize("name", ["roots.mapEight", "roots.mapFloat", "roots.mapToAny", "staticMap"])
+@pytest.mark.parametrize("damage", ["count", "control"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_map_of_a_few_cells_is_checked_where_a_type_names_it(version: str, damage: str, name: str, tmp_path: pathlib.Path) -> None:
+    case = support.Case(version, "dwarf", "heap")
+    header = int(case.truth().objects()[name]["addr"], 16)
+    core = Patched(case, tmp_path)
+    if damage == "count":
+        core.write(header, struct.pack("<Q", core.word(header) + 3))
+    else:
+        core.write(core.word(header + 16), b"\xff" if case.minor >= SWISS else b"\x03")  # no such state; moved, but nothing grows
+    (found,) = alarms(core, case)
+    assert (found["kind"], int(found["subject"]["address"], 16)) == ("go.map.corrupt", header)
+    assert found["subject"]["type"].startswith("map[") and "or a type like it" not in found["where"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_headers_in_cells_in_use_are_checked(version: str, tmp_path: pathlib.Path) -> None:
+    case = support.Case(version, "dwarf", "heap")
+    objects = case.truth().objects()
+    core = Patched(case, tmp_path)
+    text = value_of(core, int(objects["roots.mapEight"]["addr"], 16), case.minor, 8, 16)  # map[int]string
+    core.write(text + 8, struct.pack("<Q", 1 << 20))
+    boxed = value_of(core, int(objects["roots.mapToAny"]["addr"], 16), case.minor, 16, 16)  # map[string]interface {}
+    core.write(boxed, struct.pack("<Q", 0x4141414141414141))
+    found = alarms(core, case)
+    assert sorted(f["kind"] for f in found) == ["go.interface.bad", "go.string.bad"]
+    for finding, at in ((next(f for f in found if f["kind"] == "go.string.bad"), text), (next(f for f in found if f["kind"] == "go.interface.bad"), boxed)):
+        assert at in [int(e["address"], 16) for e in finding["evidence"] if e["address"]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_deleted_cells_still_hold_is_nobodys(version: str, tmp_path: pathlib.Path) -> None:
+    case = support.Case(version, "dwarf", "heap")
+    header = int(case.truth().objects()["roots.mapEight"]["addr"], 16)
+    core = Patched(case, tmp_path)
+    unit = core.word(header + 16)
+    last = full_cells(core, unit, case.minor)[-1]
+    text = unit + 8 + last * 24 + 8 if case.minor >= SWISS else unit + 8 + 64 + last * 16
+    core.write(text + 8, struct.pack("<Q", 1 << 20))
+    core.write(unit + last, b"\x80" if case.minor >= SWISS else b"\x00")  # deleted: empty, and nothing behind it
+    core.write(header, struct.pack("<Q", core.word(header) - 1))
+    run = support.incident("analyze", core.path, case.exe, "--format", "json")
+    assert [f["kind"] for f in run.json["findings"] if not f["kind"].startswith("crash.")] == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_map_that_is_being_written_to_is_left_alone(version: str, tmp_path: pathlib.Path) -> None:
+    case = support.Case(version, "dwarf", "heap")
+    header = int(case.truth().objects()["roots.mapEight"]["addr"], 16)
+    core = Patched(case, tmp_path)
+    core.write(header, struct.pack("<Q", core.word(header) + 1))
+    flag = (34, b"\x01") if case.minor >= SWISS else (8, bytes([core.read(header + 8, 1)[0] | 4]))
+    core.write(header + flag[0], flag[1])
+    run = support.incident("analyze", core.path, case.exe, "--format", "json")
+    assert [f["kind"] for f in run.json["findings"] if not f["kind"].startswith("crash.")] == []
