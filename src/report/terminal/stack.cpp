@@ -126,8 +126,9 @@ Shown match(const StackView& view) {
 
 /// How a walk ends when nothing is wrong.
 bool is_usual_end(std::string_view end) {
-    constexpr std::array usual{"", "outermost frame", "goexit", "start of the thread", "scheduler"};
-    return std::ranges::find(usual, end) != usual.end() || end.starts_with("top of the system stack");
+    constexpr std::array usual{"", "goexit", "start of the thread", "scheduler"};
+    return std::ranges::find(usual, end) != usual.end() || end.starts_with("top of the system stack") ||
+           end.ends_with("outermost frame");
 }
 
 std::vector<Item> plan(const Context& context, const StackView& view, const Shown& shown) {
