@@ -160,7 +160,7 @@ def main():
     a = p.parse_args()
     cases = {c.parent.name: json.loads(c.read_text()) for c in (ROOT / "corpora" / a.cases / "cases").glob("*/case.json")}
     kinds = [k for k in a.kinds.split(",") if k]
-    builds = a.builds or ("O0,O2,stripped,static,xxO0,xxO2,xxstripped" if a.cases == "native" else "dwarf,stripped,noopt")
+    builds = a.builds or ("O0,O2,stripped,static,xxO0,xxO2,xxstripped,tbO0,tbO2,tbstripped" if a.cases == "native" else "dwarf,stripped,noopt")
     versions = sorted((v for v in a.corpus.glob("*glibc-*" if a.cases == "native" else "*go1.*") if v.is_dir() and (not a.only or v.name in a.only.split(","))), key=lambda v: int(v.name.split(".")[-1]))
     table = collections.OrderedDict()
     work = []

@@ -11,7 +11,7 @@ src=$here/../$program; only=" $* "
 case $(cat /proc/sys/kernel/core_pattern) in core|core.%p) ;; *) echo "core_pattern is not \"core\"" >&2; exit 2;; esac
 ulimit -c unlimited
 export GOENV=off GOTOOLCHAIN=local GOFLAGS= GO111MODULE=off GOPROXY=off
-if [ "$program" = native ]; then ver=glibc-$(ldd --version | sed -n '1s/.* //p'); minor=0; builds=${BUILDS:-O0 O2 stripped static xxO0 xxO2 xxstripped}
+if [ "$program" = native ]; then ver=glibc-$(ldd --version | sed -n '1s/.* //p'); minor=0; builds=${BUILDS:-O0 O2 stripped static xxO0 xxO2 xxstripped tbO0 tbO2 tbstripped}
 else
   minor=$("$go" version | sed -n 's/.* go1\.\([0-9]*\).*/\1/p'); ver=go1.$minor
   if [ "$program" = cgo ]; then builds=${BUILDS:-dwarf stripped}; else builds=${BUILDS:-dwarf stripped noopt}; fi

@@ -15,9 +15,14 @@
 namespace incident::detect {
 
 struct WordName {
-    std::string text;    ///< "g_worker->current", "g_first"; empty: nothing leads there by a name
-    std::string type;    ///< of the word: "struct conn *"; empty: unknown
-    bool typed = false;  ///< DWARF says that the word is a pointer
+    std::string text;                    ///< "g_worker->current", "g_first"; empty: nothing leads there by a name
+    std::string type;                    ///< of the word: "struct conn *"; empty: unknown
+    bool typed = false;                  ///< DWARF says that the word is a pointer
+    TypeRef pointee;                     ///< then: to what
+    std::string owner;                   ///< the struct that has it as a member: "_Node_iterator_base<…>"; empty: none
+    std::string member;                  ///< its name there
+    bool element = false;                ///< it is an element of an array, the `index`-th
+    std::uint64_t index = 0, count = 0;  ///< of elements; in malloc's chunks the last may be spare room
 };
 
 /// Reads DWARF of the images that it is asked about, once; belongs to the thread of libdw.
@@ -30,18 +35,16 @@ public:
     WordName object(std::uint32_t chunk);
     /// The word that led to chunk `index`.
     LiveMemory::Word word_to(std::uint32_t index) const;
+    /// The variable around `a`, with its type; null: none that DWARF knows.
+    const GlobalVariable* global_at(const Image& image, Address a);
 
 private:
-    const StructLayout* layout(const Image& image, const std::string& type);
-    const GlobalVariable* global_at(const Image& image, Address a);
-    WordName member(const Image& image, const WordName& base, bool pointer, std::uint64_t offset, unsigned depth);
     const Image* image_of(std::uint32_t chunk) const;
 
     const Process& process_;
     const Locator& locator_;
     const LiveMemory& live_;
     std::map<const Image*, std::vector<GlobalVariable>> globals_;
-    std::map<std::pair<const Image*, std::string>, std::optional<StructLayout>> layouts_;
 };
 
 }  // namespace incident::detect

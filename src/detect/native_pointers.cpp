@@ -15,6 +15,8 @@
 
 #include "base/text.h"
 #include "detect/native.h"
+#include "detect/native_chained.h"
+#include "detect/native_live_tables.h"
 #include "detect/native_names.h"
 #include "detect/native_tables.h"
 #include "process/fault_access.h"
@@ -32,6 +34,7 @@ using Source = LiveMemory::Source;
 
 constexpr std::size_t most_stale = 1 << 20;
 constexpr std::size_t most_told = 16;
+constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
 constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
 constexpr std::uint64_t fault_reach = 64;    ///< bytes from a bad pointer to the member that was read through it
 
@@ -53,7 +56,7 @@ struct Fault {
 class Detectives {
 public:
     explicit Detectives(const Process& process)
-        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()) {}
+        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()), tables_(process) {}
 
     Detection run() {
         Detection detection;
@@ -64,10 +67,10 @@ public:
         WordNames names(process_, locator_, live);
         names_ = &names;
         detection.checked = live.words();
-        read_tables();
+        tables_.read(names, live);
         if (fault_) tell_fault();
-        for (Stale& stale : stale_) tell_table(stale);
         tell_chains();
+        for (Stale& stale : stale_) tell_table(stale);
         for (Stale& stale : stale_) tell_word(stale);
         count_rest();
         detection.findings = std::move(findings_);
@@ -81,8 +84,7 @@ private:
             word.source != Source::stack && !fault_->keeper)
             fault_->keeper = word;
         if (word.source == Source::stack) return;
-        if (may_be_load_factor(word.value) && headers_.size() < most_stale)
-            headers_.push_back(word.at - load_factor_offset);
+        if (may_be_load_factor(word.value)) tables_.look(word);
         if (!heaps_.contains(Address{word.value})) return;
         auto chunk = heaps_.find(Address{word.value});
         if (!chunk || !chunk->free() || Address{word.value} < chunk->user.begin) return;
@@ -125,14 +127,14 @@ private:
         });
         if (named == fault_->chunks.end())
             named = std::ranges::find_if(fault_->chunks,
-                                         [&](const Chunk& c) { return node_of(c, fault_->keeper) != nullptr; });
+                                         [&](const Chunk& c) { return tables_.of_node(c, fault_->keeper) != nullptr; });
         const Chunk chunk = named == fault_->chunks.end() ? fault_->chunks.front() : *named;
         Stale* holder = nullptr;
         for (Stale& stale : stale_)
             if (stale.chunk.address == chunk.address && (holder == nullptr || (stale.start && !holder->start)))
                 holder = &stale;
         std::optional<Word> word = holder != nullptr ? std::optional(holder->word) : fault_->keeper;
-        const UnorderedTable* table = node_of(chunk, word);
+        const UnorderedTable* table = tables_.of_node(chunk, word);
         auto finding = start(table != nullptr ? "native.hash.freed-bucket" : "native.pointer.freed",
                              report::Severity::error, report::Strength::proved);
         if (word)
@@ -167,37 +169,12 @@ private:
 
     // ---- tables
 
-    void read_tables() {
-        for (Address header : headers_)
-            if (auto table = read_unordered(process_.memory, heaps_, header)) tables_.push_back(std::move(*table));
-    }
-
-    /// A table whose node `chunk` was, when the word that names it is kept beside that table.
-    const UnorderedTable* node_of(const Chunk& chunk, const std::optional<Word>& word) const {
-        for (const UnorderedTable& table : tables_) {
-            if (table.node_size != chunk.size) continue;
-            if (!word || knows(*word, table)) return &table;
-        }
-        return nullptr;
-    }
-
-    /// Does the object around `word` hold the table, or lead to it?
-    bool knows(const Word& word, const UnorderedTable& table) const {
-        AddressRange around{word.at - 128, word.at + 128};
-        if (word.source == Source::chunk) around = live_->chunks()[word.chunk].user;
-        if (around.size() > 4096) around = {word.at - 128, word.at + 128};
-        if (around.contains(table.header)) return true;
-        for (Address at = around.begin.align_down(8); at + 8 <= around.end; at += 8)
-            if (auto value = process_.memory.load_address(at); value && *value == table.header) return true;
-        return false;
-    }
-
     void tell_table(Stale& stale) {
         if (stale.told || findings_.size() >= most_told) return;
         std::uint64_t offset = stale.word.value - stale.chunk.user.begin.value;
         // An iterator leads to the node, a pointer to an element behind the node's link, perhaps aligned to 16.
         if (offset <= 16 && offset % 8 == 0)
-            if (const UnorderedTable* table = node_of(stale.chunk, stale.word)) {
+            if (const UnorderedTable* table = tables_.of_node(stale.chunk, stale.word)) {
                 auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
                 set_subject(finding, stale.word);
                 std::string name = text_of(stale.word);
@@ -213,7 +190,7 @@ private:
                 findings_.push_back(std::move(finding));
                 return;
             }
-        if (!stale.start) return;
+        if (!stale.start || was_table(stale) || tell_typed(stale)) return;
         if (stale.word.source == Source::chunk) {
             const auto& holder = live_->chunks()[stale.word.chunk];
             auto chunk = heaps_.find(holder.user.begin);
@@ -238,6 +215,44 @@ private:
                 finding.remedy = "do not keep iterators, or the bucket array, over a resize";
                 findings_.push_back(std::move(finding));
             }
+    }
+
+    /// What DWARF types: an iterator, wherever it is kept; a bucket or a link of a hand-made table.
+    bool tell_typed(Stale& stale) {
+        if (++typed_looks_ > most_named) return false;
+        const WordName name = names_->name(stale.word);
+        if (!name.typed) return false;
+        auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
+        if (name.member == "_M_cur" && name.owner.starts_with("_Node_iterator_base<")) {
+            const UnorderedTable* table = tables_.of_node(stale.chunk, std::nullopt);
+            if (table == nullptr) return false;
+            finding.title = fmt::format("{} is an iterator at an erased element of a hash table", name.text);
+            finding.why = fmt::format("{}; its type is an iterator's, and the table at {:#x} has nodes of this size",
+                                      locator_.describe(stale.chunk.user.begin), table->header.value);
+            set_subject(finding, stale.word);
+            add_word(finding, stale.word);
+            add_table(finding, *table);
+            finding.innocent.push_back("the iterator may never be used again");
+            finding.remedy = "use the iterator that erase returns";
+        } else if (auto bucket = typed_bucket_of(process_, *names_, *live_, stale.word)) {
+            finding.title =
+                bucket->depth == 0
+                    ? fmt::format("bucket {} of a hash table names a freed node: {}", bucket->index, name.text)
+                    : fmt::format("the chain of bucket {} leads to a freed node: {}", bucket->index, name.text);
+            finding.why = fmt::format("{}; {} other buckets lead to nodes in use, {} of which lead to others",
+                                      locator_.describe(stale.chunk.user.begin), bucket->used, bucket->linked);
+            finding.subject = {bucket->address, "hash table", bucket->node + " *", bucket->array};
+            add_word(finding, stale.word);
+            finding.evidence.push_back({fmt::format("the bucket array {}", bucket->array), bucket->address,
+                                        fmt::format("{} buckets of {}", bucket->buckets, bucket->node), "core",
+                                        "dwarf"});
+            finding.remedy = "unlink the node before it is freed";
+        } else {
+            return false;
+        }
+        finish(finding, stale);
+        findings_.push_back(std::move(finding));
+        return true;
     }
 
     void tell_bucket(Stale& stale, const BucketArray& array) {
@@ -301,12 +316,15 @@ private:
 
     /// Tables of libstdc++ whose own list reaches a freed node.
     void tell_chains() {
-        for (const UnorderedTable& table : tables_) {
-            if (table.freed_nodes.empty() || findings_.size() >= most_told) continue;
-            Address node = table.freed_nodes.front();
+        for (const UnorderedTable& table : tables_.all()) {
+            if ((table.freed_nodes.empty() && !table.freed_buckets) || findings_.size() >= most_told) continue;
+            Address node = table.freed_nodes.empty() ? table.buckets : table.freed_nodes.front();
             auto finding = start("native.hash.freed-bucket", report::Severity::error, report::Strength::likely);
             finding.subject = {table.header, "hash table", "std::unordered_*", locator_.symbol(table.header)};
-            finding.title = fmt::format("the list of a hash table's elements leads to a freed node: {:#x}", node.value);
+            const std::string_view name = table.name.empty() ? "a hash table" : std::string_view(table.name);
+            finding.title = table.freed_nodes.empty()
+                                ? fmt::format("the bucket array of {} is freed: {:#x}", name, node.value)
+                                : fmt::format("the elements of {} lead to a freed node: {:#x}", name, node.value);
             finding.why = locator_.describe(node);
             add_table(finding, table);
             finding.remedy = "something frees nodes behind the table's back";
@@ -317,10 +335,12 @@ private:
     }
 
     void add_table(Finding& finding, const UnorderedTable& table) {
-        finding.evidence.push_back({"the table", table.header,
-                                    fmt::format("{} elements in {} buckets, nodes of {} B", table.elements,
-                                                table.bucket_count, table.node_size),
-                                    "core", "structure"});
+        finding.evidence.push_back(
+            {table.name.empty() ? "the table" : "the table " + table.name, table.header,
+             fmt::format("{} elements in {} buckets, nodes of {} B{}", table.elements, table.bucket_count,
+                         table.node_size,
+                         table.load_factor == 1 ? "" : fmt::format(", max_load_factor {}", table.load_factor)),
+             "core", table.name.empty() ? "structure" : "dwarf"});
     }
 
     // ---- single words
@@ -355,8 +375,13 @@ private:
         return false;
     }
 
+    /// The first word of a table whose destructor has run: static ones keep their memory until the process ends.
+    bool was_table(const Stale& stale) const {
+        return stale.start && is_destroyed_table(process_.memory, stale.word.at, stale.chunk);
+    }
+
     bool accuses(const Stale& stale) const {
-        return stale.start && heaps_.freed_last(stale.chunk.address) && plausible_holder(stale) &&
+        return stale.start && !was_table(stale) && heaps_.freed_last(stale.chunk.address) && plausible_holder(stale) &&
                !was_stream(stale.chunk);
     }
 
@@ -443,8 +468,8 @@ private:
     WordNames* names_ = nullptr;
     std::optional<Fault> fault_;
     std::vector<Stale> stale_;
-    std::vector<Address> headers_;
-    std::vector<UnorderedTable> tables_;
+    std::size_t typed_looks_ = 0;
+    LiveTables tables_;
     std::vector<Finding> findings_;
     std::size_t dropped_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "detect/native_tables.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace incident::detect {
 
@@ -14,12 +15,16 @@ constexpr std::uint64_t fewest_buckets = 16;  // a shorter array of pointers may
 
 // bits/hashtable.h: _M_buckets, _M_bucket_count, _M_before_begin._M_nxt, _M_element_count, _M_rehash_policy
 // {float _M_max_load_factor, size_t _M_next_resize}, _M_single_bucket; since gcc 4.9.
-std::optional<UnorderedTable> read_unordered(const Memory& memory, const native::Heaps& heaps, Address header) {
+std::optional<UnorderedTable> read_unordered(const Memory& memory, const native::Heaps& heaps, Address header,
+                                             TableBasis basis) {
+    const bool typed = basis == TableBasis::dwarf;
     std::uint64_t words[7];
     if (!memory.load(header, std::as_writable_bytes(std::span(words)))) return std::nullopt;
-    UnorderedTable table{header, Address{words[0]}, words[1], words[3], 0, {}};
-    if (!may_be_load_factor(words[4]) || table.bucket_count == 0 || table.bucket_count > most_buckets ||
-        table.elements > most_elements || (table.elements == 0) != (words[2] == 0))
+    UnorderedTable table{
+        .header = header, .buckets = Address{words[0]}, .bucket_count = words[1], .elements = words[3]};
+    table.load_factor = std::bit_cast<float>(static_cast<std::uint32_t>(words[4]));
+    if (!may_be_load_factor(words[4]) || (!typed && table.load_factor != 1.0f) || table.bucket_count == 0 ||
+        table.bucket_count > most_buckets || table.elements > most_elements || (table.elements == 0) != (words[2] == 0))
         return std::nullopt;
     constexpr std::uint64_t single_bucket = 48;
     if (table.buckets == header + single_bucket) {
@@ -28,6 +33,8 @@ std::optional<UnorderedTable> read_unordered(const Memory& memory, const native:
         auto array = heaps.find(table.buckets);
         if (!array || array->user.begin != table.buckets || array->user.size() < table.bucket_count * 8)
             return std::nullopt;
+        // A destroyed table leads to its array still, but has cleared the rest.
+        table.freed_buckets = typed && array->free() && table.elements > 0;
     }
     Address node{words[2]};
     std::uint64_t seen = 0;
@@ -35,7 +42,7 @@ std::optional<UnorderedTable> read_unordered(const Memory& memory, const native:
         auto chunk = heaps.find(node);
         if (!chunk || chunk->user.begin != node) return std::nullopt;
         if (chunk->free()) {
-            if (seen == 0) return std::nullopt;
+            if (seen == 0 && !typed) return std::nullopt;
             table.freed_nodes.push_back(node);
             break;  // its link is malloc's now
         }
@@ -46,6 +53,19 @@ std::optional<UnorderedTable> read_unordered(const Memory& memory, const native:
     }
     if (table.freed_nodes.empty() && (seen != table.elements || !node.is_null())) return std::nullopt;
     return table;
+}
+
+bool is_destroyed_table(const Memory& memory, Address header, const native::Chunk& buckets) {
+    // ~_Hashtable: clear(), which leaves no first node and no elements, then the array is given back; nothing else.
+    std::uint64_t words[5];
+    return memory.load(header, std::as_writable_bytes(std::span(words))).has_value() &&
+           words[0] == buckets.user.begin.value && words[1] > 1 && words[1] <= buckets.user.size() / 8 &&
+           words[2] == 0 && words[3] == 0 && may_be_load_factor(words[4]);
+}
+
+bool may_be_load_factor(std::uint64_t word) {
+    const auto factor = std::bit_cast<float>(static_cast<std::uint32_t>(word));
+    return factor >= 1.0f / 64 && factor <= 1024.0f;
 }
 
 std::optional<BucketArray> read_bucket_array(const Memory& memory, const native::Heaps& heaps,

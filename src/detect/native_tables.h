@@ -1,10 +1,11 @@
-// Hash tables by their structure alone, so that stripped programs have them too: std::unordered_* of libstdc++ (seven
+// Hash tables. By their structure alone, so that stripped programs have them too: std::unordered_* of libstdc++ (seven
 // words that must agree with each other and with the list of nodes) and hand-made chained tables (an array whose words
-// are null or lead to chunks of one size, which lead to each other).
+// are null or lead to chunks of one size, which lead to each other). Where DWARF types them less has to agree.
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "native/malloc.h"
@@ -19,12 +20,18 @@ struct UnorderedTable {
     std::uint64_t bucket_count = 0, elements = 0;
     std::uint64_t node_size = 0;       ///< of the chunks; 0: no element
     std::vector<Address> freed_nodes;  ///< reached from before_begin, but freed
+    bool freed_buckets = false;        ///< it has elements, and its bucket array is freed
+    float load_factor = 1;             ///< the most that it allows
+    std::string name;                  ///< "g_worker->map", by DWARF; empty: found by structure
 };
-/// `header` is where one would begin; nullopt: these words are none.
-std::optional<UnorderedTable> read_unordered(const Memory& memory, const native::Heaps& heaps, Address header);
-/// What the fifth word of every such table with the default load factor holds: 1.0f.
-constexpr bool may_be_load_factor(std::uint64_t word) { return (word & 0xffffffff) == 0x3f800000; }
-inline constexpr std::uint64_t load_factor_offset = 32;
+enum class TableBasis : std::uint8_t { structure, dwarf };
+/// `header` is where one would begin; nullopt: these words are none. `dwarf`: its type says that it is one.
+std::optional<UnorderedTable> read_unordered(const Memory& memory, const native::Heaps& heaps, Address header,
+                                             TableBasis basis = TableBasis::structure);
+/// Does `header`, whose first word leads to the freed `buckets`, look like a table that was destroyed in its place?
+bool is_destroyed_table(const Memory& memory, Address header, const native::Chunk& buckets);
+/// What the fifth word of such a table holds: max_load_factor, which is 1.0f where nobody has set it. A cheap sieve.
+bool may_be_load_factor(std::uint64_t word);
 
 /// An array of bucket heads, in use or freed.
 struct BucketArray {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "image/image.h"
+#include "image/type_places.h"
 
 namespace incident {
 
@@ -48,6 +49,7 @@ struct GlobalVariable {
     Address address;
     std::uint64_t size = 0;  ///< bytes; 0 unknown
     bool pointer = false;
+    TypeRef ref;  ///< the type itself
 };
 /// Variables with a fixed address at file and namespace scope of C and C++ units, at most `limit`.
 std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit = 100000);
