@@ -327,6 +327,7 @@ private:
                                 : fmt::format("the elements of {} lead to a freed node: {:#x}", name, node.value);
             finding.why = locator_.describe(node);
             add_table(finding, table);
+            finding.verify.push_back(gdb_check(process_, fmt::format("x/7gx {:#x}", table.header.value)));
             finding.remedy = "something frees nodes behind the table's back";
             findings_.push_back(std::move(finding));
             for (Stale& stale : stale_)

@@ -95,7 +95,8 @@ std::string PthreadLock::words() const {
             if (write_phase && write_locked)
                 add("write-locked");
             else if (!write_phase && readers != 0)
-                add(fmt::format("read-locked by {}", readers));
+                add(fmt::format("read-locked by {} {}, whom the lock does not name", readers,
+                                readers == 1 ? "reader" : "readers"));
             else
                 add("unlocked");
             if (write_phase && readers != 0) add(fmt::format("{} reader{} waiting", readers, readers == 1 ? "" : "s"));
