@@ -2,13 +2,15 @@
 """Clusters of `incident triage` against the ground truth of the corpora: one planted fault, one cluster?
 
     incident triage build/corpora --store all.ndjson --format json -o all.json
-    corpora/tools/clusters.py all.ndjson all.json            # a table in Markdown, and where they differ
-    corpora/tools/clusters.py --errors all.ndjson all.json   # every cluster with two faults, every fault in two clusters
+    corpora/tools/clusters.py all.ndjson all.json            # a table in Markdown
+    corpora/tools/clusters.py --errors all.ndjson all.json   # and every cluster with two causes, every cause in two clusters
 
-The truth of a core is its program and mode (locks/orphan_panic), whatever the Go version, the build (dwarf, stripped, O0, O2 …)
-and the way the core was taken (-gcore, -quit, -raw). Precision: of the cores that share a core's cluster, how many have
-its fault; recall: of the cores with its fault, how many are in its cluster; both averaged over the cores (B-cubed). Sick
-cores only; healthy ones must be in no cluster of a fault, and are counted apart.
+The truth of a core is its program and cause, whatever the Go version, the build (dwarf, stripped, O0, O2 …) and the way the
+core was taken (-gcore, -quit, -raw). The cause is the mode, but for modes that plant the same fault: their case.json says so
+with `cause` (the mode that it is the same as) and `cause_why`. The strict columns do without that: there every mode is its
+own cause. Precision: of the cores that share a core's cluster, how many have its cause; recall: of the cores with its cause,
+how many are in its cluster; both averaged over the cores (B-cubed). Sick cores only; a healthy one must be in no cluster of
+a finding, and is counted apart.
 """
 from __future__ import annotations
 
@@ -18,41 +20,57 @@ import json
 import pathlib
 import re
 import sys
+import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROBE_SICK = {"nilderef", "panicnested", "fatalmap", "overflow", "orphan", "csegv", "chold"}
+PROGRAMS = ("locks", "heap", "cgo", "native")
 
 
-def cases() -> dict[str, dict]:
+def cases() -> dict[str, dict[str, typing.Any]]:
     return {f"{p.parts[-4]}/{p.parent.name}": json.loads(p.read_text()) for p in ROOT.glob("corpora/*/cases/*/case.json")}
 
 
 def label(path: str) -> tuple[str, str] | None:
-    """("locks/orphan_panic", "dwarf") of a core of the corpora."""
-    folder = re.search(r"/([a-z]*)-?(go1\.\d+|glibc-[\d.]+)/([\w]+)\.([\w-]+)/core[^/]*$", path)
-    if not folder:
+    """("locks/orphan_panic", "dwarf") of a core of the bundles (locks-go1.16/…) or of a full corpus (locks/go1.16/…)."""
+    at = re.search(r"/(?:([a-z]+)[-/])?(?:go1\.\d+|glibc-[\d.]+)/(\w+)\.([\w-]+)/core[^/]*$", path)
+    if at is None:
         return None
-    program = folder[1] or "probe"
-    if program in ("locks", "heap", "cgo", "native") or program == "probe":
-        return f"{program}/{re.sub(r'-(gcore|quit|raw)$', '', folder[4])}", folder[3]
-    return None
+    program = at[1] if at[1] in PROGRAMS else "probe"
+    return f"{program}/{re.sub(r'-(gcore|quit|raw)$', '', at[3])}", at[2]
 
 
-def full_label(path: str) -> tuple[str, str] | None:
-    """The same below a full corpus: locks/go1.24/dwarf.orphan_panic/core."""
-    folder = re.search(r"/(locks|heap|cgo|native)/(?:go1\.\d+|glibc-[\d.]+)/(\w+)\.([\w-]+)/core[^/]*$", path)
-    return (f"{folder[1]}/{re.sub(r'-(gcore|quit|raw)$', '', folder[3])}", folder[2]) if folder else None
+class Core(typing.NamedTuple):
+    mode: str
+    cause: str
+    cluster: str
+    exact: str
+    text: str
 
 
-def b_cubed(truth: dict[str, str], cluster: dict[str, str]) -> tuple[float, float]:
-    by_cluster, by_truth = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
-    for path, fault in truth.items():
-        by_cluster[cluster[path]][fault] += 1
-        by_truth[fault][cluster[path]] += 1
-    n = len(truth) or 1
-    precision = sum(by_cluster[cluster[p]][f] / sum(by_cluster[cluster[p]].values()) for p, f in truth.items()) / n
-    recall = sum(by_truth[f][cluster[p]] / sum(by_truth[f].values()) for p, f in truth.items()) / n
+def b_cubed(cores: list[Core], truth: typing.Callable[[Core], str], cluster: typing.Callable[[Core], str]) -> tuple[float, float]:
+    by_cluster: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    by_truth: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for core in cores:
+        by_cluster[cluster(core)][truth(core)] += 1
+        by_truth[truth(core)][cluster(core)] += 1
+    precision = sum(by_cluster[cluster(c)][truth(c)] / by_cluster[cluster(c)].total() for c in cores) / len(cores)
+    recall = sum(by_truth[truth(c)][cluster(c)] / by_truth[truth(c)].total() for c in cores) / len(cores)
     return precision, recall
+
+
+def show_errors(sick: dict[str, Core]) -> None:
+    def grouped(key: str, other: str) -> dict[str, dict[str, list[str]]]:
+        out: dict[str, dict[str, list[str]]] = {}
+        for path, core in sick.items():
+            out.setdefault(getattr(core, key), {}).setdefault(getattr(core, other), []).append(path)
+        return {k: dict(sorted(v.items(), key=lambda item: -len(item[1]))) for k, v in out.items() if len(v) > 1}
+
+    for word, groups in (("together", grouped("cluster", "cause")), ("apart", grouped("cause", "cluster"))):
+        for name, parts in groups.items():
+            print(f"\n{word}, {name if word == 'apart' else 'cluster ' + name}:")
+            for part, paths in parts.items():
+                print(f"  {len(paths)} {part if word == 'together' else ''} {sick[paths[0]].text}  e.g. {paths[0]}")
 
 
 def main() -> int:
@@ -62,65 +80,43 @@ def main() -> int:
     parser.add_argument("--errors", action="store_true")
     options = parser.parse_args()
     known = cases()
-    records = [json.loads(line) for line in open(options.store)]
     near, exact = {}, {}
-    for number, cluster in enumerate(json.load(open(options.summary))["clusters"]):
+    for number, cluster in enumerate(json.loads(pathlib.Path(options.summary).read_text())["clusters"]):
         for variant in cluster["variants"]:
             for path in variant["paths"]:
                 near[path], exact[path] = f"{number}", variant["id"]
-    truth, found, healthy, accused, builds = {}, {}, 0, [], {}
-    for record in records:
-        at = label(record["path"]) or full_label(record["path"])
-        if at is None or not record["verdict"]:
+    sick: dict[str, Core] = {}
+    healthy, accused = 0, []
+    for record in map(json.loads, open(options.store)):
+        path, verdict, at = record["path"], record["verdict"], label(record["path"])
+        if at is None or not verdict:
             continue
-        fault, build = at
-        program, mode = fault.split("/")
-        case = known.get(fault)
-        sick = mode in PROBE_SICK if program == "probe" else bool(case and case["sick"])
-        path = record["path"]
-        kinds = {f["kind"] for f in record["verdict"]["findings"] if f["severity"] != "info"}
-        if not sick:
-            healthy += 1
-            if path in near and any(not k.startswith("crash.") for k in kinds):
-                accused.append(path)
+        program, mode = at[0].split("/")
+        case = known.get(at[0], {"sick": program == "probe" and mode in PROBE_SICK})
+        if case["sick"]:
+            cause = f"{program}/{case.get('cause', mode)}"
+            sick[path] = Core(at[0], cause, near.get(path, "quiet"), exact.get(path, "quiet"), verdict["signature"]["text"])
             continue
-        truth[path], builds[path] = fault, build
-        near.setdefault(path, "quiet")
-        exact.setdefault(path, "quiet")
-        wanted = {e["kind"] for e in case["expect"]} if case else {k for k in kinds}
-        found[path] = bool(wanted & kinds) or any(k in kinds for k in ("crash.panic", "crash.fatal", "crash.fault", "crash.stack-overflow"))
-    print(f"{len(records)} cores, {len(truth)} of them with a planted fault ({len(set(truth.values()))} faults), "
-          f"{healthy} healthy ({len(accused)} of those in a fault's cluster)\n")
-    print("| cores | faults | clusters | precision | recall | exact only: clusters | precision | recall |")
-    print("|---|---|---|---|---|---|---|---|")
-    groups = {"all": lambda p: True, "whose fault was found": lambda p: found[p]}
-    for program in ("locks", "heap", "cgo", "native", "probe"):
-        groups[program] = lambda p, program=program: truth[p].startswith(program + "/")
-        groups[program + ", found"] = lambda p, program=program: truth[p].startswith(program + "/") and found[p]
-    for name, test in groups.items():
-        part = {p: f for p, f in truth.items() if test(p)}
+        healthy += 1
+        if path in near and not verdict["signature"]["kind"].startswith("crash."):
+            accused.append(path)
+    print(f"{len(sick)} cores with a planted fault ({len({c.cause for c in sick.values()})} causes), {healthy} healthy "
+          f"({len(accused)} of those in a cluster of a finding)\n")
+    print("| cores with a planted fault | causes | clusters | precision | recall | exact only | strict: modes | precision | recall |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for name in ("all", *PROGRAMS, "probe"):
+        part = [c for c in sick.values() if name in ("all", c.cause.split("/")[0])]
         if not part:
             continue
-        precision, recall = b_cubed(part, near)
-        exact_precision, exact_recall = b_cubed(part, exact)
-        print(f"| {name}: {len(part)} | {len(set(part.values()))} | {len({near[p] for p in part})} | {precision:.3f} | {recall:.3f} "
-              f"| {len({exact[p] for p in part})} | {exact_precision:.3f} | {exact_recall:.3f} |")
+        by_cause = b_cubed(part, lambda c: c.cause, lambda c: c.cluster)
+        by_exact = b_cubed(part, lambda c: c.cause, lambda c: c.exact)
+        by_mode = b_cubed(part, lambda c: c.mode, lambda c: c.cluster)
+        print(f"| {name}: {len(part)} | {len({c.cause for c in part})} | {len({c.cluster for c in part})} | {by_cause[0]:.3f} "
+              f"| {by_cause[1]:.3f} | {by_exact[0]:.3f} / {by_exact[1]:.3f} | {len({c.mode for c in part})} | {by_mode[0]:.3f} | {by_mode[1]:.3f} |")
     if options.errors:
-        by_cluster, by_truth = collections.defaultdict(collections.Counter), collections.defaultdict(collections.Counter)
-        text = {r["path"]: r["verdict"]["signature"]["text"] for r in records if r["verdict"]}
-        for path, fault in truth.items():
-            by_cluster[near[path]][fault] += 1
-            by_truth[fault][near[path]] += 1
-        for cluster, faults in by_cluster.items():
-            if len(faults) > 1:
-                example = next(p for p in truth if near[p] == cluster)
-                print(f"\ntogether, {text[example]}: " + ", ".join(f"{f} {n}" for f, n in faults.most_common()))
-        for fault, clusters in by_truth.items():
-            if len(clusters) > 1:
-                print(f"\napart, {fault}:")
-                for cluster, n in clusters.most_common():
-                    example = next(p for p in truth if near[p] == cluster and truth[p] == fault)
-                    print(f"  {n} {text[example]}  e.g. {example}")
+        show_errors(sick)
+        for path in accused:
+            print(f"\nhealthy, in a cluster of a finding: {path}")
     return 0
 
 
