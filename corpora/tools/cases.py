@@ -33,6 +33,10 @@ def wrong(name, case, cases):
         yield "sick and expect disagree"
     if set(case["how"]) - HOWS:
         yield f"unknown how {case['how']}"
+    if "cause" in case:
+        same = cases.get(case["cause"], {"sick": False})
+        if not same["sick"] or "cause" in same or not case["sick"] or not case.get("cause_why"):
+            yield "cause: a sick mode with no cause of its own, and why it is the same"
     for e in case["expect"]:
         if e["kind"] not in KINDS:
             yield f"unknown kind {e['kind']}"

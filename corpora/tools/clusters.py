@@ -23,7 +23,7 @@ import sys
 import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROBE_SICK = {"nilderef", "panicnested", "fatalmap", "overflow", "orphan", "csegv", "chold"}
+PROBE_SICK = {"waits", "nilderef", "panicnested", "fatalmap", "overflow", "orphan", "csegv", "chold"}
 PROGRAMS = ("locks", "heap", "cgo", "native")
 
 

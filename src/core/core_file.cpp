@@ -287,6 +287,7 @@ Result<CoreFile> CoreFile::open(const std::string& path, const OpenOptions& opti
     state->file.data = static_cast<std::byte*>(data);
     state->file.size = input.size;
     TRY(state->parse());
+    if (path == "-") state->path = "CORE";  // what a command line says of it: the pipe is empty now
     return CoreFile(std::move(state));
 }
 

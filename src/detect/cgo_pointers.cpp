@@ -168,6 +168,7 @@ private:
         } else {
             finding.subject = {word.at, "C variable", name.type, locator_.symbol(word.at)};
         }
+        finding.mark = names.mark(word);
         std::string state = now && !free ? "whose slot was used again"
                             : free       ? "that was freed"
                                          : "that nothing in Go keeps";

@@ -140,6 +140,7 @@ report::Finding tell(const Process& process, const Locator& locator, const Broke
             : fmt::format("{} is {}; a saved frame pointer is an address of the same stack, here {}", hex(broken.value),
                           is, broken.expected.is_null() ? "a higher one" : hex(broken.expected.value));
     finding.subject = {broken.slot, "slot", std::string(what), std::string(frame.name())};
+    finding.mark.fault = what;
     finding.goroutines.push_back(goid);
     finding.evidence.push_back({fmt::format("{} of {}: {}", what, frame.name(), is), broken.slot, hex(broken.value),
                                 origin_of(process, broken.slot), "sp deltas of the function table"});

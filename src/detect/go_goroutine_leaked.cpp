@@ -176,6 +176,7 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
                       : "no package variable, timer, finalizer or goroutine that can still run leads to it";
     finding.subject = {nil ? std::nullopt : std::optional(first.first), nil ? "goroutine" : std::string(first.kind), "",
                        ""};
+    finding.mark.fault = nil ? "nil channel" : first.kind;
     if (!nil) {
         auto waits = process.waits->of(process.memory, *process.go, all[first.goroutine], stack);
         if (!waits.empty()) finding.subject.type = waits.front().what.substr(0, waits.front().what.find(','));

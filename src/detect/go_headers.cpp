@@ -193,6 +193,22 @@ std::string header_words(const BadHeader& bad) {
                        bad.words[1]);
 }
 
+/// The same in every run.
+std::string_view fault_words(HeaderFault fault) {
+    switch (fault) {
+        case HeaderFault::negative: return "negative length";
+        case HeaderFault::len_over_cap: return "len over cap";
+        case HeaderFault::len_outside: return "len beyond its object";
+        case HeaderFault::cap_outside: return "cap beyond its object";
+        case HeaderFault::no_data: return "a length without data";
+        case HeaderFault::not_address: return "data that is no address";
+        case HeaderFault::unmapped: return "data that is not mapped";
+        case HeaderFault::bad_type: return "no type word";
+        case HeaderFault::bad_itab: return "no itab word";
+    }
+    return "";
+}
+
 std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uint64_t elem) {
     switch (bad.fault) {
         case HeaderFault::negative: return "a length below zero";
@@ -295,6 +311,10 @@ Detection detect_bad_headers(const Process& process) {
                                      : fmt::format("{}{} at {:#x}", path.empty() ? "" : path.substr(1) + " of the ",
                                                    type_name, bad.object.value);
         finding.subject = {bad.object, in_frame ? "variable" : "object", type_name, name.empty() ? "" : name + path};
+        const bool type_word = bad.fault == HeaderFault::bad_type || bad.fault == HeaderFault::bad_itab;
+        const bool mapped = type_word && process.memory.find(Address{bad.words[0]}) != nullptr;
+        finding.mark = {fmt::format("{}{}", fault_words(bad.fault), mapped ? ": data stands there" : ""),
+                        type_name + path, ""};
         finding.title = fmt::format("Impossible {} header: {}", word_of(bad), full);
         finding.why = what_is_wrong(locator, bad, elem);
         finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);

@@ -42,6 +42,23 @@ bool cloning(const Process& process) {
     return false;
 }
 
+/// What is wrong in words of either kind of map: Swiss tables have counts of their own, buckets have none, and lost
+/// cells show in one as a table's wrong count, in the other as control bytes that cannot be.
+std::string fault_mark(const go::MapWalk& walk) {
+    bool header_only = true, cells = false;
+    for (std::size_t i = 0; i < std::min<std::size_t>(walk.found, walk.contradictions.size()); ++i) {
+        const go::MapContradiction& c = walk.contradictions[i];
+        const bool count = c.fault == go::MapFault::count;
+        header_only = header_only && count && c.at == walk.header;
+        cells = cells || c.fault == go::MapFault::control || (count && c.at != walk.header);
+    }
+    if (header_only) return "count";
+    const go::MapFault first = walk.contradictions[0].fault;
+    return cells && (first == go::MapFault::control || first == go::MapFault::count)
+               ? std::string("cells")
+               : std::string(go::to_string(first));
+}
+
 report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map) {
     const go::MapWalk& walk = map.walk;
     report::Finding finding;
@@ -52,6 +69,8 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     const Address chosen = teller.choose_type(finder, map, sure);
     finding.subject = teller.subject(walk.header, chosen);
     if (!sure) finding.subject.type = "map";
+    finding.mark = {fault_mark(walk), finding.subject.symbol,
+                    teller.variable(walk.header) ? "a map that a variable holds" : "a map"};
     const std::string type = teller.type_words(finder, map);
     const go::MapContradiction& first = walk.contradictions[0];
     finding.title =

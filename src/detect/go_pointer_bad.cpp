@@ -99,6 +99,7 @@ Detection detect_bad_pointer(const Process& process) {
         finding.where = fmt::format("word {:#x}, {}", words->holder.value, holder.place);
         finding.why = fmt::format("{:#x} is now {}; the pointer outlived its object", words->bad.value, is);
         finding.subject = holder.subject();
+        finding.mark.holder = holder.stable();
         finding.evidence.push_back({fmt::format("the word still holds it; {}", is), words->holder,
                                     hex(words->bad.value), origin_of(process, words->holder),
                                     "frames of badPointer and findObject"});

@@ -268,6 +268,10 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     finding.where = fmt::format("word {:#x}, {}", suspect.word.value, holder.place);
     finding.why = fmt::format("{:#x} is {}", suspect.value.value, judgement.state);
     finding.subject = holder.subject();
+    const bool page = judgement.gone == Gone::freed_stack && judgement.place.kind == PlaceKind::go_free_page;
+    finding.mark = {fmt::format("{}{}", page ? "free page that was a stack" : state_word(judgement.gone),
+                                suspect.off_heap ? ", named by memory that is not scanned" : ""),
+                    holder.stable(), ""};
     constexpr std::size_t most_words = 8;
     for (std::size_t i = 0; i < std::min(words.size(), most_words); ++i) {
         const Suspect& each = *words[i].suspect;

@@ -65,6 +65,7 @@ Detection detect_pool_duplicates(const Process& process) {
                                          ? fmt::format("the sync.Pool at {:#x}", pool.address.value)
                                          : finding.subject.symbol;
             const std::string type = process.go->type_name(sorted[begin]->type).value_or("pointer");
+            finding.mark.holder = "sync.Pool of " + type;
             finding.title = fmt::format("The same object stands {} in {}: a {}",
                                         end - begin == 2 ? "twice" : fmt::format("{} times", end - begin), name, type);
             finding.where = fmt::format("{:#x} in the {} and the {}", object.value, slot_words(*sorted[begin]),

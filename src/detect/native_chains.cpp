@@ -86,6 +86,7 @@ Detection detect_native_chains(const Process& process) {
             finding.why = fmt::format("its slot {:#x} holds {:#x}, {}", slot.value, *step.bad_return,
                                       locator.describe(Address{*step.bad_return}));
             finding.subject = {slot, "return address", "", ""};
+            finding.mark.fault = "return address";
             finding.threads.push_back(thread.state->tid);
             auto add = [&](std::string what, Address at, std::uint64_t value) {
                 std::string text = printable(value);

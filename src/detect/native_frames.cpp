@@ -100,6 +100,7 @@ private:
         auto name = name_of(image, at);
         auto finding = start(image, at, place.address, name);
         finding.strength = report::Strength::likely;
+        finding.mark.fault = "stack of a thread that has ended";
         finding.title = fmt::format("{} leads into the stack of a thread that has ended", text(name, at));
         finding.why = fmt::format("{:#x} lies {:#x} below the thread block of a stack that no thread runs on",
                                   place.address.value, block->value - place.address.value);
@@ -115,6 +116,7 @@ private:
             auto name = name_of(image, at);
             auto finding = start(image, at, place.address, name);
             finding.strength = name.typed ? report::Strength::likely : report::Strength::possible;
+            finding.mark.fault = "below the stack pointer";
             finding.title = fmt::format("{} leads below the stack pointer: its frame is gone", text(name, at));
             finding.why = locator_.describe(place);
             finding.innocent.push_back("the pointer may be set anew before it is used again");
@@ -147,6 +149,7 @@ private:
         std::string function = function_of(*thread, index);
         auto finding = start(image, at, place.address, name);
         finding.strength = report::Strength::likely;
+        finding.mark.fault = "into another function's frame";
         finding.title = fmt::format("{} leads into a frame of {}, which knows nothing of it", text(name, at), function);
         finding.why = why;
         finding.evidence.push_back({fmt::format("the frame that lies there now: {}", function), frame->sp,
@@ -199,6 +202,7 @@ private:
         auto symbol = image.symbol_at(at);
         bool inside = symbol && symbol->size > 0 && at < symbol->address + symbol->size;
         finding.subject = {inside ? symbol->address : at, "variable", name.type, locator_.symbol(at)};
+        finding.mark = names_.mark({at, 0, LiveMemory::Source::data, &image, 0});
         finding.evidence.push_back({fmt::format("{} holds it", text(name, at)), at,
                                     fmt::format("{:#x}: {}", to.value, locator_.describe(to)), "core",
                                     name.typed ? "dwarf" : "scan of data"});

@@ -181,6 +181,7 @@ private:
         if (doubled) {
             Address at = argument ? argument->pointer : Address{};
             auto finding = start("native.heap.double-free", at, "malloc chunk", size_text(chunk));
+            if (chunk) finding.mark.shape = fmt::format("a {} B chunk", chunk->user.size());
             if (!argument) finding.subject.address.reset();
             finding.title = argument ? fmt::format("the same chunk was freed twice: {:#x}", argument->pointer.value)
                                      : std::string("a chunk was freed twice");
@@ -196,6 +197,9 @@ private:
             bool inside = chunk && argument->pointer > chunk->user.begin;
             Address at = inside ? chunk->user.begin : argument->pointer;
             auto finding = start("native.heap.bad-free", at, inside ? "malloc chunk" : "pointer", size_text(chunk));
+            finding.mark = {inside ? "middle of a chunk" : "not from malloc", "",
+                            inside ? fmt::format("+{:#x} in a {} B chunk", argument->pointer - at, chunk->user.size())
+                                   : std::string(to_string(locator_.place(argument->pointer).kind))};
             std::string place = locator_.describe(argument->pointer);
             finding.title = inside ? fmt::format("free() was given the middle of a chunk: {:#x} is {:#x} + {}",
                                                  argument->pointer.value, at.value, argument->pointer - at)
@@ -242,6 +246,10 @@ private:
         }
         auto finding = start("native.heap.corrupt", subject, "malloc chunk", size_text(chunk));
         if (subject.is_null()) finding.subject.address.reset();
+        if (victim)
+            finding.mark = mark_of_victim(*victim);
+        else if (damage != nullptr)
+            finding.mark = mark_of(*damage);
         finding.title = subject.is_null()
                             ? fmt::format("malloc's structures are damaged: {}", text)
                             : fmt::format("malloc's data of the chunk {:#x} was overwritten", subject.value);
@@ -297,6 +305,19 @@ private:
         return found.size() == 1 ? std::optional(found.front()) : std::nullopt;
     }
 
+    /// Damage is known by the chunk in front, the usual writer: who notices it, and when, is chance.
+    report::Mark mark_of(const Corruption& corruption) {
+        report::Mark mark{std::string(native::to_string(corruption.kind)), "", ""};
+        if (!corruption.previous.is_null())
+            if (auto before = heaps_.find(corruption.previous + 16))
+                mark.shape = fmt::format("behind a {} B chunk", before->user.size());
+        return mark;
+    }
+    report::Mark mark_of_victim(Address victim) {
+        auto chunk = heaps_.find(victim);
+        return {"written after free", "", chunk ? fmt::format("a {} B chunk", chunk->user.size()) : std::string()};
+    }
+
     bool told(const Corruption& corruption) const { return told_ != nullptr && near(*told_, corruption); }
     static bool near(const Corruption& a, const Corruption& b) {
         constexpr std::int64_t reach = 4096;
@@ -319,6 +340,7 @@ private:
         auto finding = start(doubled ? "native.heap.double-free" : "native.heap.corrupt", subject, "malloc chunk", "");
         finding.title = doubled ? fmt::format("the same chunk was freed twice: {:#x}", subject.value)
                                 : fmt::format("malloc's data of the chunk {:#x} was overwritten", subject.value);
+        finding.mark = entry ? mark_of_victim(*entry) : mark_of(corruption);
         finding.why = corruption.what;
         finding.where = "noticed by nobody yet";
         add_evidence(finding, corruption);

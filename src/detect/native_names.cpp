@@ -112,4 +112,22 @@ WordName WordNames::name(const LiveMemory::Word& word) {
     return name;
 }
 
+report::Mark WordNames::mark(const LiveMemory::Word& word) {
+    report::Mark mark;
+    mark.holder = name(word).text;
+    // The linker's ends of sections name no variable, and they are all that a stripped executable exports.
+    std::string_view symbol = mark.holder;
+    if (symbol.starts_with('*')) symbol.remove_prefix(1);
+    for (std::string_view end : {"_edata", "_end", "__bss_start", "__data_start"})
+        if (symbol == end || (symbol.starts_with(end) && symbol.find_first_of("+-[", end.size()) == end.size()))
+            mark.holder.clear();
+    if (word.source == LiveMemory::Source::chunk) {
+        const AddressRange chunk = live_.chunks()[word.chunk].user;
+        mark.shape = fmt::format("+{:#x} in a {} B chunk", word.at - chunk.begin, chunk.size());
+    } else if (word.source == LiveMemory::Source::data) {
+        mark.shape = "a variable";
+    }
+    return mark;
+}
+
 }  // namespace incident::detect

@@ -11,6 +11,7 @@
 #include "image/types.h"
 #include "process/live_memory.h"
 #include "process/locate.h"
+#include "report/report.h"
 
 namespace incident::detect {
 
@@ -33,6 +34,8 @@ public:
     WordName name(const LiveMemory::Word& word);
     /// The object that a chunk is: "*g_worker", and its type: "struct worker".
     WordName object(std::uint32_t chunk);
+    /// What is the same in every build: the name, and the place in its chunk or that it is a variable.
+    report::Mark mark(const LiveMemory::Word& word);
     /// The word that led to chunk `index`.
     LiveMemory::Word word_to(std::uint32_t index) const;
     /// The variable around `a`, with its type; null: none that DWARF knows.

@@ -141,6 +141,7 @@ private:
             set_subject(finding, *word);
         else
             finding.subject = {chunk.user.begin, "malloc chunk", fmt::format("{} B", chunk.user.size()), ""};
+        finding.mark.fault = "followed";
         finding.title = fmt::format("use after free: {} followed {:#x}, which free() had written into a chunk",
                                     fault_->function, fault_->bad);
         finding.where = fmt::format("{}{}", fault_->function,
@@ -178,6 +179,7 @@ private:
                 auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
                 set_subject(finding, stale.word);
                 std::string name = text_of(stale.word);
+                finding.mark.fault = offset == 0 ? "iterator at an erased element" : "pointer to an erased element";
                 finding.title = fmt::format("{} {} an erased element of a hash table", name,
                                             offset == 0 ? "is an iterator at" : "points to");
                 finding.why = fmt::format("{}; nodes of the table at {:#x} have this size",
@@ -205,6 +207,7 @@ private:
                 array && (array->linked || replaced(*array))) {
                 auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
                 set_subject(finding, stale.word);
+                finding.mark.fault = "bucket array";
                 finding.title = fmt::format("{} is a bucket array that was freed", text_of(stale.word));
                 finding.why = fmt::format("{}; {} of its {} words still lead to nodes of {} B, which are in use",
                                           locator_.describe(stale.chunk.user.begin), array->used, array->buckets,
@@ -262,6 +265,7 @@ private:
         // The table is what leads to its array.
         Word owner = owner_of(stale.word.chunk, array);
         set_subject(finding, owner.source == Source::chunk || owner.source == Source::data ? owner : stale.word);
+        finding.mark.fault = "bucket";
         finding.title = fmt::format("bucket {} of a hash table names a freed node: {}", bucket, text_of(stale.word));
         finding.why = fmt::format("{}; the other {} buckets in use lead to chunks of the same size",
                                   locator_.describe(stale.chunk.user.begin), array.used - 1);
@@ -325,6 +329,8 @@ private:
             finding.title = table.freed_nodes.empty()
                                 ? fmt::format("the bucket array of {} is freed: {:#x}", name, node.value)
                                 : fmt::format("the elements of {} lead to a freed node: {:#x}", name, node.value);
+            finding.mark = {table.freed_nodes.empty() ? "bucket array" : "list",
+                            table.name.empty() ? finding.subject.symbol : table.name, ""};
             finding.why = locator_.describe(node);
             add_table(finding, table);
             finding.verify.push_back(gdb_check(process_, fmt::format("x/7gx {:#x}", table.header.value)));
@@ -439,6 +445,7 @@ private:
 
     /// The object that holds the word: the chunk, the variable, the word itself.
     void set_subject(Finding& finding, const Word& word) {
+        finding.mark = names_->mark(word);
         if (word.source == Source::chunk) {
             const auto& chunk = live_->chunks()[word.chunk];
             WordName object = names_->object(word.chunk);

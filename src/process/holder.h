@@ -23,6 +23,11 @@ struct Holder {
     std::vector<report::Evidence> evidence;
 
     report::Subject subject() const { return {base, "holder", type, symbol}; }
+    /// A name that a stripped build of another Go version has too: "main.holder.where".
+    std::string stable() const {
+        const std::string& owner = type.empty() ? symbol : type;
+        return owner.empty() || field.empty() ? owner : owner + "." + field;
+    }
 };
 
 /// `boxed` may be null: then types come from symbols and spans only. One thread: it may ask for symbols.

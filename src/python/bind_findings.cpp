@@ -23,6 +23,10 @@ void bind_findings(py::module_& module) {
         .value("what", &Subject::what)
         .value("type", &Subject::type)
         .value("symbol", &Subject::symbol);
+    Bound<Mark>(module, "Mark", "What of a finding every run, build and version of a program shares.")
+        .value("fault", &Mark::fault, "What is wrong, when the kind leaves that open.")
+        .value("holder", &Mark::holder, "With what, by type and field or by symbol.")
+        .value("shape", &Mark::shape, "The same without names.");
     Bound<Verify>(module, "Verify", "How a person checks it by hand.")
         .value("tool", &Verify::tool)
         .value("command", &Verify::command)
@@ -36,6 +40,7 @@ void bind_findings(py::module_& module) {
         .value("where", &Finding::where)
         .value("why", &Finding::why)
         .part("subject", &Finding::subject)
+        .part("mark", &Finding::mark)
         .value("explanation", &Finding::explanation)
         .view("evidence", &Finding::evidence)
         .value("goroutines", &Finding::goroutines)

@@ -413,6 +413,11 @@ void write_finding(JsonWriter& json, const Finding& finding, const RunbookStep* 
     json.text("type", finding.subject.type);
     json.text("symbol", finding.subject.symbol);
     json.end_object();
+    json.begin_object("mark");
+    json.text("fault", finding.mark.fault);
+    json.text("holder", finding.mark.holder);
+    json.text("shape", finding.mark.shape);
+    json.end_object();
     json.text("explanation", finding.explanation);
     json.begin_array("evidence");
     for (const auto& e : finding.evidence) {

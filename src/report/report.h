@@ -290,6 +290,14 @@ struct Subject {
     std::string symbol;
 };
 
+/// What of a finding every run, build and version of a program shares: by it triage tells one fault from another. Holds
+/// no addresses, ids or counts.
+struct Mark {
+    std::string fault;   ///< what is wrong, when the kind leaves that open: "len over cap", "free slot"
+    std::string holder;  ///< with what, by type and field or by symbol: "main.holder.where", "g_worker->current"
+    std::string shape;   ///< the same without names, for programs that have none: "+0x8 in a 24 B chunk"
+};
+
 struct Verify {
     std::string tool;  ///< gdb, dlv, go tool …
     std::string command;
@@ -303,6 +311,7 @@ struct Finding {
     std::string where;  ///< the report's WHERE, when this is the first finding
     std::string why;    ///< the report's WHY
     Subject subject;
+    Mark mark;
     std::string explanation;
     std::vector<Evidence> evidence;
     std::uint64_t count = 1;  ///< objects of which all this is true alike; the subject is one of them

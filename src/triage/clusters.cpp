@@ -3,6 +3,8 @@
 //   …); places   the share of the places that both have.
 // A frame without a symbol equals one at the same offset of the same build; of another build only when at least two
 // such frames stand one above the other at the same distances, which is how the stripped build of a program looks.
+//   shapes   what is damaged looks the same, in the same program, and one of the two has no name for it.
+// Two findings whose marks name different faults are two problems, however alike their places.
 #include "triage/clusters.h"
 
 #include <fmt/format.h>
@@ -11,15 +13,23 @@
 #include <map>
 #include <set>
 
+#include "triage/normalize.h"
+
 namespace incident::triage {
 
 namespace {
 
 bool same_frame(const SignatureFrame& a, const SignatureFrame& b) { return a.text == b.text; }
 
-/// One of the two has no symbol there, and both stand at the same offset.
+bool contains(const std::vector<std::uint64_t>& offsets, std::uint64_t offset) {
+    return std::ranges::find(offsets, offset) != offsets.end();
+}
+
+/// One of the two has no symbol there, and both stand at the same offset in some build.
 bool same_offset(const SignatureFrame& a, const SignatureFrame& b) {
-    return a.offset != 0 && a.offset == b.offset && (!a.named || !b.named);
+    if ((a.named && b.named) || a.offset == 0 || b.offset == 0) return false;
+    if (normal_program(a.module) != normal_program(b.module)) return false;
+    return a.offset == b.offset || contains(a.other_offsets, b.offset) || contains(b.other_offsets, a.offset);
 }
 
 std::size_t equal_offsets(const Signature& a, const Signature& b) {
@@ -55,25 +65,6 @@ double alignment(const Signature& a, const Signature& b, bool by_offset) {
     }
     double total = std::max(weight(a), weight(b));
     return total == 0 ? 0 : best[0][0] / total;
-}
-
-struct Shared {
-    std::size_t common = 0, all = 0;
-    double share() const { return all == 0 ? 0 : static_cast<double>(common) / static_cast<double>(all); }
-};
-
-Shared shared(const std::vector<std::string>& a, const std::vector<std::string>& b) {
-    std::set<std::string_view> left(a.begin(), a.end()), right(b.begin(), b.end());
-    Shared out;
-    for (auto text : left) out.common += right.contains(text) ? 1 : 0;
-    out.all = left.size() + right.size() - out.common;
-    return out;
-}
-
-std::vector<std::string> texts(const Signature& s) {
-    std::vector<std::string> out;
-    for (const auto& frame : s.frames) out.push_back(frame.text);
-    return out;
 }
 
 /// "main.a instead of main.b", the first difference.
@@ -115,16 +106,35 @@ Likeness like_stacks(const Signature& a, const Signature& b) {
 }
 
 Likeness like_places(const Signature& a, const Signature& b) {
-    auto places = shared(texts(a), texts(b));
-    if (places.share() == 0) {
-        // Stripped C: no place has a name. Then the offsets decide.
-        if (auto offsets = equal_offsets(a, b); offsets >= 1 && offsets == std::max(a.frames.size(), b.frames.size()))
-            return {1, fmt::format("same offsets in all {} places: another build, without symbols", offsets)};
+    std::size_t named = 0, offsets = 0;
+    for (const auto& fa : a.frames) {
+        if (std::ranges::any_of(b.frames, [&](const auto& fb) { return same_frame(fa, fb); }))
+            ++named;
+        else if (std::ranges::any_of(b.frames, [&](const auto& fb) { return same_offset(fa, fb); }))
+            ++offsets;
     }
-    Likeness out{places.share(),
-                 fmt::format("{} of {} places are the same; {}", places.common, places.all, difference(a, b))};
+    const auto most = std::max(a.frames.size(), b.frames.size());
+    // Offsets of two builds are equal by chance now and then: they count when no place is left over.
+    if (offsets > 0 && named + offsets == most)
+        return {1, fmt::format("same names or offsets in all {} places: another build, without symbols", most)};
+    const auto all = a.frames.size() + b.frames.size() - named;
+    Likeness out{all == 0 ? 0 : static_cast<double>(named) / static_cast<double>(all),
+                 fmt::format("{} of {} places are the same; {}", named, all, difference(a, b))};
     if (a.message != b.message) out.value *= 0.7;
     return out;
+}
+
+/// Nothing that the program's authors named: offsets, shapes, and calls into libc.
+bool nameless(const Signature& s) {
+    return std::ranges::all_of(s.frames, [](const SignatureFrame& f) {
+        return !f.named || f.text.starts_with("program ") || built_in_rules().find_frame(f.text) != nullptr;
+    });
+}
+
+Likeness like_shapes(const Signature& a, const Signature& b) {
+    if (a.shape.empty() || a.shape != b.shape || a.program.empty() || a.program != b.program) return {};
+    if (!nameless(a) && !nameless(b)) return {};
+    return {0.8, fmt::format("the same damage in the same program ({}); one of them has no names for it", a.shape)};
 }
 
 struct Group {
@@ -144,13 +154,38 @@ std::size_t example_of(const std::vector<Record>& records, const std::vector<std
     return *std::ranges::max_element(of, {}, worth);
 }
 
+/// One signature, many builds: where each of them has the frame.
+void add_offsets(Signature& into, const Signature& from) {
+    constexpr std::size_t most = 32;
+    for (std::size_t i = 0; i < std::min(into.frames.size(), from.frames.size()); ++i) {
+        auto& frame = into.frames[i];
+        const auto offset = from.frames[i].offset;
+        if (offset != frame.offset && frame.other_offsets.size() < most && !contains(frame.other_offsets, offset))
+            frame.other_offsets.push_back(offset);
+    }
+}
+
+/// To what the cluster is called after; without symbols also to the cluster's other builds, of which one may have the
+/// same code.
+Likeness likeness_to(const Cluster& cluster, const Signature& signature) {
+    auto most = likeness(cluster.variants.front().signature, signature);
+    for (const auto& variant : cluster.variants)
+        if (most.value < near_enough && (nameless(signature) || nameless(variant.signature)))
+            if (auto here = likeness(variant.signature, signature); here.value > most.value) most = std::move(here);
+    return most;
+}
+
 }  // namespace
 
 Likeness likeness(const Signature& a, const Signature& b) {
     if (a.klass != b.klass || a.kind != b.kind) return {};
     if (a.id == b.id) return {1, "same signature"};
     if (a.frames.empty() || b.frames.empty()) return {};
-    return a.ordered && b.ordered ? like_stacks(a, b) : like_places(a, b);
+    if (a.klass == "memory" && a.message != b.message) return {};
+    auto by_frames = a.ordered && b.ordered ? like_stacks(a, b) : like_places(a, b);
+    if (by_frames.value >= near_enough) return by_frames;
+    auto by_shape = like_shapes(a, b);
+    return by_shape.value > by_frames.value ? by_shape : by_frames;
 }
 
 Clustering cluster(const std::vector<Record>& records, const ClusterOptions& options) {
@@ -171,6 +206,7 @@ Clustering cluster(const std::vector<Record>& records, const ClusterOptions& opt
         auto program = options.by_program ? verdict.program : std::string();
         auto& group = groups[program + "\n" + verdict.signature.id];
         if (group.variant.records.empty()) group.variant.signature = verdict.signature;
+        add_offsets(group.variant.signature, verdict.signature);
         group.variant.records.push_back(i);
         group.program = program;
         group.last_seen = std::max(group.last_seen, record.time);
@@ -189,7 +225,7 @@ Clustering cluster(const std::vector<Record>& records, const ClusterOptions& opt
         Likeness most;
         for (std::size_t c = 0; options.near && c < out.clusters.size(); ++c) {
             if (programs[c] != group.program) continue;
-            auto here = likeness(out.clusters[c].variants.front().signature, group.variant.signature);
+            auto here = likeness_to(out.clusters[c], group.variant.signature);
             if (here.value >= near_enough && here.value > most.value) {
                 most = std::move(here);
                 best = c;

@@ -121,8 +121,8 @@ private:
 
 class Packer {
 public:
-    Packer(const CollectOptions& options, Shelf& shelf, int out)
-        : options_(options), shelf_(shelf), out_(out), context_(ZSTD_createCCtx()), packed_(ZSTD_CStreamOutSize()) {
+    Packer(const CollectOptions& options, Shelf& shelf, int file)
+        : options_(options), shelf_(shelf), out_(file), context_(ZSTD_createCCtx()), packed_(ZSTD_CStreamOutSize()) {
         ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, 1);
         ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
     }

@@ -53,9 +53,19 @@ std::string without_brackets(std::string_view text, char open, char close, std::
     return out;
 }
 
+/// The C function behind cgo's wrapper of either side: main._Cfunc_update, _cgo_5a847027aa6a_Cfunc_update. A stripped
+/// program still has the first of them.
+std::string_view behind_cgo(std::string_view name) {
+    constexpr std::string_view mark = "_Cfunc_";
+    auto at = name.find(mark);
+    bool wrapper = at != std::string_view::npos && at > 0 && (name[at - 1] == '.' || name.starts_with("_cgo_"));
+    return wrapper && at + mark.size() < name.size() ? name.substr(at + mark.size()) : name;
+}
+
 }  // namespace
 
 std::string normal_go_name(std::string_view name) {
+    if (auto target = behind_cgo(name); target != name) return std::string(target);
     if (auto at = name.rfind("/vendor/"); at != std::string_view::npos) name.remove_prefix(at + 8);
     std::string out = without_brackets(name, '[', ']', "[...]");
     for (bool again = true; again;) {
@@ -77,6 +87,7 @@ std::string normal_go_name(std::string_view name) {
 }
 
 std::string normal_native_name(std::string_view name) {
+    name = behind_cgo(name);
     if (auto at = name.find("@"); at != std::string_view::npos && at > 0) name = name.substr(0, at);
     if (auto at = name.find(" [clone"); at != std::string_view::npos) name = name.substr(0, at);
     std::string out(name);
@@ -135,6 +146,11 @@ std::string normal_message(std::string_view message) {
         }
     }
     return to_valid_utf8(out);
+}
+
+std::string normal_program(std::string_view name) {
+    auto dot = name.find('.');
+    return std::string(name.substr(0, dot == 0 ? std::string_view::npos : dot));
 }
 
 std::string frame_text(const report::Frame& frame, std::string_view build_id) {

@@ -32,6 +32,8 @@ void write_signature(JsonWriter& json, const Signature& s) {
     json.string("class", s.klass);
     json.string("kind", s.kind);
     json.text("message", s.message);
+    json.text("shape", s.shape);
+    json.string("program", s.program);
     json.string("text", s.text);
     json.boolean("ordered", s.ordered);
     json.begin_array("frames");
@@ -151,6 +153,8 @@ Signature signature_of(const rapidjson::Value& json) {
     s.klass = text_of(json, "class");
     s.kind = text_of(json, "kind");
     s.message = text_of(json, "message");
+    s.shape = text_of(json, "shape");
+    s.program = text_of(json, "program");
     s.text = text_of(json, "text");
     s.ordered = boolean_of(json, "ordered", true);
     s.context = texts_of(json, "context");

@@ -1,9 +1,10 @@
 // The rules in short. The finding that explains the end decides the kind: a memory finding explains a fault, a fatal
 // error and a panic born of a signal, but no panic("…") that the program raised itself; any finding explains an abort
-// or a core that was asked for. Lock and leak findings are signed by the set of places that wait, because which
-// goroutine is first in line is chance; deaths by their stack's top; stack overflows by the functions of the recursion;
-// an exhausted memory by its class and program alone. A core in which nothing was found is signed by where its
-// goroutines and threads wait.
+// or a core that was asked for. A memory finding is signed by what exactly is wrong (its mark) and by what holds the
+// bad word, because where the process died of it is chance; without such a name, by the frames that it shows. Lock and
+// leak findings are signed by the set of places that wait, because which goroutine is first in line is chance; deaths
+// by their stack's top; stack overflows by the functions of the recursion; an exhausted memory by its class and program
+// alone. A core in which nothing was found is signed by where its goroutines and threads wait.
 #include "triage/signature.h"
 
 #include <fmt/format.h>
@@ -56,6 +57,8 @@ private:
     void sign_places(const Finding& finding);
     void sign_memory(const Finding& finding);
     void sign_waiting();
+    void add_creators(const Finding& finding);
+    void add_snapshots(const Finding& finding, std::string_view stack);
     void add_place(const Picked& picked);
     void add_stack(const std::vector<Frame>& frames, const std::string& stack);
     void add_stack_places(const Finding& finding);
@@ -163,9 +166,7 @@ void Signer::sign_death(const Finding* death) {
     if (out_.klass == "stack-overflow") return sign_overflow();
     if (out_.klass == "out-of-memory") {
         out_.message = "out of memory";
-        std::string_view program = report_.input.executable ? base_name(report_.input.executable->path)
-                                                            : std::string_view(report_.input.core.program);
-        out_.frames.push_back({"program " + std::string(program), "", 0, true});
+        out_.frames.push_back({"program " + out_.program, "", 0, true});
         note("whoever happened to allocate when memory ran out is not the cause: the program alone counts");
         pick(crash.frames, most_signature_frames, "where it died (does not count)", true);
         return;
@@ -224,27 +225,68 @@ void Signer::add_stack_places(const Finding& finding) {
 
 void Signer::sign_places(const Finding& finding) {
     out_.ordered = false;
-    add_stack_places(finding);
-    if (out_.frames.empty())
-        for (const auto& snapshot : finding.snapshots) add_place(pick(std::span(&snapshot.frame, 1), 1, "frame", true));
-    note("a wait is signed by where those who wait stand, as a set: who came first is chance");
+    const bool self = finding.kind.ends_with(".self-deadlock");
+    // Who holds the lock already stands in the stack of who asks for it: the finding shows both frames.
+    if (self && finding.snapshots.size() > 1) add_snapshots(finding, "who asks, and who holds it already");
+    if (out_.frames.empty()) add_stack_places(finding);
+    if (out_.frames.empty()) add_snapshots(finding, "frame");
+    note(self ? "signed by the function that asks for the lock and the one that holds it, both of one stack"
+              : "a wait is signed by where those who wait stand, as a set: who came first is chance");
+    if (out_.klass == "leak") add_creators(finding);
+}
+
+/// Many functions may wait in one helper: who started them tells leaks apart.
+void Signer::add_creators(const Finding& finding) {
+    if (!report_.goroutines) return;
+    std::set<std::string> creators;
+    constexpr std::size_t most_creators = 3;
+    for (const auto& g : *report_.goroutines)
+        if (!g.created_by.empty() && std::ranges::binary_search(finding.goroutines, g.id))
+            creators.insert("created by " + normal_go_name(g.created_by));
+    if (creators.size() > most_creators) return;
+    for (const auto& text : creators) out_.frames.push_back({text, "", 0, true});
+    if (!creators.empty()) note("and by who started these goroutines: many leaks wait in the same helper");
+}
+
+void Signer::add_snapshots(const Finding& finding, std::string_view stack) {
+    for (const auto& snapshot : finding.snapshots) add_place(pick(std::span(&snapshot.frame, 1), 1, stack, true));
 }
 
 void Signer::sign_memory(const Finding& finding) {
-    for (const auto& snapshot : finding.snapshots)
-        add_place(pick(std::span(&snapshot.frame, 1), 1, "frame of the finding", true));
+    const auto& mark = finding.mark;
+    out_.message = mark.fault;
+    out_.shape = mark.shape;
+    out_.ordered = false;
+    if (!mark.holder.empty()) {
+        out_.frames.push_back({"object " + normal_message(mark.holder), "", 0, true});
+        note("signed by what is wrong and by what holds it, by type or symbol: where it was noticed is chance");
+        return;
+    }
+    if (finding.kind == "native.heap.corrupt" && !mark.shape.empty()) {
+        out_.frames.push_back({mark.shape, "", 0, false});
+        out_.frames.push_back({"program " + out_.program, "", 0, true});
+        note("damage to malloc's own data is signed by the chunk that was overrun: who calls malloc next is chance");
+        return;
+    }
+    add_snapshots(finding, "frame of the finding");
     if (!out_.frames.empty()) {
-        note("signed by the frames that the finding shows");
+        note("nothing that holds it has a name: signed by the frames that the finding shows");
     } else if (const auto* end = death(); end != nullptr && end->kind != "crash.abort" && report_.crash) {
         out_.frames = pick(report_.crash->frames, most_signature_frames, "where it died", true).frames;
-        note("the finding shows no frame: signed by where the process died of it");
+        out_.ordered = true;
+        note("the finding shows no frame, and nothing that holds it has a name: signed by where the process died");
         return;
     } else {
         add_stack_places(finding);
         if (!out_.frames.empty()) note("signed by where the goroutines and threads of the finding stand");
     }
-    out_.ordered = false;
     if (!out_.frames.empty()) return;
+    if (!mark.shape.empty()) {
+        out_.frames.push_back({mark.shape, "", 0, false});
+        out_.frames.push_back({"program " + out_.program, "", 0, true});
+        note("nothing about it has a name: signed by the shape of what holds it, and the program");
+        return;
+    }
     for (const auto& words : {finding.subject.symbol, finding.subject.type, finding.subject.what}) {
         if (words.empty()) continue;
         out_.frames.push_back({"object " + normal_message(words), "", 0, true});
@@ -305,6 +347,8 @@ void Signer::finish() {
 }
 
 Signature Signer::sign() {
+    out_.program = normal_program(report_.input.executable ? base_name(report_.input.executable->path)
+                                                           : std::string_view(report_.input.core.program));
     fill_context();
     if (const auto* finding = cause()) {
         out_.kind = finding->kind;

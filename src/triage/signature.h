@@ -14,10 +14,11 @@
 namespace incident::triage {
 
 struct SignatureFrame {
-    std::string text;          ///< normal name, or module@build-id+offset
-    std::string module;        ///< base name; empty: unknown
-    std::uint64_t offset = 0;  ///< in the module
-    bool named = true;         ///< has a symbol
+    std::string text;                               ///< normal name, or module@build-id+offset
+    std::string module;                             ///< base name; empty: unknown
+    std::uint64_t offset = 0;                       ///< in the module
+    bool named = true;                              ///< has a symbol
+    std::vector<std::uint64_t> other_offsets = {};  ///< in other builds, as clustering finds them
     bool operator==(const SignatureFrame&) const = default;
 };
 
@@ -33,8 +34,11 @@ struct Signature {
     std::string id;  ///< 16 hex digits over klass, kind, message, frames
     std::string
         klass;  ///< fault, panic, fatal, abort, stack-overflow, out-of-memory, lock, leak, memory, requested, unknown
-    std::string kind;     ///< the finding kind that it rests on, or crash.requested
-    std::string message;  ///< normalised; empty: none that counts
+    std::string kind;  ///< the finding kind that it rests on, or crash.requested
+    std::string
+        message;        ///< of a death, normalised, or what exactly is wrong (report::Mark::fault); empty: none counts
+    std::string shape;  ///< of what is damaged, without names (report::Mark::shape); not part of the id
+    std::string program;  ///< base name of the executable up to its first dot; not part of the id
     bool ordered = true;  ///< frames are a stack; false: a set of places
     std::vector<SignatureFrame> frames;
     std::vector<std::string> context;  ///< where the process's own goroutines and threads wait: a set

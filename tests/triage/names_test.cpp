@@ -33,6 +33,19 @@ TEST(Names, Native) {
     EXPECT_EQ(normal_native_name("operator new(unsigned long)"), "operator new(unsigned long)");
 }
 
+TEST(Names, CgoCallsAreCsFunctions) {
+    EXPECT_EQ(normal_go_name("main._Cfunc_c_update"), "c_update");
+    EXPECT_EQ(normal_go_name("example.com/store._Cfunc_open"), "open");
+    EXPECT_EQ(normal_native_name("_cgo_5a847027aa6a_Cfunc_c_take"), "c_take");
+    EXPECT_EQ(normal_native_name("my_Cfunc_thing"), "my_Cfunc_thing");
+}
+
+TEST(Names, Programs) {
+    EXPECT_EQ(normal_program("settle"), "settle");
+    EXPECT_EQ(normal_program("settle.debug"), "settle");
+    EXPECT_EQ(normal_program(".hidden"), ".hidden");
+}
+
 TEST(Names, Messages) {
     EXPECT_EQ(normal_message("runtime error: index out of range [5] with length 3"),
               "runtime error: index out of range [N] with length N");

@@ -102,57 +102,6 @@ TEST_F(StoreTest, DigestsTellCopiesApartFromCuts) {
     EXPECT_FALSE(digest_of(path_.string()));
 }
 
-TEST(Signatures, SamplesAreTold) {
-    auto crash = sign(test::sample_crash());
-    EXPECT_EQ(crash.klass, "panic");
-    EXPECT_THAT(crash.text, HasSubstr("crash.panic"));
-    auto hang = sign(test::sample_hang());
-    EXPECT_EQ(hang.klass, "lock");
-    EXPECT_EQ(hang.kind, "go.mutex.orphaned");
-    EXPECT_FALSE(hang.ordered);
-    EXPECT_FALSE(hang.notes.empty());
-    EXPECT_NE(hang.id, crash.id);
-    EXPECT_EQ(hang.id, sign(test::sample_hang()).id);
-    EXPECT_EQ(sign(test::sample_healthy()).klass, "requested");
-}
-
-TEST(Signatures, OutOfMemoryIsNobodysStack) {
-    auto report = test::sample_crash();
-    report.crash->message = "runtime: out of memory: cannot allocate 4194304-byte block";
-    auto first = sign(report);
-    EXPECT_EQ(first.klass, "out-of-memory");
-    report.crash->frames.clear();
-    EXPECT_EQ(sign(report).id, first.id);
-}
-
-Signature stack(std::vector<std::string> frames, std::string kind = "crash.panic") {
-    Signature s;
-    s.kind = kind;
-    s.klass = class_of(kind);
-    for (auto& f : frames) s.frames.push_back({f, "exe", 0, true}), s.id += f;
-    return s;
-}
-
-TEST(Clusters, NearIsNear) {
-    auto a = stack({"main.total", "main.settle", "main.run"});
-    EXPECT_GE(likeness(a, stack({"main.total", "main.settle", "main.serve"})).value, near_enough);
-    EXPECT_THAT(likeness(a, stack({"main.total", "main.settle", "main.serve"})).reason, HasSubstr("2 of 3"));
-    EXPECT_LT(likeness(a, stack({"main.other", "main.settle", "main.run"})).value, near_enough);
-    EXPECT_EQ(likeness(a, stack({"main.total"}, "crash.fatal")).value, 0) << "another kind";
-    EXPECT_LT(likeness(stack({"free", "bad_free", "main"}), stack({"free", "bad_interior", "main"})).value,
-              near_enough);
-}
-
-TEST(Clusters, AStrippedBuildIsTheSameProblem) {
-    auto named = stack({"double_free", "main"}), bare = stack({"exe@1+0x439e", "exe@1+0x2395"});
-    named.frames[0].offset = bare.frames[0].offset = 0x439e;
-    named.frames[1].offset = bare.frames[1].offset = 0x2395;
-    bare.frames[0].named = bare.frames[1].named = false;
-    auto like = likeness(named, bare);
-    EXPECT_GE(like.value, near_enough);
-    EXPECT_THAT(like.reason, HasSubstr("without symbols"));
-}
-
 TEST(Clusters, OrderAndNews) {
     auto hang = test::sample_hang(), crash = test::sample_crash();
     std::vector<Record> records{record_of(crash, "/1", 10), record_of(hang, "/2", 20), record_of(hang, "/3", 30),
