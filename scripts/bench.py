@@ -103,6 +103,16 @@ def native(incident: str, cores: pathlib.Path, corpus: pathlib.Path, runs: int) 
             "one pass over the same bytes", [str(sweep), str(core)], runs)
 
 
+def triage(incident: str, corpora: pathlib.Path, runs: int) -> None:
+    """Many cores: two children at a time beside one."""
+    cores = [str(c) for mode in ("orphan", "nilderef", "heap", "healthy") for c in sorted(corpora.glob(f"go1.*/*.{mode}/core"))]
+    if not cores:
+        print("bench: triage SKIPPED, no corpus", file=sys.stderr)
+        return
+    command = [incident, "triage", *cores, "--format", "json", "--jobs"]
+    measure(f"triage of {len(cores)} cores, --jobs 2", [*command, "2"], "--jobs 1", [*command, "1"], runs)
+
+
 def linear(incident: str, cores: list[tuple[str, str, str]], what: list[str]) -> None:
     print(f"scaling of: {' '.join(what)}")
     for label, core, exe in cores:
@@ -120,6 +130,7 @@ def main() -> int:
     options = arguments.parse_args()
     cores = pathlib.Path(options.cores)
     native(options.incident, cores, pathlib.Path(options.native), options.runs)
+    triage(options.incident, pathlib.Path(options.native).parent, options.runs)
     big, exe = cores / "big" / "core", str(cores / "exe")
     if not big.exists():
         print(f"bench: SKIPPED, no benchmark core below {cores} (a Go toolchain is needed to make it)", file=sys.stderr)

@@ -42,10 +42,11 @@ std::uint64_t memory_share(unsigned jobs) {
 /// "triage 135 of 300 · 12.3/s · 13s left"
 std::string progress_words(std::size_t done, std::size_t total, std::size_t analysed, double seconds) {
     auto text = fmt::format("triage {} of {}", done, total);
-    if (analysed == 0 || seconds <= 0) return text;
+    if (analysed == 0 || seconds <= 0 || done == total) return text;
     auto rate = static_cast<double>(analysed) / seconds;
     text += rate >= 1 ? fmt::format(", {:.1f}/s", rate) : fmt::format(", {:.1f}/min", rate * 60);
     auto left = static_cast<double>(total - done) / rate;
+    if (left < 1) return text + ", under 1s left";
     return text + fmt::format(", {} left", human_duration(static_cast<std::uint64_t>(left) * 1'000'000'000));
 }
 

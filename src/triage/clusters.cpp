@@ -92,7 +92,7 @@ Likeness like_stacks(const Signature& a, const Signature& b) {
                      : 0;
     const auto most = std::max(a.frames.size(), b.frames.size());
     if (by_offset && equal == most)
-        out.reason = fmt::format("same offsets in all {} frames: another build, without symbols", most);
+        out.reason = "another build, without symbols: every frame is at the offset that it has there";
     else if (equal == most && most > 0)
         out.reason = "same frames";
     else
@@ -116,7 +116,7 @@ Likeness like_places(const Signature& a, const Signature& b) {
     const auto most = std::max(a.frames.size(), b.frames.size());
     // Offsets of two builds are equal by chance now and then: they count when no place is left over.
     if (offsets > 0 && named + offsets == most)
-        return {1, fmt::format("same names or offsets in all {} places: another build, without symbols", most)};
+        return {1, "another build, without symbols: every place is at the offset that it has there"};
     const auto all = a.frames.size() + b.frames.size() - named;
     Likeness out{all == 0 ? 0 : static_cast<double>(named) / static_cast<double>(all),
                  fmt::format("{} of {} places are the same; {}", named, all, difference(a, b))};
@@ -134,7 +134,7 @@ bool nameless(const Signature& s) {
 Likeness like_shapes(const Signature& a, const Signature& b) {
     if (a.shape.empty() || a.shape != b.shape || a.program.empty() || a.program != b.program) return {};
     if (!nameless(a) && !nameless(b)) return {};
-    return {0.8, fmt::format("the same damage in the same program ({}); one of them has no names for it", a.shape)};
+    return {0.8, fmt::format("the same damage in the same program ({}), in a build that has no name for it", a.shape)};
 }
 
 struct Group {
@@ -160,6 +160,7 @@ void add_offsets(Signature& into, const Signature& from) {
     for (std::size_t i = 0; i < std::min(into.frames.size(), from.frames.size()); ++i) {
         auto& frame = into.frames[i];
         const auto offset = from.frames[i].offset;
+        if (normal_program(frame.module) != normal_program(from.frames[i].module)) continue;
         if (offset != frame.offset && frame.other_offsets.size() < most && !contains(frame.other_offsets, offset))
             frame.other_offsets.push_back(offset);
     }

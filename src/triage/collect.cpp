@@ -1,5 +1,5 @@
-// A packed core is a row of zstd frames, one per 8 MiB of input: when the disk is full in the middle of one, the file
-// is cut back to the end of the last whole frame and stays readable. Nothing here waits without a bound: stdin is
+// A packed core is a row of zstd frames, one per MiB of input: when the disk is full in the middle of one, the file is
+// cut back to the end of the last whole frame and stays readable. Nothing here waits without a bound: stdin is
 // polled until the deadline, and the alarm ends the process when a write to a dead disk does not return.
 #include "triage/collect.h"
 
@@ -34,7 +34,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
-constexpr std::size_t frame_bytes = 8u << 20, piece = 1u << 20;
+constexpr std::size_t frame_bytes = 1u << 20, piece = 256u << 10;
 
 std::optional<std::int64_t> number(std::string_view text) {
     std::int64_t value = 0;
@@ -94,7 +94,9 @@ public:
     }
     /// Room for `more` bytes below both bounds; removes the oldest cores for it. False: there is none.
     bool make_room(std::uint64_t more) {
-        while (total_ + more > options_.max_total || free_bytes(options_.directory) < options_.min_free + more) {
+        constexpr std::uint64_t note = 32u << 10;  // the .json that says what was cut, and why
+        const auto stays = std::max(options_.min_free, note);
+        while (total_ + more > options_.max_total || free_bytes(options_.directory) < stays + more) {
             if (cores_.empty()) return false;
             auto stem = cores_.back().path.substr(0, cores_.back().path.size() - 4);
             for (const auto* suffix : {".zst", ".json", ".exe"}) ::unlink((stem + suffix).c_str());
@@ -145,15 +147,17 @@ private:
     std::vector<char> packed_;
     std::uint64_t whole_ = 0, whole_in_ = 0;  ///< up to the last finished frame
     std::size_t in_frame_ = 0;
+    bool torn_ = false;  ///< a write failed: part of a frame is missing
     Clock::time_point started_ = Clock::now();
 };
 
 std::string Packer::write(const char* bytes, std::size_t size) {
+    torn_ = true;  // until all of it is there: a frame with a hole must not be finished
     if (!shelf_.make_room(size)) return "the folder's bound or the disk is full";
     while (size > 0) {
         auto written = ::write(out_, bytes, size);
         if (written < 0 && errno == EINTR) continue;
-        if (written < 0 && errno == ENOSPC && shelf_.make_room(options_.min_free + frame_bytes)) {
+        if (written < 0 && errno == ENOSPC && shelf_.make_room(frame_bytes)) {
             // Somebody else filled the disk meanwhile, and an old core could go for it: once more.
             written = ::write(out_, bytes, size);
         }
@@ -163,6 +167,7 @@ std::string Packer::write(const char* bytes, std::size_t size) {
         out += static_cast<std::uint64_t>(written);
         shelf_.grow(static_cast<std::uint64_t>(written));
     }
+    torn_ = false;
     return {};
 }
 
@@ -209,7 +214,7 @@ std::string Packer::read_all() {
 std::string Packer::run() {
     auto cut = read_all();
     // A bound leaves room to finish the frame; a full disk does not.
-    if (in_frame_ > 0) {
+    if (in_frame_ > 0 && !torn_) {
         auto failure = pack(nullptr, 0, ZSTD_e_end);
         if (failure.empty()) {
             whole_ = out;

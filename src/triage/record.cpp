@@ -14,6 +14,7 @@
 #include "report/json_writer.h"
 #include "report/terminal/views.h"
 #include "report/verdict.h"
+#include "triage/normalize.h"
 
 namespace incident::triage {
 
@@ -33,7 +34,6 @@ void write_signature(JsonWriter& json, const Signature& s) {
     json.string("kind", s.kind);
     json.text("message", s.message);
     json.text("shape", s.shape);
-    json.string("program", s.program);
     json.string("text", s.text);
     json.boolean("ordered", s.ordered);
     json.begin_array("frames");
@@ -97,6 +97,13 @@ std::string excerpt_of(const report::Report& report, const Signature& signature,
     if (begin == std::string::npos) return {};
     auto end = drawn.find("\n\u2501\u2501 ", ++begin);
     auto text = drawn.substr(begin, end == std::string::npos ? end : end - begin);
+    // What, where and why stand above the excerpt already.
+    for (std::string_view label : {"what ", "where ", "why "}) {
+        if (!text.starts_with(label)) continue;
+        auto rest = text.find('\n');
+        while (rest != std::string::npos && text.substr(rest + 1).starts_with(' ')) rest = text.find('\n', rest + 1);
+        text.erase(0, rest == std::string::npos ? rest : rest + 1);
+    }
     std::size_t lines = 0, at = 0;
     while (at < text.size() && lines < most_lines && at < most_bytes) {
         auto next = text.find('\n', at);
@@ -154,7 +161,6 @@ Signature signature_of(const rapidjson::Value& json) {
     s.kind = text_of(json, "kind");
     s.message = text_of(json, "message");
     s.shape = text_of(json, "shape");
-    s.program = text_of(json, "program");
     s.text = text_of(json, "text");
     s.ordered = boolean_of(json, "ordered", true);
     s.context = texts_of(json, "context");
@@ -186,8 +192,10 @@ Verdict verdict_of(const rapidjson::Value& json) {
             v.findings.push_back(
                 {text_of(f, "kind"), text_of(f, "severity"), text_of(f, "strength"), text_of(f, "title")});
     });
-    if (auto s = json.FindMember("signature"); s != json.MemberEnd() && s->value.IsObject())
+    if (auto s = json.FindMember("signature"); s != json.MemberEnd() && s->value.IsObject()) {
         v.signature = signature_of(s->value);
+        v.signature.program = normal_program(v.program);
+    }
     return v;
 }
 

@@ -92,8 +92,9 @@ Signer::Picked Signer::pick(std::span<const Frame> frames, std::size_t most, std
         bool below = out.frames.size() >= most;
         if (explain && out_.choices.size() < most_explained) {
             std::string word = below ? "below" : use == FrameUse::own ? "counts" : std::string(to_string(use));
-            std::string why = below             ? fmt::format("only the innermost {} count", most)
-                              : rule != nullptr ? rule->note
+            std::string why = below             ? most == 1 ? std::string("only the innermost counts")
+                                                            : fmt::format("only the innermost {} count", most)
+                                          : rule != nullptr ? rule->note
                               : use == FrameUse::skip
                                   ? std::string("its address has no module, or it was found by scanning the stack")
                                   : std::string();

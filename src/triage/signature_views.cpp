@@ -48,6 +48,23 @@ void print_choices(Canvas& canvas, const Signature& signature) {
     flush();
 }
 
+/// What the id is made of; and what else two signatures are compared by.
+void print_parts(Canvas& canvas, const Signature& s, unsigned label) {
+    auto row = [&](std::string_view name, std::string_view text, Ink ink = Ink::plain) {
+        if (!text.empty()) canvas.row(name, canvas.line(ink, text), label);
+    };
+    row("class", s.klass);
+    row("kind", s.kind);
+    row(s.klass == "memory" ? "fault" : "message", s.message);
+    std::string_view name = s.klass == "memory" ? "about" : s.ordered ? "frames" : "places";
+    for (const auto& frame : s.frames) {
+        row(name, frame.text, Ink::function);
+        name = " ";
+    }
+    if (!s.shape.empty())
+        row("compared", fmt::format("{}, in {}: with builds of it that have no names", s.shape, s.program), Ink::quiet);
+}
+
 }  // namespace
 
 void explain_signature(const report::Report& report, const Signature& s, const report::RenderOptions& options,
@@ -59,15 +76,8 @@ void explain_signature(const report::Report& report, const Signature& s, const r
     constexpr unsigned label = 11;
     canvas.row("SIGNATURE", canvas.line(Ink::strong, s.text), label);
     canvas.row("ID", canvas.line(s.id), label);
-    canvas.row("CLASS", canvas.line(s.klass), label);
-    if (!s.frames.empty()) {
-        canvas.blank();
-        std::string_view name = s.ordered ? "frames" : "places";
-        for (const auto& frame : s.frames) {
-            canvas.row(name, canvas.line(Ink::function, frame.text), label);
-            name = "";
-        }
-    }
+    canvas.blank();
+    print_parts(canvas, s, label);
     if (!s.notes.empty()) canvas.blank();
     std::string_view name = "why";
     for (const auto& note : s.notes) {

@@ -57,7 +57,8 @@ std::string program_of(const Record& r) { return r.verdict ? r.verdict->program 
 std::string go_of(const Record& r) { return r.verdict ? r.verdict->go : ""; }
 
 struct Totals {
-    std::size_t cores = 0, copies = 0, analysed = 0, with_findings = 0, quiet = 0, doubtful = 0;
+    std::size_t cores = 0, copies = 0, analysed = 0, with_findings = 0, quiet = 0;
+    std::vector<std::size_t> doubtful;  ///< quiet, but the input was incomplete
     std::map<Outcome, std::vector<std::size_t>> lost;
     double cpu = 0;
 };
@@ -73,7 +74,7 @@ Totals totals_of(const Summary& s) {
         } else if (r.verdict) {
             ++t.analysed;
             t.with_findings += r.exit == 1 ? 1 : 0;
-            t.doubtful += r.exit == 3 ? 1 : 0;
+            if (r.exit == 3) t.doubtful.push_back(i);
         } else {
             t.lost[r.outcome].push_back(i);
         }
@@ -126,6 +127,7 @@ private:
     void variants(const Cluster& c);
     void runbook(const Verdict& v);
     void lost(const Totals& t);
+    void doubtful(const std::vector<std::size_t>& which);
     void row(std::string_view label, std::string_view text, Ink ink = Ink::plain) {
         if (!text.empty()) canvas_.row(label, canvas_.line(ink, text));
     }
@@ -179,8 +181,7 @@ void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
     if (auto go = census(records, c.records, go_of); !go.empty()) who += " · " + go;
     row("in", who);
     runbook(v);
-    row("example", example.path, Ink::source);
-    row("", fmt::format("incident analyze {}", shell_quoted(example.path)));
+    row("example", fmt::format("incident analyze {}", shell_quoted(example.path)), Ink::source);
     if (v.excerpt.empty()) return;
     canvas_.blank();
     for (std::size_t at = 0; at < v.excerpt.size();) {
@@ -189,6 +190,20 @@ void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
                           .add(std::string_view(v.excerpt).substr(at, end - at)));
         at = end + 1;
     }
+}
+
+void TerminalSummary::doubtful(const std::vector<std::size_t>& which) {
+    constexpr std::size_t most = 8;
+    canvas_.print(canvas_.line(Ink::warning,
+                               fmt::format("  of {} the input was damaged or a file was missing: silence is no health",
+                                           count_of(which.size(), "core"))));
+    for (std::size_t i = 0; i < which.size() && i < most; ++i) {
+        const auto& r = s_.result.records[which[i]];
+        auto line = canvas_.line("    ").add(Ink::source, r.path);
+        if (!r.verdict->gaps.empty()) line.space().add(Ink::quiet, r.verdict->gaps.front());
+        canvas_.wrap(line, 6);
+    }
+    if (which.size() > most) canvas_.print(canvas_.line(fmt::format("    … {} more", which.size() - most)));
 }
 
 void TerminalSummary::lost(const Totals& t) {
@@ -221,14 +236,16 @@ void TerminalSummary::write() {
             canvas_.line(fmt::format("{} stood in the store already", count_of(s_.result.known_before, "core"))));
     if (!s_.clustering.clusters.empty()) {
         canvas_.blank();
-        report::terminal::Table table(canvas_, 2, {0, 0, 0, 0});
+        report::terminal::Table table(canvas_, 2, {0, 0, 0, 30, 0});
         table.right(0).right(1).one_line();
+        table.row({canvas_.line(), canvas_.line(Ink::quiet, "cores"), canvas_.line(), canvas_.line(Ink::quiet, "kind"),
+                   canvas_.line(Ink::quiet, "what, in its newest example")});
         std::size_t number = 0;
         for (const auto& c : s_.clustering.clusters) {
             const auto& v = *s_.result.records[c.example].verdict;
             table.row({canvas_.line(fmt::format("{}.", ++number)), canvas_.line(grouped(c.records.size())),
                        c.is_new ? canvas_.line(Ink::warning, "NEW") : canvas_.line(),
-                       canvas_.line(Ink::error, v.signature.kind).space().add(v.what)});
+                       canvas_.line(Ink::error, v.signature.kind), canvas_.line(v.what)});
         }
         table.flush();
     }
@@ -243,13 +260,7 @@ void TerminalSummary::write() {
         canvas_.wrap(canvas_.line(fmt::format("  {}: {}", count_of(t.quiet, "core"),
                                               census(s_.result.records, s_.clustering.quiet, program_of, 12))),
                      4);
-        if (t.doubtful != 0)
-            canvas_.wrap(
-                canvas_.line(Ink::warning,
-                             fmt::format("  in {} the input was damaged or a file was missing: silence that is "
-                                         "not health",
-                                         count_of(t.doubtful, "core"))),
-                4);
+        if (!t.doubtful.empty()) doubtful(t.doubtful);
     }
     lost(t);
     if (!s_.result.complaints.empty()) {
@@ -372,7 +383,7 @@ void render_summary_json(const Summary& s, const report::Sink& sink) {
     json.number("analysed", t.analysed);
     json.number("copies", t.copies);
     json.number("quiet", t.quiet);
-    json.number("doubtful", t.doubtful);
+    json.number("doubtful", t.doubtful.size());
     json.number("other_shards", s.result.other_shards);
     json.number("known_before", s.result.known_before);
     json.begin_object("not_analysed");

@@ -59,7 +59,7 @@ class Kernel:
             time.sleep(0.05)
         assert len(found) == cores, (found, (self.folder / "log").read_text() if (self.folder / "log").exists() else "no log")
         newest = max(found, key=lambda p: p.stat().st_mtime)
-        return {"core": newest.with_suffix(".zst"), **json.loads(newest.read_text())}
+        return {**json.loads(newest.read_text()), "core": newest.with_suffix(".zst")}
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def kernel() -> collections.abc.Iterator[Kernel]:
         (folder / "options").write_text(f"--dir={folder}/probe\n")
         probe = folder / f"{PREFIX}probe"
         shutil.copy("/bin/sleep", probe)
-        subprocess.run(["bash", "-c", f"ulimit -c unlimited; {probe} 100 & sleep 0.2; kill -QUIT $!; wait $!"], capture_output=True, timeout=30)
+        subprocess.run(["bash", "-c", f"ulimit -c unlimited; {probe} 100 & sleep 0.2; kill -ABRT $!; wait $!"], capture_output=True, timeout=30)
         deadline = time.time() + 5
         while time.time() < deadline and not list((folder / "probe").glob("*.json")):
             time.sleep(0.05)
@@ -108,7 +108,7 @@ def kernel() -> collections.abc.Iterator[Kernel]:
 def gdb_frames(core: pathlib.Path, exe: pathlib.Path, folder: pathlib.Path) -> str:
     plain = folder / "plain.core"
     subprocess.run(["zstd", "-qdf", core, "-o", plain], check=True)
-    return subprocess.run(["gdb", "-nx", "-batch", "-ex", "thread apply all bt 8", exe, plain], capture_output=True, text=True, timeout=120).stdout
+    return subprocess.run(["gdb", "-nx", "-batch", "-ex", "thread apply all bt 40", exe, plain], capture_output=True, text=True, timeout=120).stdout
 
 
 def kept(shelf: pathlib.Path, about: dict) -> list[pathlib.Path]:
@@ -136,7 +136,8 @@ def test_c_program_of_several_threads(kernel: Kernel, tmp_path: pathlib.Path) ->
     assert all(p.is_file() for p in kept(shelf, about))
     found = report("analyze", about["core"])
     assert len(found["threads"]) >= 4
-    assert [f["kind"] for f in found["findings"] if f["severity"] == "error"] == ["native.mutex.orphaned"]
+    assert {f["kind"] for f in found["findings"] if f["severity"] == "error"} <= {"native.mutex.orphaned", "crash.abort"}
+    assert any(f["kind"] == "native.mutex.orphaned" for f in found["findings"])
     if shutil.which("gdb"):
         assert gdb_frames(about["core"], about["core"].with_suffix(".exe"), tmp_path).count("cache_lock") >= 3
 
@@ -150,18 +151,18 @@ def test_core_larger_than_its_bound(kernel: Kernel, tmp_path: pathlib.Path) -> N
     assert incident("triage", shelf).code in (1, 3)
 
 
-@pytest.mark.parametrize("min_free", ["0", "200K"])
+@pytest.mark.parametrize("min_free", ["0", "40K"])
 def test_disk_is_full(kernel: Kernel, tmp_path: pathlib.Path, min_free: str) -> None:
     """A tmpfs smaller than the packed core: what is left is whole frames, and the process is let go."""
     shelf = tmp_path / "small"
     shelf.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500K,mode=700", "none", shelf], capture_output=True).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200K,mode=700", "none", shelf], capture_output=True).returncode != 0:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        about = kernel.died(CORPORA / "go1.27" / "exe.dwarf", "heap", shelf=shelf, options=(f"--min-free={min_free}",))
+        about = kernel.died(CORPORA / "go1.27" / "exe.dwarf", "heap", shelf=shelf, options=(f"--min-free={min_free}",), environment={"GOTRACEBACK": "crash"})
         if about["cut"] is None:
             pytest.fail(f"it fitted: {about['packed_bytes']} bytes")
-        assert 0 < about["packed_bytes"] < 1500 << 10 and not list(shelf.glob("*.partial"))
+        assert 0 < about["packed_bytes"] < 200 << 10 and not list(shelf.glob("*.partial"))
         raw = subprocess.run(["zstd", "-dc", about["core"]], capture_output=True)
         assert raw.returncode == 0 and len(raw.stdout) == about["bytes"], "whole frames"
         crash = report("crash", about["core"], CORPORA / "go1.27" / "exe.dwarf")
