@@ -92,7 +92,9 @@ def main() -> int:
         if at is None or not verdict:
             continue
         program, mode = at[0].split("/")
-        case = known.get(at[0], {"sick": program == "probe" and mode in PROBE_SICK})
+        case = {"sick": mode in PROBE_SICK} if program == "probe" else known.get(at[0])
+        if case is None:  # a mode of another day
+            continue
         if case["sick"]:
             cause = f"{program}/{case.get('cause', mode)}"
             sick[path] = Core(at[0], cause, near.get(path, "quiet"), exact.get(path, "quiet"), verdict["signature"]["text"])

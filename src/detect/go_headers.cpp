@@ -205,6 +205,7 @@ std::string_view fault_words(HeaderFault fault) {
         case HeaderFault::unmapped: return "data that is not mapped";
         case HeaderFault::bad_type: return "no type word";
         case HeaderFault::bad_itab: return "no itab word";
+        case HeaderFault::runtimes_own: return "memory of the runtime";
     }
     return "";
 }

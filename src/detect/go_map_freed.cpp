@@ -160,6 +160,7 @@ std::optional<LedTo> led_to(const Process& process, const go::MapFinder& finder,
 void become_map(const Process& process, const MapTeller& teller, const go::MapFinder& finder, const LedTo& freed,
                 report::Finding& finding) {
     finding.kind = "go.map.freed";
+    finding.mark.fault.clear();  // whether its slot is free, or whose it is by now, is chance
     const std::size_t colon = finding.title.find(": ");
     const std::string holder = finding.title.substr(colon == std::string::npos ? 0 : colon + 2);
     bool sure = false;

@@ -463,6 +463,7 @@ private:
     }
 
     void finish(Finding& finding, Stale& stale) {
+        finding.mark.shape += fmt::format(", to a freed chunk of {} B", stale.chunk.user.size());
         finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", stale.chunk.user.begin.value - 16)));
         for (Stale& other : stale_)
             if (other.chunk.address == stale.chunk.address || same_object(other.word, stale.word)) other.told = true;

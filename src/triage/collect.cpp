@@ -226,8 +226,8 @@ std::string Packer::run() {
     if (out > whole_) {
         if (::ftruncate(out_, static_cast<off_t>(whole_)) != 0) return cut + "; its end cannot be cut off";
         out = whole_;
-        in = whole_in_;
     }
+    in = whole_in_;
     return cut;
 }
 
