@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import re
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 
@@ -54,26 +57,79 @@ def measure(name: str, ours: list[str], peer_name: str, peer: list[str], runs: i
     return seconds[0]
 
 
-def knows(incident: str, command: str) -> bool:
-    return subprocess.run([incident, command, "--help"], capture_output=True).returncode == 0
+def forced_collection(cores: pathlib.Path) -> float | None:
+    """Wall seconds of Go's own forced collection of the big core's heap, made anew: the runtime's word (gctrace)."""
+    arguments = "-goroutines 100000 -objects 15000000 -map 600000".split()  # as in corpora/tools/bench_cores.sh
+    with tempfile.TemporaryDirectory() as folder:
+        made = subprocess.run([str(cores / "exe"), *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                              env={"GODEBUG": "gctrace=1"}, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)))
+    # gc 9 @12.3s 5%: 0.04+4300+0.01 ms clock, … (forced)
+    clocks = re.findall(r"^gc .*: ([0-9.+]+) ms clock.*\(forced\)", made.stderr, re.M)
+    return sum(map(float, clocks[-1].split("+"))) / 1000 if clocks else None
 
 
 def heap(incident: str, cores: pathlib.Path, exe: str, runs: int) -> None:
-    """The heap command beside viewcore and beside the collector of the very process; one worker beside two; growth."""
+    """heap and the whole analyze beside viewcore and beside the collector of the very process, in turn; one worker beside two; growth."""
     big = str(cores / "big" / "core")
+    ours = {name: [incident, name, big, exe] for name in ("heap", "analyze")}
+    rows: dict[str, list[tuple[float, int, float]]] = {name: [] for name in (*ours, "viewcore histogram", "heap --jobs 1")}
+    collections: list[float] = []
     viewcore = shutil.which("viewcore") or os.environ.get("VIEWCORE")
-    if viewcore:
-        ours = measure("heap", [incident, "heap", big, exe], "viewcore histogram", [viewcore, big, "--exe", exe, "histogram"], runs)
-    else:
+    if not viewcore:
         print("bench: viewcore is not installed (go install golang.org/x/debug/cmd/viewcore@latest)", file=sys.stderr)
-        ours = statistics.median(run([incident, "heap", big, exe])[0] for _ in range(runs))
-    for line in (cores / "big" / "truth.txt").read_text().splitlines():
-        if line.startswith("gc-forced-ms="):
-            forced = float(line.split("=")[1].split()[0]) / 1000
-            print(f"    the process's own forced collection took {forced:.2f} s when the core was made: ratio {ours / forced:.2f}")
-    one, two = (statistics.median(run([incident, "heap", big, exe, "--jobs", str(jobs)])[0] for _ in range(runs)) for jobs in (1, 2))
-    print(f"    one worker {one:.2f} s, two {two:.2f} s: {one / two:.2f} times")
-    linear(incident, [(f"10^{n}", str(cores / f"o{n}" / "core"), exe) for n in (5, 6, 7)], ["heap"])
+    run(ours["heap"])  # the core into the page cache
+    for _ in range(runs):
+        for name, command in ours.items():
+            rows[name].append(run(command))
+        rows["heap --jobs 1"].append(run([*ours["heap"], "--jobs", "1"]))
+        if viewcore:
+            rows["viewcore histogram"].append(run([viewcore, big, "--exe", exe, "histogram"]))
+        if (seconds := forced_collection(cores)) is not None:
+            collections.append(seconds)
+    middle = {name: [statistics.median(row[i] for row in found) for i in range(3)] for name, found in rows.items() if found}
+    print(f"the heap of the big core, {runs} rounds in turn, load {os.getloadavg()[0]:.1f}")
+    print(f"    {'':20} {'wall':>9} {'cpu':>9} {'RssAnon':>9}   of viewcore: {'wall':>6} {'RssAnon':>8}   {'of Go GC':>9}")
+    peer = middle.get("viewcore histogram")
+    collection = statistics.median(collections) if collections else None
+    for name, (wall, memory, cpu) in middle.items():
+        line = f"    {name:20} {wall:7.2f} s {cpu:7.2f} s {memory / 1e6:6.0f} MB"
+        if peer and peer is not middle[name]:
+            line += f"   {'':12} {wall / peer[0]:6.3f} {memory / peer[1]:8.3f}"
+            if collection:
+                line += f"   {wall / collection:9.2f}"
+        print(line)
+    if collection:
+        print(f"    {'Go forced collection':20} {collection:7.2f} s")
+    print("    floors: 0.200 of its wall time, 0.250 of its memory, 1.00 of the collection; goals: 0.100, 0.125, 0.50")
+    print(f"    one worker beside two: {middle['heap --jobs 1'][0] / middle['heap'][0]:.2f} times (floor 1.6)")
+    for command in ours:
+        linear(incident, [(f"10^{n}", str(cores / f"o{n}" / "core"), exe) for n in (5, 6, 7)], [command])
+
+
+def goroutines(incident: str, cores: pathlib.Path, exe: str, small: pathlib.Path, runs: int) -> None:
+    """Stacks beside delve, the crash beside eu-stack on a small core, locks beside stacks; growth."""
+    core = str(cores / "big" / "core")
+    dlv = shutil.which("dlv") or os.environ.get("DLV")
+    if dlv:
+        with tempfile.NamedTemporaryFile("w", suffix=".dlv") as script:
+            script.write("goroutines -t 50\nexit\n")
+            script.flush()
+            measure("goroutines --stacks --format json", [incident, "goroutines", core, exe, "--stacks", "--format", "json"],
+                    "dlv goroutines -t",
+                    [dlv, "core", exe, core, "--check-go-version=false", "--init", script.name, "--allow-non-terminal-interactive=true"], runs)
+    else:
+        print("bench: goroutines SKIPPED, delve is not installed (go install github.com/go-delve/delve/cmd/dlv@latest)", file=sys.stderr)
+    small_exe = str(small.parent / ("exe." + small.name.split(".")[0]))
+    if shutil.which("eu-stack"):
+        measure("crash, big core", [incident, "crash", core, exe],
+                "eu-stack, small core", ["eu-stack", "--core", str(small / "core"), "-e", small_exe], max(runs, 5))
+    else:
+        print("bench: crash SKIPPED, eu-stack is not installed", file=sys.stderr)
+    locks = str(cores / "locks" / "core")
+    if pathlib.Path(locks).exists():
+        measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
+                "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], runs)
+    linear(incident, [(f"10^{n}", str(cores / f"g{n}" / "core"), exe) for n in (3, 4, 5)], ["goroutines", "--stacks", "--format", "json"])
 
 
 def native(incident: str, cores: pathlib.Path, corpus: pathlib.Path, runs: int) -> None:
@@ -127,39 +183,22 @@ def main() -> int:
     arguments.add_argument("--small", default="build/corpora/go1.25/dwarf.nilderef", help="a small core's folder")
     arguments.add_argument("--native", default="build/corpora/native-glibc-2.36", help="the corpus of C programs")
     arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--only", choices=("native", "triage", "goroutines", "heap"), help="only this part")
     options = arguments.parse_args()
+    wanted = lambda part: options.only in (None, part)
     cores = pathlib.Path(options.cores)
-    native(options.incident, cores, pathlib.Path(options.native), options.runs)
-    triage(options.incident, pathlib.Path(options.native).parent, options.runs)
-    big, exe = cores / "big" / "core", str(cores / "exe")
-    if not big.exists():
+    if wanted("native"):
+        native(options.incident, cores, pathlib.Path(options.native), options.runs)
+    if wanted("triage"):
+        triage(options.incident, pathlib.Path(options.native).parent, options.runs)
+    exe = str(cores / "exe")
+    if not (cores / "big" / "core").exists():
         print(f"bench: SKIPPED, no benchmark core below {cores} (a Go toolchain is needed to make it)", file=sys.stderr)
         return 0
-    small = pathlib.Path(options.small)
-    small_exe = str(small.parent / ("exe." + small.name.split(".")[0]))
-    incident, core = options.incident, str(big)
-
-    dlv = shutil.which("dlv") or os.environ.get("DLV")
-    if dlv:
-        script = cores / "goroutines.dlv"
-        script.write_text("goroutines -t 50\nexit\n")
-        measure("goroutines --stacks --format json", [incident, "goroutines", core, exe, "--stacks", "--format", "json"],
-                "dlv goroutines -t", [dlv, "core", exe, core, "--check-go-version=false", "--init", str(script), "--allow-non-terminal-interactive=true"],
-                options.runs)
-    else:
-        print("bench: goroutines SKIPPED, delve is not installed (go install github.com/go-delve/delve/cmd/dlv@latest)", file=sys.stderr)
-    if shutil.which("eu-stack"):
-        measure("crash, big core", [incident, "crash", core, exe],
-                "eu-stack, small core", ["eu-stack", "--core", str(small / "core"), "-e", small_exe], max(options.runs, 5))
-    else:
-        print("bench: crash SKIPPED, eu-stack is not installed", file=sys.stderr)
-    locks = str(cores / "locks" / "core")
-    if pathlib.Path(locks).exists():
-        measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
-                "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], options.runs)
-    if knows(incident, "heap"):
-        heap(incident, cores, exe, options.runs)
-    linear(incident, [(f"10^{n}", str(cores / f"g{n}" / "core"), exe) for n in (3, 4, 5)], ["goroutines", "--stacks", "--format", "json"])
+    if wanted("goroutines"):
+        goroutines(options.incident, cores, exe, pathlib.Path(options.small), options.runs)
+    if wanted("heap"):
+        heap(options.incident, cores, exe, options.runs)
     return 0
 
 

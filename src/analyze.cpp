@@ -53,10 +53,11 @@ Passes passes_for(const AnalyzeOptions& options) {
                     .locks = true,
                     .heap = detect::reads(detect::Need::heap, options.only, options.skip),
                     .heap_types = detect::reads(detect::Need::heap_types, options.only, options.skip),
+                    .leaks = detect::reads(detect::Need::leaks, options.only, options.skip),
                     .malloc = true,
                     .pthreads = true};
         case Command::crash: return {.crash = true};
-        case Command::goroutines: return {.goroutines = true};  // its section walks, and keeps only what it prints
+        case Command::goroutines: return {.goroutines = true, .stacks = true};
         case Command::goroutine:
             return {
                 .threads = true, .goroutines = true, .stacks = true, .spans = true, .malloc = true, .pthreads = true};
@@ -76,7 +77,7 @@ Passes passes_for(const AnalyzeOptions& options) {
 
 report::Report report_on(const std::shared_ptr<const Process>& shared, const AnalyzeOptions& options) {
     const Process& process = *shared;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
 
     report::Report report;
     report.command = name_of(options.command);
@@ -87,20 +88,18 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
     report.gaps = process.gaps;
     if (process.crash) report.crash = crash_section(process, locator);
 
-    GoroutineDetail detail;
     switch (options.command) {
         case Command::analyze: {
             report.threads = threads_section(process, locator, std::nullopt);
-            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, std::nullopt);
             break;
         }
         case Command::crash: break;
         case Command::goroutines:
-            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, std::nullopt);
             break;
         case Command::goroutine:
-            detail.snapshots = true;
-            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, options.goroutine);
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, options.goroutine);
             require_row(report, report.goroutines, "the goroutine that was asked for");
             break;
         case Command::threads: report.threads = threads_section(process, locator, std::nullopt); break;
@@ -120,7 +119,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
             break;
         case Command::locks:
             report.threads = threads_section(process, locator, std::nullopt);
-            if (process.goroutines) report.goroutines = goroutines_section(process, locator, detail, std::nullopt);
+            if (process.goroutines) report.goroutines = goroutines_section(process, locator, std::nullopt);
             break;
         case Command::heap: report.heap = heap_section(process, locator, options, report); break;
     }

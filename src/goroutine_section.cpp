@@ -5,7 +5,6 @@
 #include "base/parallel.h"
 #include "go/stacks/defers.h"
 #include "go/stacks/panics.h"
-#include "process/native_threads.h"
 #include "process/snapshot.h"
 #include "sections.h"
 
@@ -42,21 +41,8 @@ public:
           disassembler_(Disassembler::create(process.core.machine())),
           callees_(process.memory, *process.go, *process.goroutines->code, disassembler_ ? &*disassembler_ : nullptr) {}
 
-    /// `stack` is null when stacks are not wanted; its frames are copied, or moved when it is ours to take.
-    report::Goroutine make(const go::Goroutine& g, const go::GoStack* stack) {
-        auto row = make_without_frames(g, stack);
-        if (stack != nullptr) row.frames = stack->frames;
-        return row;
-    }
-    report::Goroutine make(const go::Goroutine& g, go::GoStack&& stack) {
-        auto row = make_without_frames(g, &stack);
-        row.frames = std::move(stack.frames);
-        row.frames.shrink_to_fit();
-        return row;
-    }
-
-private:
-    report::Goroutine make_without_frames(const go::Goroutine& g, const go::GoStack* stack) {
+    report::Goroutine make(std::size_t index) {
+        const go::Goroutine& g = process_.goroutines->all[index];
         auto& runtime = *process_.go;
         auto& list = *process_.goroutines;
         report::Goroutine row;
@@ -75,16 +61,19 @@ private:
         row.start = origin.start;
         row.labels = go::read_labels(process_.memory, runtime, g);
         if (!g.panics.is_null()) add_panics(row, go::read_panics(process_.memory, runtime, g));
-        if (stack == nullptr) return row;
+        if (process_.stacks.empty()) return row;
+        const go::GoStack stack = process_.stacks.load_physical(index);
         row.frames_computed = true;
-        row.stack_end = stack->end;
+        row.frames = process_.stacks.frames(index);
+        row.stack_end = stack.end;
         if (process_.waits)
-            for (auto& wait : process_.waits->of(process_.memory, runtime, g, *stack))
+            for (auto& wait : process_.waits->of(process_.memory, runtime, g, stack))
                 row.blocked_on.push_back({wait.address, std::move(wait.what)});
-        add_defers(row, go::read_defers(process_.memory, runtime, g, *stack, callees_), *stack);
+        add_defers(row, go::read_defers(process_.memory, runtime, g, stack, callees_), stack);
         return row;
     }
 
+private:
     const Process& process_;
     Result<Disassembler> disassembler_;
     go::CalleeResolver callees_;
@@ -93,7 +82,7 @@ private:
 void add_snapshots(report::Goroutine& row, const Process& process, const Locator& locator, std::size_t index) {
     constexpr std::size_t wanted = 64;
     Snapshots snapshots(locator, &*process.disassembler);
-    auto& stack = process.stacks[index];
+    const go::GoStack stack = process.stacks.load(index);
     for (std::size_t i = 0; i < stack.frames.size() && row.snapshots.size() < wanted; ++i) {
         if (stack.frames[i].runtime_internal || stack.frames[i].inlined) continue;
         auto snapshot = snapshots.frame(stack, i);
@@ -118,38 +107,21 @@ void name_blocking_objects(std::vector<report::Goroutine>& rows, const Locator& 
 }  // namespace
 
 std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator,
-                                                  const GoroutineDetail& detail, std::optional<std::int64_t> only) {
+                                                  std::optional<std::int64_t> only) {
     auto& all = process.goroutines->all;
-    auto stack_of = [&](std::size_t i) { return process.stacks.empty() ? nullptr : &process.stacks[i]; };
     std::vector<report::Goroutine> rows;
     if (only) {
-        if (auto index = process.find_goroutine(*only))
-            rows.push_back(RowMaker(process).make(all[*index], stack_of(*index)));
-        if (detail.snapshots && !rows.empty() && !process.stacks.empty())
+        if (auto index = process.find_goroutine(*only)) rows.push_back(RowMaker(process).make(*index));
+        if (!rows.empty() && !process.stacks.empty())
             add_snapshots(rows.front(), process, locator, *process.find_goroutine(*only));
         name_blocking_objects(rows, locator);
         return rows;
     }
     rows.resize(all.size());
-    bool walk_here = process.stacks.empty() && detail.frames;
     parallel_chunks(process.jobs, all.size(), 512, [&](std::size_t begin, std::size_t end, unsigned) {
         RowMaker maker(process);
-        std::optional<GoroutineWalker> walker;
-        if (walk_here) walker.emplace(process);
-        for (std::size_t i = begin; i < end; ++i) {
-            if (!walk_here)
-                rows[i] = maker.make(all[i], stack_of(i));
-            else if (!GoroutineWalker::needs_native_steps(all[i]))
-                rows[i] = maker.make(all[i], walker->walk(all[i]));
-        }
+        for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(i);
     });
-    if (walk_here) {
-        auto steps = native_steps(process);
-        GoroutineWalker walker(process, steps);
-        RowMaker maker(process);
-        for (std::size_t i = 0; i < all.size(); ++i)
-            if (GoroutineWalker::needs_native_steps(all[i])) rows[i] = maker.make(all[i], walker.walk(all[i]));
-    }
     std::ranges::stable_sort(rows, {}, &report::Goroutine::id);
     name_blocking_objects(rows, locator);
     return rows;

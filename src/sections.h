@@ -14,12 +14,8 @@ report::Crash crash_section(const Process& process, const Locator& locator);
 std::vector<report::Thread> threads_section(const Process& process, const Locator& locator,
                                             std::optional<std::int32_t> only);
 
-struct GoroutineDetail {
-    bool frames = true;      ///< stacks were walked
-    bool details = true;     ///< what they block on, defers, panics, labels
-    bool snapshots = false;  ///< annotate each user frame
-};
+/// `only`: one goroutine, its user frames annotated.
 std::vector<report::Goroutine> goroutines_section(const Process& process, const Locator& locator,
-                                                  const GoroutineDetail& detail, std::optional<std::int64_t> only);
+                                                  std::optional<std::int64_t> only);
 
 }  // namespace incident

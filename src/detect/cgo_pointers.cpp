@@ -30,7 +30,7 @@ constexpr std::uint64_t small_object = 136;
 
 class Border {
 public:
-    explicit Border(const Process& process) : process_(process), locator_(process.locate_context()) {}
+    explicit Border(const Process& process) : process_(process), locator_(*process.locator) {}
 
     Detection run() {
         Detection detection;
@@ -197,7 +197,7 @@ private:
     }
 
     const Process& process_;
-    Locator locator_;
+    const Locator& locator_;
     std::optional<Address> followed_;
     std::string function_;
 };

@@ -63,7 +63,7 @@ void judge_stack(const Process& process, Judgement& judgement) {
         judgement.state = fmt::format("dead part of goroutine {}'s stack, {:#x} below its sp", *place.goroutine, depth);
         return;
     }
-    if (place.part != StackPart::live || place.frame == nullptr || !at_rest(process, *place.goroutine)) return;
+    if (place.part != StackPart::live || !place.frame || !at_rest(process, *place.goroutine)) return;
     const go::PhysicalFrame& frame = *place.frame;
     if (frame.owner != go::StackOwner::goroutine || frame.func() == nullptr || !frame.after_call ||
         frame.trust == report::Trust::scan || frame.cfa.is_null())

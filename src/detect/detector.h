@@ -28,6 +28,7 @@ enum class Need : std::uint16_t {
     malloc = 512,       ///< Process::malloc; without a malloc that we read the detector is not applicable
     pthreads = 1024,    ///< Process::pthreads
     wait_graph = 2048,  ///< Process::locks, of a process without Go too
+    leaks = 4096,       ///< Process::leaks
 };
 constexpr unsigned operator|(Need a, Need b) { return static_cast<unsigned>(a) | static_cast<unsigned>(b); }
 constexpr unsigned operator|(unsigned a, Need b) { return a | static_cast<unsigned>(b); }

@@ -31,7 +31,7 @@ constexpr Detector table[] = {
     {"go.waitgroup", "WaitGroups that nobody brings to zero", waitgroup_kinds, no_needs | Need::locks,
      detect_waitgroups},
     {"go.goroutine.leaked", "goroutines blocked on what no goroutine that can run will ever reach", leaked_kinds,
-     Need::goroutines | Need::stacks | Need::heap, detect_leaked_goroutines},
+     Need::goroutines | Need::stacks | Need::heap | Need::leaks, detect_leaked_goroutines},
     {"go.map.concurrent-access", "the runtime's own word about a map in two goroutines", map_race_kinds,
      Need::crash | Need::go, detect_map_race},
     {"go.map", "every map of the heap against its own invariants, and maps used after they were freed", map_kinds,
@@ -105,6 +105,8 @@ std::optional<report::DetectorOutcome> unmet(const Process& process, const Detec
         return outcome(report::Outcome::skipped, "the types of the Go heap's objects were not looked at");
     if (needs(Need::malloc) && process.go && !process.go->cgo())
         return outcome(report::Outcome::not_applicable, "no C in this Go program");
+    if (needs(Need::leaks) && !process.leaks)
+        return outcome(report::Outcome::skipped, "what goroutines wait for could not be read");
     if (needs(Need::malloc) && !process.malloc)
         return outcome(report::Outcome::skipped, "malloc's heaps were not looked at");
     if (needs(Need::pthreads) && !process.pthreads)

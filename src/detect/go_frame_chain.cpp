@@ -68,8 +68,8 @@ bool no_code(const Placement& place) {
     }
 }
 
-std::optional<Broken> bad_return(const Process& process, const Locator& locator, std::size_t g) {
-    const go::GoStack& stack = process.stacks[g];
+std::optional<Broken> bad_return(const Process& process, const Locator& locator, std::size_t g,
+                                 const go::GoStack& stack) {
     if (stack.complete || stack.physical.empty() || stack.elided != 0) return std::nullopt;
     const go::PhysicalFrame& last = stack.physical.back();
     const AddressRange bounds = process.goroutines->all[g].stack;
@@ -88,9 +88,8 @@ std::optional<Broken> bad_return(const Process& process, const Locator& locator,
                   .return_address = true};
 }
 
-void bad_frame_pointers(const Process& process, const Locator& locator, std::size_t g, std::vector<Broken>& found,
-                        std::uint64_t& checked) {
-    const go::GoStack& stack = process.stacks[g];
+void bad_frame_pointers(const Process& process, const Locator& locator, std::size_t g, const go::GoStack& stack,
+                        std::vector<Broken>& found, std::uint64_t& checked) {
     const AddressRange bounds = process.goroutines->all[g].stack;
     for (std::size_t i = 0; i + 1 < stack.physical.size(); ++i) {
         const go::PhysicalFrame& frame = stack.physical[i];
@@ -119,7 +118,7 @@ void bad_frame_pointers(const Process& process, const Locator& locator, std::siz
 }
 
 report::Finding tell(const Process& process, const Locator& locator, const Broken& broken) {
-    const go::GoStack& stack = process.stacks[broken.goroutine];
+    const go::GoStack stack = process.stacks.load(broken.goroutine);
     const go::PhysicalFrame& frame = stack.physical[broken.physical];
     const std::int64_t goid = process.goroutines->all[broken.goroutine].goid;
     const std::string_view what = broken.return_address ? "return address" : "saved frame pointer";
@@ -174,13 +173,14 @@ report::Finding tell(const Process& process, const Locator& locator, const Broke
 
 Detection detect_broken_chains(const Process& process) {
     Detection detection;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     std::vector<Broken> found;
     for (std::size_t g = 0; g < process.stacks.size(); ++g) {
         ++detection.checked;
-        if (auto broken = bad_return(process, locator, g)) found.push_back(*broken);
+        const go::GoStack stack = process.stacks.load_physical(g);
+        if (auto broken = bad_return(process, locator, g, stack)) found.push_back(*broken);
         std::uint64_t words = 0;
-        bad_frame_pointers(process, locator, g, found, words);
+        bad_frame_pointers(process, locator, g, stack, found, words);
     }
     // Twenty goroutines with the same damage are one line of code; more findings would say nothing new.
     const std::size_t told = std::min(found.size(), most_findings);

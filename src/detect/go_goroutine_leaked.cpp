@@ -1,12 +1,7 @@
 // go.goroutine.leaked: goroutines blocked forever on channels, selects or objects of package sync that no goroutine
 // which can still run will ever reach.
 //
-// Proof rule: the fixpoint of Go's own goroutineleak profile (go1.27 src/runtime/mgc.go, findMaybeRunnableGoroutines),
-// from a core: what package variables, timers, finalizers and the stacks of all goroutines that are not blocked so
-// reach; then a blocked goroutine whose channel or lock was reached counts as alive, and its stack joins; until nothing
-// changes. A goroutine's g and its sudogs are never looked into: through them everybody would reach everybody.
-//
-// Surprising: "reached" errs on the side of life: frames that were stopped anywhere are taken word by word.
+// Proof rule: the search of process/leaks.h.
 // Innocent look-alikes, left out: select{} (parked on purpose), goroutine 1 (main may wait for the end; an info), waits
 // of the network, of sleep, of the runtime; what lies outside the heap; a program whose goroutines are all asleep,
 // which the runtime has said already. Not ruled out: an object known only to C or as a uintptr.
@@ -26,114 +21,7 @@ namespace incident::detect {
 
 namespace {
 
-constexpr std::size_t check_budget = 50'000'000;  // looks at a blocked goroutine's objects, all rounds together
 constexpr std::size_t most_examples = 8;
-
-struct Blocked {
-    std::uint32_t goroutine = 0;
-    std::vector<go::SlotId> objects;  ///< any of them reached: it may go on; none: nobody can ever wake it
-    Address first;
-    std::string_view kind;  ///< "channel", "lock" …
-};
-
-bool is_blocking(go::WaitObject object) {
-    using enum go::WaitObject;
-    return object == channel || object == nil_channel || object == mutex || object == rwmutex || object == wait_group ||
-           object == cond;
-}
-
-std::string_view words_of(go::WaitObject object) {
-    using enum go::WaitObject;
-    if (object == channel || object == nil_channel) return "channel";
-    return object == wait_group ? "wait group" : object == cond ? "condition" : "lock";
-}
-
-class Search {
-public:
-    explicit Search(const Process& process) : process_(process), graph_(*process.heap) {}
-
-    bool run();
-    std::vector<Blocked> left;  ///< the leaked
-    std::size_t asked = 0, alive = 0;
-
-private:
-    std::optional<Blocked> blocked(std::uint32_t i);
-    /// A timer's channel, or none that can be read. Asked once for each channel: reading one walks its queues, and 10^5
-    /// goroutines may stand in one.
-    bool may_be_timers(Address channel) {
-        auto [at, fresh] = timers_.try_emplace(channel.value, true);
-        if (fresh) {
-            auto read = go::read_channel(process_.memory, *process_.go, channel);
-            at->second = !read || read->timer;
-        }
-        return at->second;
-    }
-    void close(Address at) {
-        if (auto slot = graph_.slots().find(at); slot != go::no_slot) closed_.set(slot);
-    }
-
-    const Process& process_;
-    const go::HeapGraph& graph_;
-    go::SlotBits closed_;
-    std::unordered_map<std::uint64_t, bool> timers_;  // by channel
-};
-
-/// nullopt: it may run on, for all we know.
-std::optional<Blocked> Search::blocked(std::uint32_t i) {
-    const auto& g = process_.goroutines->all[i];
-    if (g.system || (g.status != go::Status::waiting && g.status != go::Status::leaked)) return std::nullopt;
-    const auto waits = process_.waits->of(process_.memory, *process_.go, g, process_.stacks[i]);
-    if (waits.empty()) return std::nullopt;
-    Blocked result{i, {}, waits.front().address, words_of(waits.front().object)};
-    for (const auto& wait : waits) {
-        if (!is_blocking(wait.object)) return std::nullopt;
-        if (wait.object == go::WaitObject::nil_channel) continue;
-        if (wait.object == go::WaitObject::channel) {
-            if (may_be_timers(wait.address)) return std::nullopt;  // time will tell
-        }
-        const go::SlotId slot = graph_.slots().find(wait.address);
-        if (slot == go::no_slot || !graph_.slots().allocated(slot)) return std::nullopt;  // a package variable …
-        result.objects.push_back(slot);
-    }
-    return result;
-}
-
-/// False: given up.
-bool Search::run() {
-    const auto& all = process_.goroutines->all;
-    closed_ = go::SlotBits(graph_.slots().limit());
-    for (std::uint32_t i = 0; i < all.size(); ++i) {
-        close(all[i].g);
-        for (const auto& sudog : go::waiting_sudogs(process_.memory, *process_.go, all[i])) close(sudog.at);
-    }
-    for (const auto& waiter : process_.waits->semaphores()) close(waiter.sudog);
-    go::Reach reach(graph_, &closed_);
-    reach.add_shared();
-    for (std::uint32_t i = 0; i < all.size(); ++i) {
-        if (auto b = blocked(i))
-            left.push_back(std::move(*b));
-        else
-            reach.add_goroutine(i);
-    }
-    asked = left.size();
-    // To and fro, so that a chain is one pass in whichever order it was made.
-    std::size_t checks = 0;
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (auto& b : left) {
-            checks += b.objects.size() + 1;
-            if (!std::ranges::any_of(b.objects, [&](go::SlotId slot) { return reach.contains(slot); })) continue;
-            reach.add_goroutine(b.goroutine);
-            b.goroutine = go::no_owner;
-            changed = true;
-        }
-        std::erase_if(left, [](const Blocked& b) { return b.goroutine == go::no_owner; });
-        std::ranges::reverse(left);
-        if (checks > check_budget) return false;
-    }
-    alive = asked - left.size();
-    return true;
-}
 
 const report::Frame* asking_frame(const go::GoStack& stack) {
     for (const auto& frame : stack.frames)
@@ -148,18 +36,18 @@ std::string place(const report::Frame* frame) {
     return fmt::format("{} ({}:{})", frame->function, frame->file.substr(frame->file.rfind('/') + 1), frame->line);
 }
 
-report::Finding tell(const Process& process, const Locator& locator, const std::vector<const Blocked*>& group,
-                     const Search& search) {
+report::Finding tell(const Process& process, const Locator& locator, const std::vector<const BlockedForever*>& group,
+                     const Leaks& leaks) {
     const auto& all = process.goroutines->all;
-    const Blocked& first = *group.front();
-    const auto& stack = process.stacks[first.goroutine];
+    const BlockedForever& first = *group.front();
+    const go::GoStack stack = process.stacks.load(first.goroutine);
     const auto* frame = asking_frame(stack);
-    const bool nil = first.objects.empty();
+    const bool nil = first.nil;
     const bool only_main = group.size() == 1 && all[first.goroutine].goid == 1;
     report::Finding finding;
     finding.kind = "go.goroutine.leaked";
     finding.count = group.size();
-    for (const Blocked* b : group) finding.goroutines.push_back(all[b->goroutine].goid);
+    for (const BlockedForever* b : group) finding.goroutines.push_back(all[b->goroutine].goid);
     std::ranges::sort(finding.goroutines);
     const bool doubt = !process.heap->gaps().empty();
     // What is not known to be out of reach is no accusation; that nobody wakes who waits for nil needs no search.
@@ -188,8 +76,8 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
         finding.evidence.push_back({fmt::format("goroutine {} waits for it", all[group[i]->goroutine].goid),
                                     group[i]->first, "", "core", "g.waiting"});
     finding.evidence.push_back(
-        {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", search.alive,
-                     search.asked),
+        {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", leaks.alive,
+                     leaks.asked),
          std::nullopt, "", "core", "marking from package variables, timers, finalizers and runnable stacks"});
     if (only_main) finding.innocent.push_back("main may have nothing to do but to wait for the end of the process");
     if (!nil) finding.innocent.push_back("an object that only C memory or a uintptr still knows");
@@ -218,33 +106,28 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
 
 Detection detect_leaked_goroutines(const Process& process) {
     Detection detection;
-    if (!process.waits) {
-        detection.reason = "what goroutines wait for could not be read";
-        return detection;
-    }
     if (process.crash && process.crash->message &&
         process.crash->message->find("all goroutines are asleep") != std::string::npos)
         return detection;
-    Search search(process);
-    const bool done = search.run();
-    detection.checked = search.asked;
-    if (!done) {
-        detection.unchecked = search.left.size();
+    const Leaks& leaks = *process.leaks;
+    detection.checked = leaks.asked;
+    if (!leaks.complete) {
+        detection.unchecked = leaks.left.size();
         detection.reason = "too many goroutines wait for each other to follow them all";
         return detection;
     }
     // Equal places are one story, however many stand there.
-    std::map<std::tuple<std::string_view, std::uint32_t, std::string_view>, std::vector<const Blocked*>> groups;
-    for (const Blocked& b : search.left) {
-        const auto* frame = asking_frame(process.stacks[b.goroutine]);
+    std::map<std::tuple<std::string_view, std::uint32_t, std::string_view>, std::vector<const BlockedForever*>> groups;
+    for (const BlockedForever& b : leaks.left) {
+        const auto* frame = asking_frame(process.stacks.shape(b.goroutine));
         groups[{frame != nullptr ? frame->function : std::string_view(), frame != nullptr ? frame->line : 0,
                 process.goroutines->all[b.goroutine].wait_reason}]
             .push_back(&b);
     }
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     for (auto& [where, group] : groups) {
-        std::ranges::sort(group, {}, [](const Blocked* b) { return b->goroutine; });
-        detection.findings.push_back(tell(process, locator, group, search));
+        std::ranges::sort(group, {}, [](const BlockedForever* b) { return b->goroutine; });
+        detection.findings.push_back(tell(process, locator, group, leaks));
     }
     return detection;
 }

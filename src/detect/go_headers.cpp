@@ -154,14 +154,14 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
         const go::Goroutine& goroutine = process.goroutines->all[g];
         if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
         // The runtime marks a cell as used before all of its key and value are there.
-        if (bad.in_cell && std::ranges::any_of(process.stacks[g].physical, [](const go::PhysicalFrame& frame) {
+        if (bad.in_cell && std::ranges::any_of(process.stacks.shape(g).physical, [](const go::PhysicalFrame& frame) {
                 auto operation = go::map_operation(frame.name());
                 return operation && go::writes(*operation);
             }))
             return goroutine.goid;
         // The innermost frame of the program, if it was stopped anywhere but at a call.
         std::size_t f = 0;
-        const auto& frames = process.stacks[g].physical;
+        const auto frames = process.stacks.physical(g);
         while (f < frames.size() &&
                (frames[f].owner != go::StackOwner::goroutine || frames[f].func() == nullptr ||
                 frames[f].name() == "runtime.asyncPreempt" || frames[f].name() == "runtime.asyncPreempt2"))
@@ -242,7 +242,7 @@ std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uin
 namespace {
 
 void add_frame(const Process& process, const MapTeller& teller, const BadHeader& bad, report::Finding& finding) {
-    const go::GoStack& stack = process.stacks[bad.goroutine];
+    const go::GoStack stack = process.stacks.load(bad.goroutine);
     const std::int64_t goid = process.goroutines->all[bad.goroutine].goid;
     finding.where =
         fmt::format("variable {} of {}, goroutine {}", bad.variable, frame_in_source(stack, bad.frame), goid);
@@ -259,7 +259,7 @@ void add_frame(const Process& process, const MapTeller& teller, const BadHeader&
 
 Detection detect_bad_headers(const Process& process) {
     Detection detection;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     MapTeller teller(process);
     HeaderScan scan = scan_headers(process, locator);
     detection.checked = scan.checked;

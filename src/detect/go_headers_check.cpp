@@ -60,13 +60,20 @@ public:
           types_(process.heap_types->types()),
           plans_(process.heap_types->plans()),
           slots_(process.heap->slots()),
-          cursor_(process.memory) {}
+          cursor_(process.memory),
+          judged_(types_.size()) {
+        for (go::TypeId id = 1; id < types_.size(); ++id) {
+            const go::TypePlan& plan = plans_[id];
+            judged_[id] = !plan.empty() && !plan.shape && plan.size != 0 && !of_the_runtime(types_[id].name) &&
+                          (cells_.is_unit(id) || plan.loops != 0 || std::ranges::any_of(plans_.steps(plan), is_header));
+        }
+    }
 
     HeaderScan out;
 
     void value(Address at, go::TypeId type, std::uint64_t count, BadHeader context) {
+        if (!judged_[type]) return;
         const go::TypePlan& plan = plans_[type];
-        if (plan.empty() || plan.shape || plan.size == 0 || of_the_runtime(types_[type].name)) return;
         context.object_type = type;
         if (cells_.is_unit(type)) {
             for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
@@ -82,6 +89,10 @@ public:
     }
 
 private:
+    struct Header {
+        std::uint64_t words[3] = {};
+        AddressRange room;  ///< the object that its data lies in, when that is too small
+    };
     /// A bucket or group of a map: only cells in use. False: the memory could not be read.
     bool unit(BadHeader context) {
         std::uint64_t control = 0;
@@ -102,14 +113,8 @@ private:
     /// False: the memory could not be read.
     bool one(Address at, go::TypeId type, std::uint64_t offset, const BadHeader& context, unsigned depth) {
         const go::TypePlan& plan = plans_[type];
-        for (const PlanStep& step : plans_.steps(plan)) {
-            BadHeader header = context;
-            header.at = at + step.offset;
-            header.offset = offset + step.offset;
-            header.op = step.op;
-            header.elem = step.target;
-            if (!check(step, header)) return false;
-        }
+        for (const PlanStep& step : plans_.steps(plan))
+            if (is_header(step) && !check(step, at + step.offset, offset + step.offset, context)) return false;
         if (depth < 4)
             for (const go::PlanLoop& loop : plans_.loops(plan)) {
                 const std::uint64_t size = plans_[loop.elem].size;
@@ -122,18 +127,18 @@ private:
         return true;
     }
 
-    bool check(const PlanStep& step, BadHeader& header) {
-        std::size_t words = 0;
-        switch (step.op) {
-            case PlanStep::Op::slice: words = 3; break;
-            case PlanStep::Op::string:
-            case PlanStep::Op::eface:
-            case PlanStep::Op::iface: words = 2; break;
-            default: return true;
-        }
-        const std::byte* bytes = cursor_.data_at(header.at, words * 8);
-        if (bytes == nullptr) return false;
-        std::memcpy(header.words, bytes, words * 8);
+    static bool is_header(const PlanStep& step) {
+        using enum PlanStep::Op;
+        return step.op == slice || step.op == string || step.op == eface || step.op == iface;
+    }
+
+    /// `offset`: of `at` in the object that `context` names.
+    bool check(const PlanStep& step, Address at, std::uint64_t offset, const BadHeader& context) {
+        Header header;
+        const std::size_t bytes = step.op == PlanStep::Op::slice ? 24 : 16;
+        const std::byte* data = cursor_.data_at(at, bytes);
+        if (data == nullptr) return false;
+        std::memcpy(header.words, data, bytes);
         ++out.checked;
         std::optional<HeaderFault> fault;
         if (step.op == PlanStep::Op::slice)
@@ -142,19 +147,24 @@ private:
             fault = extent(header, header.words[1], header.words[1], 1, static_cast<std::int64_t>(header.words[1]) < 0);
         else
             fault = interface(header.words[0], step.op == PlanStep::Op::eface);
-        if (fault) keep(header, *fault);
-        return true;
-    }
-    void keep(BadHeader& header, HeaderFault fault) {
+        if (!fault) [[likely]]
+            return true;
         if (out.bad.size() >= most_kept) {
             ++out.more;
-            return;
+            return true;
         }
-        header.fault = fault;
-        out.bad.push_back(header);
+        BadHeader& bad = out.bad.emplace_back(context);
+        bad.at = at;
+        bad.offset = offset;
+        bad.op = step.op;
+        bad.elem = step.target;
+        std::ranges::copy(header.words, bad.words);
+        bad.room = header.room;
+        bad.fault = *fault;
+        return true;
     }
 
-    std::optional<HeaderFault> slice(BadHeader& header, std::uint64_t elem) {
+    std::optional<HeaderFault> slice(Header& header, std::uint64_t elem) {
         const std::uint64_t len = header.words[1], cap = header.words[2];
         if (static_cast<std::int64_t>(len) < 0 || static_cast<std::int64_t>(cap) < 0) return HeaderFault::negative;
         if (len > cap) return HeaderFault::len_over_cap;
@@ -162,7 +172,7 @@ private:
     }
 
     /// Where `data` lies, and whether `len` and `cap` elements fit there.
-    std::optional<HeaderFault> extent(BadHeader& header, std::uint64_t len, std::uint64_t cap, std::uint64_t elem,
+    std::optional<HeaderFault> extent(Header& header, std::uint64_t len, std::uint64_t cap, std::uint64_t elem,
                                       bool negative) {
         if (negative) return HeaderFault::negative;
         const Address data{header.words[0]};
@@ -228,6 +238,7 @@ private:
     const go::TypePlans& plans_;
     const go::HeapSlots& slots_;
     MemoryCursor cursor_;
+    std::vector<bool> judged_;  // types of values that are looked at
     std::uint64_t last_good_[2] = {};
 };
 
@@ -258,7 +269,7 @@ namespace {
 void scan_frames(const Process& process, Scanner& scanner) {
     const std::size_t first = scanner.out.bad.size();
     process.heap_types->for_each_frame_variable([&](const go::HeapTypes::Typed& variable) {
-        const go::PhysicalFrame& frame = process.stacks[variable.goroutine].physical[variable.frame];
+        const go::PhysicalFrame frame = process.stacks.physical(variable.goroutine)[variable.frame];
         if (!frame.after_call || frame.trust == report::Trust::scan || of_the_runtime(frame.name())) return;
         BadHeader context;
         context.variable = variable.name;
@@ -267,7 +278,7 @@ void scan_frames(const Process& process, Scanner& scanner) {
         scanner.value(variable.address, variable.type, 1, context);
     });
     auto dead = [&](const BadHeader& bad) {
-        auto maps = go::frame_maps(process.memory, *process.go, process.stacks[bad.goroutine].physical[bad.frame]);
+        auto maps = go::frame_maps(process.memory, *process.go, process.stacks.physical(bad.goroutine)[bad.frame]);
         if (!maps || !maps->exact) return true;
         using Word = go::FrameMaps::Word;
         auto is = [&](std::uint64_t word, Word what) { return maps->classify(bad.at + word * 8) == what; };

@@ -36,8 +36,8 @@ std::vector<Address> raced_maps(const Process& process) {
 
 /// A goroutine is in the middle of copying a map: the copy's count comes before its cells.
 bool cloning(const Process& process) {
-    for (auto& stack : process.stacks)
-        for (auto& frame : stack.physical)
+    for (std::size_t g = 0; g < process.stacks.size(); ++g)
+        for (auto& frame : process.stacks.shape(g).physical)
             if (go::map_operation(frame.name()) == go::MapOperation::clone) return true;
     return false;
 }
@@ -156,7 +156,7 @@ void add_held(const Process& process, const MapTeller& teller, const go::MapFind
         map.shape = static_cast<std::uint32_t>(found.shape - finder.shapes().data());
         map.typed = true;
         add(map, [&process, &teller, found](report::Finding& finding) {
-            const go::GoStack& stack = process.stacks[found.variable.goroutine];
+            const go::GoStack stack = process.stacks.load(found.variable.goroutine);
             const std::int64_t goid = process.goroutines->all[found.variable.goroutine].goid;
             finding.where = fmt::format("variable {} of {}, goroutine {}; {}", found.variable.name,
                                         frame_in_source(stack, found.variable.frame), goid, finding.where);

@@ -37,7 +37,7 @@ void tell_freed_uses(const Process& process, const MapTeller& teller, const go::
 /// Names, places and checks by hand of one map, the same in every finding.
 class MapTeller {
 public:
-    explicit MapTeller(const Process& process) : process_(process), locator_(process.locate_context()) {}
+    explicit MapTeller(const Process& process) : process_(process), locator_(*process.locator) {}
 
     const Locator& locator() const { return locator_; }
     /// The type of a map that was recognised by its structure: what the variable or the heap's types say, else the one
@@ -61,7 +61,7 @@ public:
 
 private:
     const Process& process_;
-    Locator locator_;
+    const Locator& locator_;
 };
 
 /// The function itself of a physical frame, as the report prints it: "main.writeLoop (maps.go:128)".

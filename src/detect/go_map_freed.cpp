@@ -24,7 +24,7 @@ constexpr std::string_view keep_it =
 /// How a goroutine uses a map whose header is freed.
 struct FreedUse {
     std::size_t goroutine = 0;
-    const go::GoStack* stack = nullptr;
+    go::GoStack stack;
     std::uint32_t frame = 0;
     Address header, type, iterator;
     std::string doing;
@@ -38,7 +38,7 @@ bool header_is_freed(const Process& process, Address header) {
 
 FreedUse use_of(const go::MapUse& use, const go::GoStack& stack, std::size_t goroutine) {
     return {goroutine,
-            &stack,
+            stack,
             use.frame,
             use.header,
             use.type,
@@ -62,7 +62,7 @@ void find_uses(const Process& process, const go::GoStack& stack, std::size_t gor
             use != found.end())
             use->iterator = it.at;
         else
-            found.push_back({goroutine, &stack, it.frame, it.header, it.type, it.at, "range over it, not finished"});
+            found.push_back({goroutine, stack, it.frame, it.header, it.type, it.at, "range over it, not finished"});
     }
 }
 
@@ -76,7 +76,11 @@ std::optional<FreedUse> fatal_use(const Process& process) {
 /// Every frame that uses a freed map; the one that the process died in as it stood at the fault.
 std::vector<FreedUse> all_uses(const Process& process) {
     std::vector<FreedUse> uses;
-    for (std::size_t g = 0; g < process.stacks.size(); ++g) find_uses(process, process.stacks[g], g, uses);
+    for (std::size_t g = 0; g < process.stacks.size(); ++g) {
+        std::vector<FreedUse> here;
+        find_uses(process, process.stacks.load_physical(g), g, here);
+        if (!here.empty()) find_uses(process, process.stacks.load(g), g, uses);
+    }
     if (process.crash && process.crash->goroutine)
         find_uses(process, process.crash->stack, *process.crash->goroutine, uses);
     if (auto use = fatal_use(process)) uses.push_back(*use);
@@ -86,15 +90,15 @@ std::vector<FreedUse> all_uses(const Process& process) {
 void add_use(const Process& process, const MapTeller& teller, report::Finding& finding, const FreedUse& use) {
     const go::Goroutine& goroutine = process.goroutines->all[use.goroutine];
     finding.evidence.push_back(
-        {fmt::format("goroutine {}, {}: {}", goroutine.goid, frame_in_source(*use.stack, use.frame), use.doing),
-         use.stack->physical[use.frame].pc, fmt::format("map {:#x}", use.header.value), "core",
+        {fmt::format("goroutine {}, {}: {}", goroutine.goid, frame_in_source(use.stack, use.frame), use.doing),
+         use.stack.physical[use.frame].pc, fmt::format("map {:#x}", use.header.value), "core",
          "map operations on stacks"});
     if (!use.iterator.is_null())
         finding.evidence.push_back({fmt::format("its iterator, over a {}", teller.type_name(use.type)), use.iterator,
                                     fmt::format("map {:#x}", use.header.value), "core", "iterator on the stack"});
     if (std::ranges::find(finding.goroutines, goroutine.goid) == finding.goroutines.end())
         finding.goroutines.push_back(goroutine.goid);
-    teller.add_snapshot(finding, *use.stack, use.frame, goroutine.goid);
+    teller.add_snapshot(finding, use.stack, use.frame, goroutine.goid);
 }
 
 void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map,
@@ -115,7 +119,7 @@ void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const
 /// A frame uses a freed map, and no word that led it there is known.
 report::Finding tell_use(const Process& process, const MapTeller& teller, const go::MapFinder& finder,
                          const FreedUse& use) {
-    const std::string place = frame_in_source(*use.stack, use.frame);
+    const std::string place = frame_in_source(use.stack, use.frame);
     report::Finding finding;
     finding.kind = "go.map.freed";
     finding.severity = report::Severity::error;

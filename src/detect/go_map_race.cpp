@@ -18,7 +18,7 @@ namespace {
 
 struct Side {
     std::size_t goroutine = 0;  ///< into goroutines->all
-    const go::GoStack* stack = nullptr;
+    go::GoStack stack;
     std::uint32_t frame = 0;
     std::string doing;  ///< "write", "iteration", "holds the map"
     bool certain = false;
@@ -43,8 +43,7 @@ bool writes_maps(const Process& process, const go::Func& func) {
 }
 
 /// A goroutine outside any map operation that still holds the map in a word which its code may read again.
-std::optional<Side> holds_map(const Process& process, std::size_t goroutine, Address header) {
-    const go::GoStack& stack = process.stacks[goroutine];
+std::optional<Side> holds_map(const Process& process, std::size_t goroutine, const go::GoStack& stack, Address header) {
     for (std::uint32_t f = 0; f < stack.physical.size() && f < 64; ++f) {
         const go::PhysicalFrame& frame = stack.physical[f];
         if (frame.func() == nullptr || frame.owner != go::StackOwner::goroutine || frame.sp.is_null() ||
@@ -58,7 +57,7 @@ std::optional<Side> holds_map(const Process& process, std::size_t goroutine, Add
             auto what = maps->classify(at);
             if (what == go::FrameMaps::Word::not_pointer) continue;
             if (!writes_maps(process, *frame.func())) continue;
-            return Side{goroutine, &stack, f, "holds the map; its function writes to maps", false, true};
+            return Side{goroutine, stack, f, "holds the map; its function writes to maps", false, true};
         }
     }
     return std::nullopt;
@@ -119,9 +118,10 @@ Detection detect_map_race(const Process& process) {
             const go::Goroutine& goroutine = process.goroutines->all[g];
             if (crash.goroutine == g || goroutine.goid == crash.goid.value_or(-1) || goroutine.system) continue;
             bool found = false;
-            for (auto& use : go::map_uses(process.memory, *process.go, disassembler, process.stacks[g])) {
+            const go::GoStack stack = process.stacks.load(g);
+            for (auto& use : go::map_uses(process.memory, *process.go, disassembler, stack)) {
                 if (use.header != header) continue;
-                sides.push_back({g, &process.stacks[g], use.frame,
+                sides.push_back({g, stack, use.frame,
                                  fmt::format("{} in {}", go::to_string(use.operation), use.function), true,
                                  go::writes(use.operation)});
                 found = true;
@@ -130,18 +130,17 @@ Detection detect_map_race(const Process& process) {
             // Who only holds the map may be the other side as long as it can run.
             if (found || (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable))
                 continue;
-            if (auto side = holds_map(process, g, header)) sides.push_back(*side);
+            if (auto side = holds_map(process, g, stack, header)) sides.push_back(std::move(*side));
         }
     std::ranges::stable_sort(sides, [](const Side& a, const Side& b) { return a.certain > b.certain; });
     for (const Side& side : sides) {
         const std::int64_t goid = process.goroutines->all[side.goroutine].goid;
         finding.evidence.push_back(
-            {fmt::format("goroutine {}, {}: {}", goid, frame_in_source(*side.stack, side.frame), side.doing),
-             side.stack->physical[side.frame].pc,
-             std::string(to_string(process.goroutines->all[side.goroutine].status)), "core",
-             side.certain ? "map operations on stacks" : "live words of stacks"});
+            {fmt::format("goroutine {}, {}: {}", goid, frame_in_source(side.stack, side.frame), side.doing),
+             side.stack.physical[side.frame].pc, std::string(to_string(process.goroutines->all[side.goroutine].status)),
+             "core", side.certain ? "map operations on stacks" : "live words of stacks"});
         finding.goroutines.push_back(goid);
-        teller.add_snapshot(finding, *side.stack, side.frame, goid);
+        teller.add_snapshot(finding, side.stack, side.frame, goid);
     }
     const bool writer = std::ranges::any_of(sides, &Side::writer) ||
                         (died_in != nullptr && go::writes(died_in->operation) && !sides.empty());
@@ -162,7 +161,7 @@ Detection detect_map_race(const Process& process) {
         const Side& first = sides.front();
         finding.why = fmt::format("goroutine {} {} in {}{}", process.goroutines->all[first.goroutine].goid,
                                   first.certain ? "is in the same map," : "holds the same map,",
-                                  frame_in_source(*first.stack, first.frame),
+                                  frame_in_source(first.stack, first.frame),
                                   sides.size() == 1 ? std::string() : fmt::format(", and {} more", sides.size() - 1));
     }
     finding.remedy = "guard every access to this map with one lock, or use sync.Map; go test -race shows both sides";

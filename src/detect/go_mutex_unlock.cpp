@@ -83,7 +83,7 @@ Detection detect_bad_unlock(const Process& process) {
             !name.starts_with("internal/"))
             break;
     }
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     std::string where = "an unknown function";
     if (caller < stack.frames.size()) {
         const auto& frame = stack.frames[caller];

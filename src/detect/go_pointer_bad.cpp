@@ -77,7 +77,7 @@ Detection detect_bad_pointer(const Process& process) {
     detection.checked = 1;
     if (crash.kind != report::CrashKind::go_fatal || !crash.message || crash.message->find(said) == std::string::npos)
         return detection;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     report::Finding finding;
     finding.kind = "go.pointer.bad";
     finding.severity = report::Severity::error;

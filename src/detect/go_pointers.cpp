@@ -93,8 +93,9 @@ void check_followed(const Process& process, const Locator& locator, std::vector<
         if (suspects.size() >= most_suspects) return;
     }
     auto runtime_frame = [&](std::uint32_t g, std::uint32_t frame) {
-        if (g >= process.stacks.size() || frame >= process.stacks[g].physical.size()) return g != go::no_owner;
-        const auto name = process.stacks[g].physical[frame].name();
+        const auto found = process.stacks.frame(g, frame);
+        if (!found) return g != go::no_owner;
+        const auto name = found->name();
         return name.empty() || name.starts_with("runtime.") || name.starts_with("internal/") ||
                name.starts_with("reflect.");
     };
@@ -298,13 +299,13 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     if (judgement.place.goroutine) {
         finding.goroutines.push_back(*judgement.place.goroutine);
         if (auto g = process.find_goroutine(*judgement.place.goroutine); g && *g < process.stacks.size())
-            if (const auto& frames = process.stacks[*g].physical; !frames.empty()) {
+            if (const auto frames = process.stacks.physical(*g); !frames.empty()) {
                 // The frame that it hit; of a stack's dead part, the program's innermost one above.
                 std::size_t nearest = 0;
                 for (std::size_t i = frames.size(); i-- > 0;)
                     if (frames[i].owner == go::StackOwner::goroutine &&
-                        (judgement.place.frame != nullptr ? &frames[i] == judgement.place.frame
-                                                          : !frames[i].name().starts_with("runtime.")))
+                        (judgement.place.frame ? frames[i] == *judgement.place.frame
+                                               : !frames[i].name().starts_with("runtime.")))
                         nearest = i;
                 add_frame_snapshot(process, locator, finding, *g, nearest);
             }
@@ -345,7 +346,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
 Detection detect_pointers(const Process& process) {
     Detection detection;
     if (process.spans->arenas().empty()) return detection;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     Boxed boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs);
     std::vector<Suspect> suspects;
     check_boxed(process, locator, boxed, suspects, detection.checked);

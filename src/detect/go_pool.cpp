@@ -38,7 +38,7 @@ Detection detect_pool_duplicates(const Process& process) {
         return detection;
     }
     const go::Values values(process.memory, *process.go);
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     std::size_t incomplete = 0, left = 0;
     for (const go::Pool& pool : pools.all) {
         if (!pool.complete) ++incomplete;

@@ -28,7 +28,7 @@ std::string LockTeller::name(const GoLock& lock) const {
 }
 
 const report::Frame* LockTeller::asking_frame(std::uint32_t goroutine) const {
-    for (const auto& frame : process_.stacks[goroutine].frames)
+    for (const auto& frame : process_.stacks.shape(goroutine).frames)
         if (!machinery(frame.function)) return &frame;
     return nullptr;
 }
@@ -87,11 +87,12 @@ void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const 
 void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine,
                               std::optional<std::uint32_t> physical) const {
     if (!process_.disassembler || finding.snapshots.size() >= 4) return;
-    const auto& stack = process_.stacks[goroutine];
+    const go::GoStack stack = process_.stacks.load(goroutine);
+    const auto& shape = process_.stacks.shape(goroutine);
     const report::Frame* asking = asking_frame(goroutine);
     for (std::size_t i = 0; i < stack.frames.size(); ++i) {
         const bool wanted =
-            physical ? stack.frame_of[i] == *physical && !stack.frames[i].inlined : asking == &stack.frames[i];
+            physical ? stack.frame_of[i] == *physical && !stack.frames[i].inlined : asking == &shape.frames[i];
         if (!wanted) continue;
         Snapshots snapshots(locator_, &*process_.disassembler);
         auto snapshot = snapshots.frame(stack, i);
@@ -182,7 +183,7 @@ std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLoc
     if (lock.state.type != go::WaitObject::mutex || !process.disassembler) return std::nullopt;
     go::CodeBook book(process.memory, *process.go, *process.disassembler);
     for (auto& waiter : lock.waiters) {
-        const auto& stack = process.stacks[waiter.goroutine];
+        const go::GoStack stack = process.stacks.load(waiter.goroutine);
         std::size_t f = 0;
         while (f < stack.physical.size() &&
                (stack.physical[f].func() == nullptr || machinery(stack.physical[f].name())))

@@ -27,7 +27,7 @@ Detection detect_waitgroups(const Process& process);
 class LockTeller {
 public:
     explicit LockTeller(const Process& process)
-        : process_(process), picture_(*process.locks), locator_(process.locate_context()) {}
+        : process_(process), picture_(*process.locks), locator_(*process.locator) {}
 
     std::string name(const GoLock& lock) const;  ///< "main.ledger.mu", else type and address
     report::Finding start(const GoLock& lock, std::string kind) const;
@@ -37,14 +37,15 @@ public:
                       std::optional<std::uint32_t> physical = std::nullopt) const;
     void add_verify(report::Finding& finding, const GoLock& lock) const;
     std::int64_t goid(std::uint32_t goroutine) const { return process_.goroutines->all[goroutine].goid; }
-    /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none.
+    /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none. Its code; sp, bp and
+    /// cfa are those of a stack like it (GoStacks).
     const report::Frame* asking_frame(std::uint32_t goroutine) const;
     std::string locked_in(const GoLock& lock) const;
 
 private:
     const Process& process_;
     const LockPicture& picture_;
-    Locator locator_;
+    const Locator& locator_;
 };
 
 /// Locks of which the same is to be said become one finding with a count: 10^5 locks of one loop are one story. Doubts

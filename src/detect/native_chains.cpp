@@ -54,7 +54,7 @@ bool in_go_text(const Process& process, Address pc) {
 
 Detection detect_native_chains(const Process& process) {
     Detection detection;
-    Locator locator(process.locate_context());
+    const Locator& locator = *process.locator;
     UnwindStep cfi = cfi_step(process.memory, *process.images);
     for (const NativeThread& thread : process.threads) {
         const auto& physical = thread.stack.physical;

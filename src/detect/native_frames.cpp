@@ -32,7 +32,7 @@ constexpr std::uint64_t smallest_stack = 16 << 10;
 class Frames {
 public:
     explicit Frames(const Process& process)
-        : process_(process), locator_(process.locate_context()), live_(), names_(process, locator_, live_) {
+        : process_(process), locator_(*process.locator), live_(), names_(process, locator_, live_) {
         for (const Image& image : process.images->all())
             for (const Section& section : image.sections())
                 if (section.name == ".tbss" || section.name == ".tdata") tls_ += section.range.size() + 64;
@@ -212,7 +212,7 @@ private:
     }
 
     const Process& process_;
-    Locator locator_;
+    const Locator& locator_;
     LiveMemory live_;
     WordNames names_;
     Detection detection_;

@@ -51,8 +51,7 @@ struct Argument {
 
 class Teller {
 public:
-    explicit Teller(const Process& process)
-        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()) {}
+    explicit Teller(const Process& process) : process_(process), heaps_(*process.malloc), locator_(*process.locator) {}
 
     Detection run() {
         Detection detection;
@@ -356,7 +355,7 @@ private:
 
     const Process& process_;
     const native::Heaps& heaps_;
-    Locator locator_;
+    const Locator& locator_;
     const Corruption* told_ = nullptr;
     std::size_t more_ = 0;
 };

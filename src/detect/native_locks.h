@@ -21,7 +21,7 @@ Detection detect_native_rwlocks(const Process& process);
 class PthreadTeller {
 public:
     explicit PthreadTeller(const Process& process)
-        : process_(process), pthreads_(*process.pthreads), nodes_(process), locator_(process.locate_context()) {}
+        : process_(process), pthreads_(*process.pthreads), nodes_(process), locator_(*process.locator) {}
 
     const WaitNodes& nodes() const { return nodes_; }
     std::string symbol(const native::PthreadLock& lock) const;
@@ -46,7 +46,7 @@ private:
     const Process& process_;
     const native::Pthreads& pthreads_;
     WaitNodes nodes_;
-    Locator locator_;
+    const Locator& locator_;
 };
 
 /// Tids are given out in order: a thread of this process that has ended had one not far from the others'.

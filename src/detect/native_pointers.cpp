@@ -56,7 +56,7 @@ struct Fault {
 class Detectives {
 public:
     explicit Detectives(const Process& process)
-        : process_(process), heaps_(*process.malloc), locator_(process.locate_context()), tables_(process) {}
+        : process_(process), heaps_(*process.malloc), locator_(*process.locator), tables_(process) {}
 
     Detection run() {
         Detection detection;
@@ -472,7 +472,7 @@ private:
 
     const Process& process_;
     const native::Heaps& heaps_;
-    Locator locator_;
+    const Locator& locator_;
     const LiveMemory* live_ = nullptr;
     WordNames* names_ = nullptr;
     std::optional<Fault> fault_;

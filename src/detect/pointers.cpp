@@ -31,7 +31,7 @@ const report::Frame* logical_frame(const go::GoStack& stack, std::size_t physica
 bool add_frame_snapshot(const Process& process, const Locator& locator, report::Finding& finding, std::size_t goroutine,
                         std::size_t physical) {
     if (!process.disassembler || finding.snapshots.size() >= 4) return false;
-    const auto& stack = process.stacks[goroutine];
+    const go::GoStack stack = process.stacks.load(goroutine);
     const report::Frame* frame = logical_frame(stack, physical);
     if (frame == nullptr) return false;
     Snapshots snapshots(locator, &*process.disassembler);

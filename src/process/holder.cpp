@@ -82,7 +82,7 @@ Holder find_holder(const Process& process, const Locator& locator, const Boxed* 
             break;
         case PlaceKind::go_stack:
             holder.name = fmt::format("goroutine {}", place.goroutine.value_or(0));
-            if (place.frame != nullptr) {
+            if (place.frame) {
                 const Address bp = place.frame->cfa - 16;
                 holder.symbol = place.frame->name();
                 holder.name += fmt::format(", {}, bp{}{:#x}", holder.symbol, word < bp ? '-' : '+',

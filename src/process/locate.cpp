@@ -84,18 +84,18 @@ const Locator::State::GRow* Locator::State::g_at(Address base) const {
     return found != gs.end() && found->g == base && !base.is_null() ? &*found : nullptr;
 }
 
-const go::PhysicalFrame* Locator::State::frame_at(std::uint32_t goroutine, Address a) const {
-    if (context.stacks.empty()) return nullptr;
-    const auto& frames = context.stacks[goroutine].physical;
+std::optional<go::PhysicalFrame> Locator::State::frame_at(std::uint32_t goroutine, Address a) const {
+    if (context.stacks == nullptr) return std::nullopt;
+    const auto frames = context.stacks->physical(goroutine);
     auto holds = [&](const go::PhysicalFrame& f) {
         return f.owner == go::StackOwner::goroutine && a >= f.sp && a < f.cfa;
     };
     if (frames_off_stack[goroutine]) {
         auto found = std::ranges::find_if(frames, holds);
-        return found == frames.end() ? nullptr : &*found;
+        return found == frames.end() ? std::nullopt : std::optional(*found);
     }
     auto found = std::ranges::upper_bound(frames, a, {}, &go::PhysicalFrame::cfa);  // the first whose end lies above a
-    return found != frames.end() && holds(*found) ? &*found : nullptr;
+    return found != frames.end() && holds(*found) ? std::optional(*found) : std::nullopt;
 }
 
 bool Locator::State::place_stack(Placement& p) const {

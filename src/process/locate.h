@@ -20,7 +20,7 @@
 #include "go/binary/runtime.h"
 #include "go/heap/spans.h"
 #include "go/stacks/goroutines.h"
-#include "go/stacks/walk.h"
+#include "go/stacks/stack_set.h"
 #include "image/images.h"
 #include "report/report.h"
 
@@ -38,8 +38,8 @@ struct LocateContext {
     const Images& images;
     const go::Runtime* runtime = nullptr;
     const go::GoroutineList* goroutines = nullptr;
-    const go::Spans* spans = nullptr;  ///< null: heap addresses are looked up one by one in the runtime's tables
-    std::span<const go::GoStack> stacks = {};  ///< parallel to goroutines->all; empty: not walked
+    const go::Spans* spans = nullptr;      ///< null: heap addresses are looked up one by one in the runtime's tables
+    const go::GoStacks* stacks = nullptr;  ///< parallel to goroutines->all; null or empty: not walked
     /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
     std::function<std::string(const go::ObjectRef&)> object_type = {};
     const native::Heaps* malloc = nullptr;  ///< null: chunks are not told apart, only "C heap (brk)" is
@@ -79,10 +79,10 @@ struct Placement {
     AddressRange range;  ///< the stack, slot, span, section or mapping that holds it
     // stacks
     StackPart part = StackPart::unknown;
-    Address sp;                                ///< of the stack's owner; null: unknown
-    std::optional<std::int64_t> goroutine;     ///< go_stack
-    std::optional<std::int32_t> thread;        ///< g0, gsignal, native stacks
-    const go::PhysicalFrame* frame = nullptr;  ///< go_stack, live: whose frame, when stacks were walked
+    Address sp;                              ///< of the stack's owner; null: unknown
+    std::optional<std::int64_t> goroutine;   ///< go_stack
+    std::optional<std::int32_t> thread;      ///< g0, gsignal, native stacks
+    std::optional<go::PhysicalFrame> frame;  ///< go_stack, live: whose frame, when stacks were walked
     // heap
     go::ObjectRef object;
     std::shared_ptr<const go::Span> own_span;  ///< without an index of spans: keeps object.span alive

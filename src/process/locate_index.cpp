@@ -50,13 +50,13 @@ void Locator::State::index_goroutines() {
     sort_disjoint(stacks);
     sort_disjoint(systems);
     std::ranges::sort(gs, {}, &GRow::g);
-    if (context.stacks.size() == list.all.size()) {
+    if (context.stacks != nullptr && context.stacks->size() == list.all.size()) {
         frames_off_stack.resize(list.all.size());
         for (std::size_t i = 0; i < list.all.size(); ++i)
             frames_off_stack[i] = std::ranges::any_of(
-                context.stacks[i].physical, [](const auto& f) { return f.owner != go::StackOwner::goroutine; });
+                context.stacks->shape(i).physical, [](const auto& f) { return f.owner != go::StackOwner::goroutine; });
     } else {
-        context.stacks = {};
+        context.stacks = nullptr;
     }
     stack_sp.resize(list.all.size());
     for (std::size_t i = 0; i < list.all.size(); ++i) stack_sp[i] = find_live_sp(i);
@@ -65,10 +65,10 @@ void Locator::State::index_goroutines() {
 Address Locator::State::find_live_sp(std::size_t index) const {
     const auto& g = context.goroutines->all[index];
     auto inside = [&](Address sp) { return sp >= g.stack.begin && sp <= g.stack.end; };
-    if (!context.stacks.empty()) {
+    if (context.stacks != nullptr) {
         // The lowest sp of its walked frames on this stack; frames on other stacks do not count.
         Address lowest{};
-        for (const auto& frame : context.stacks[index].physical)
+        for (const auto& frame : context.stacks->physical(index))
             if (frame.owner == go::StackOwner::goroutine && inside(frame.sp) && (lowest.is_null() || frame.sp < lowest))
                 lowest = frame.sp;
         if (!lowest.is_null()) return lowest;

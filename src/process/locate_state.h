@@ -87,7 +87,7 @@ struct Locator::State {
     /// Span of a heap address; null: a free page, or `*known` = false.
     const go::Span* heap_span(Placement& p, bool* known) const;
     void place_heap(Placement& p) const;
-    const go::PhysicalFrame* frame_at(std::uint32_t goroutine, Address a) const;
+    std::optional<go::PhysicalFrame> frame_at(std::uint32_t goroutine, Address a) const;
 };
 
 namespace detail {

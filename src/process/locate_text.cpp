@@ -100,9 +100,8 @@ std::string stack_text(const Placement& p) {
     if (below_top == 0) return whose + ", one past its end";
     if (p.part == StackPart::dead)
         return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
-    std::string in = p.frame != nullptr && !p.frame->name().empty()
-                         ? fmt::format(" in {}", escape_for_terminal(p.frame->name()))
-                         : "";
+    std::string in =
+        p.frame && !p.frame->name().empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->name())) : "";
     return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top),
                        p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
 }
@@ -312,7 +311,7 @@ report::Location Locator::location(Address a) const {
     if (p.goroutine) add("goroutine", std::to_string(*p.goroutine));
     if (p.thread) add("thread", std::to_string(*p.thread));
     if (!p.sp.is_null()) add("sp", hex(p.sp.value));
-    if (p.frame != nullptr)
+    if (p.frame)
         add("frame", fmt::format("{}, sp {} cfa {}", escape_for_terminal(p.frame->name()), hex(p.frame->sp.value),
                                  hex(p.frame->cfa.value)));
     if (p.image != nullptr) {

@@ -57,16 +57,16 @@ void read_goroutines(Process& process, bool all) {
 
 void walk_stacks(Process& process, const ProcessOptions& options) {
     auto& all = process.goroutines->all;
-    process.stacks.resize(all.size());
+    process.stacks = go::GoStacks(all.size());
     parallel_chunks(process.jobs, all.size(), 256, [&](std::size_t begin, std::size_t end, unsigned) {
         GoroutineWalker walker(process);
         for (std::size_t i = begin; i < end; ++i)
-            if (!GoroutineWalker::needs_native_steps(all[i])) process.stacks[i] = walker.walk(all[i]);
+            if (!GoroutineWalker::needs_native_steps(all[i])) process.stacks.set(i, all[i].stack, walker.walk(all[i]));
     });
     auto steps = native_steps(process);
     GoroutineWalker walker(process, steps);
     for (std::size_t i = 0; i < all.size(); ++i)
-        if (GoroutineWalker::needs_native_steps(all[i])) process.stacks[i] = walker.walk(all[i]);
+        if (GoroutineWalker::needs_native_steps(all[i])) process.stacks.set(i, all[i].stack, walker.walk(all[i]));
     if (options.progress) options.progress("stacks", all.size(), all.size());
 }
 
@@ -100,16 +100,34 @@ void read_malloc(Process& process) {
     process.malloc = std::make_shared<native::Heaps>(std::move(*heaps));
 }
 
-void build_heap(Process& process) {
-    go::HeapInput input{&process.core,        process.memory, *process.go, *process.spans,
-                        &*process.goroutines, process.stacks, process.jobs};
-    auto heap = go::HeapGraph::build(input);
+void build_heap(Process& process, bool leaks) {
+    go::HeapInput input{&process.core,        process.memory,  *process.go, *process.spans,
+                        &*process.goroutines, &process.stacks, process.jobs};
+    auto heap = go::HeapGraph::build(input, [&](go::Reach& reach) {
+        if (leaks && process.waits) process.leaks = find_leaks(process, reach);
+    });
     if (!heap) {
         process.gaps.push_back({"the objects of the Go heap", describe(heap.error()), "everything about heap objects"});
         return;
     }
     process.heap = std::move(*heap);
     std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
+}
+
+LocateContext locate_context(const Process& process) {
+    LocateContext context{process.core, process.memory, *process.images};
+    if (process.go) context.runtime = &*process.go;
+    if (process.malloc) context.malloc = process.malloc.get();
+    if (process.goroutines) context.goroutines = &*process.goroutines;
+    if (process.spans) context.spans = &*process.spans;
+    context.stacks = &process.stacks;
+    if (process.heap && process.heap_types)
+        context.object_type = [&process](const go::ObjectRef& object) -> std::string {
+            const auto slot = process.heap->slot_of(object.base);
+            return slot && process.heap_types->type_of(*slot).known() ? process.heap_types->name_of(*slot)
+                                                                      : std::string();
+        };
+    return context;
 }
 
 }  // namespace
@@ -145,7 +163,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
         if (passes.spans) progress("heap spans");
         if (passes.spans) read_spans(*process);
         if (passes.heap) progress("heap objects");
-        if (passes.heap && process->spans && process->goroutines) build_heap(*process);
+        if (passes.heap && process->spans && process->goroutines) build_heap(*process, passes.leaks);
         if (passes.heap_types) progress("types of heap objects");
         if (passes.heap_types && process->heap)
             process->heap_types = go::HeapTypes::build(
@@ -165,6 +183,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.locks && process->disassembler &&
         (process->go ? process->waits && !process->stacks.empty() : process->pthreads != nullptr))
         process->locks = find_locks(*process);
+    process->locator = std::make_unique<const Locator>(locate_context(*process));
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {
         if (process->go) trace_layout(*process->go, options.log);
@@ -182,21 +201,6 @@ std::optional<std::size_t> Process::find_goroutine(std::int64_t goid) const {
     if (!goroutines) return std::nullopt;
     const go::Goroutine* found = goroutines->find(goid);
     return found == nullptr ? std::nullopt : std::optional(static_cast<std::size_t>(found - goroutines->all.data()));
-}
-
-LocateContext Process::locate_context() const {
-    LocateContext context{core, memory, *images};
-    if (go) context.runtime = &*go;
-    if (malloc) context.malloc = malloc.get();
-    if (goroutines) context.goroutines = &*goroutines;
-    if (spans) context.spans = &*spans;
-    context.stacks = stacks;
-    if (heap && heap_types)
-        context.object_type = [this](const go::ObjectRef& object) -> std::string {
-            const auto slot = heap->slot_of(object.base);
-            return slot && heap_types->type_of(*slot).known() ? heap_types->name_of(*slot) : std::string();
-        };
-    return context;
 }
 
 }  // namespace incident

@@ -14,10 +14,12 @@
 #include "go/binary/runtime.h"
 #include "go/heap/spans.h"
 #include "go/stacks/goroutines.h"
+#include "go/stacks/stack_set.h"
 #include "go/stacks/walk.h"
 #include "go/sync/waits.h"
 #include "image/images.h"
 #include "process/crash_context.h"
+#include "process/leaks.h"
 #include "process/locate.h"
 #include "process/wait_graph.h"
 #include "report/report.h"
@@ -43,6 +45,7 @@ struct Passes {
     bool locks = false;       ///< locks, their holders and waiters; needs goroutines and stacks
     bool heap = false;        ///< every object of the Go heap and what is reachable; needs spans and stacks
     bool heap_types = false;  ///< and the objects' types; needs heap
+    bool leaks = false;       ///< goroutines that nobody can wake; needs heap
     bool malloc = false;      ///< glibc's arenas and chunks
     bool pthreads = false;    ///< pthread locks, their owners and waiters; needs threads
 
@@ -71,25 +74,26 @@ struct Process {
     std::string go_absent;     ///< why there is no Go here, in words; empty when there is
     bool go_expected = false;  ///< it is a Go program whose runtime we could not read
     std::optional<go::GoroutineList> goroutines;
-    std::vector<go::GoStack> stacks;  ///< parallel to goroutines->all; empty when not walked
-    std::optional<go::Waits> waits;   ///< who waits for which semaphore; with the stacks
+    go::GoStacks stacks;             ///< parallel to goroutines->all; empty when not walked
+    std::optional<go::Waits> waits;  ///< who waits for which semaphore; with the stacks
     std::optional<go::Spans> spans;
     std::optional<LockPicture> locks;  ///< with the stacks, when asked for
     // Looked at only by those who include their headers; null: not asked for, or not there (then a gap says so).
     std::shared_ptr<const go::HeapGraph> heap;
     std::shared_ptr<const go::HeapTypes> heap_types;
+    std::optional<Leaks> leaks;
     std::shared_ptr<const native::Heaps> malloc;
     std::shared_ptr<const native::Pthreads> pthreads;
     std::vector<NativeThread> threads;
     std::optional<CrashContext> crash;
     std::vector<report::Gap> gaps;
+    std::unique_ptr<const Locator> locator;  ///< "what is this address?", of all that is above; never null
     unsigned jobs = 1;
     bool trace = false;
 
     const NativeThread* find_thread(std::int32_t tid) const;
     /// Index into goroutines->all.
     std::optional<std::size_t> find_goroutine(std::int64_t goid) const;
-    LocateContext locate_context() const;
 };
 
 struct ProcessOptions {

@@ -29,9 +29,9 @@ void trace_layout(const go::Runtime& runtime, const Log& log) {
 
 void trace_stacks(const Process& process, const Log& log) {
     for (std::size_t i = 0; i < process.stacks.size(); ++i)
-        if (!process.stacks[i].complete)
+        if (!process.stacks.shape(i).complete)
             log(fmt::format("goroutine {}: stack ends after {} frames: {}", process.goroutines->all[i].goid,
-                            process.stacks[i].frames.size(), process.stacks[i].end));
+                            process.stacks.shape(i).frames.size(), process.stacks.shape(i).end));
     for (auto& thread : process.threads) {
         if (!thread.stack.complete)
             log(fmt::format("thread {}: stack ends after {} frames: {}", thread.state->tid, thread.stack.frames.size(),

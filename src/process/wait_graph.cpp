@@ -10,6 +10,7 @@
 #include <unordered_set>
 
 #include "base/go_names.h"
+#include "base/parallel.h"
 #include "go/sync/releasers.h"
 #include "process/process.h"
 #include "process/pthread_waits.h"
@@ -73,8 +74,11 @@ void LockFinder::read_waiters() {
     const auto& all = process.goroutines->all;
     const auto& layout = process.go->layout();
     waits.resize(all.size());
+    parallel_chunks(process.jobs, all.size(), 1024, [&](std::size_t begin, std::size_t end, unsigned) {
+        for (std::size_t i = begin; i < end; ++i)
+            waits[i] = process.waits->of(process.memory, *process.go, all[i], process.stacks.load_physical(i));
+    });
     for (std::uint32_t i = 0; i < all.size(); ++i) {
-        waits[i] = process.waits->of(process.memory, *process.go, all[i], process.stacks[i]);
         if (waits[i].size() != 1 || !is_lock(waits[i][0].object)) continue;
         const auto& wait = waits[i][0];
         GoLock& lock = lock_at(wait.address, wait.object);
@@ -85,7 +89,7 @@ void LockFinder::read_waiters() {
             row.on_mutex = !row.on_writer_semaphore;
         }
         lock.waiters.push_back(row);
-        for (const auto& frame : process.stacks[i].physical) {
+        for (const auto& frame : process.stacks.shape(i).physical) {
             if (frame.func() == nullptr || is_machinery(frame.name())) continue;
             if (std::ranges::find(lock.locked_in, frame.name()) == lock.locked_in.end() && lock.locked_in.size() < 16)
                 lock.locked_in.push_back(frame.name());
@@ -134,7 +138,7 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
 
 void LockFinder::follow(std::uint32_t i) {
     const auto& g = process.goroutines->all[i];
-    const auto& stack = process.stacks[i];
+    const go::GoStack stack = process.stacks.load_physical(i);
     ++picture.goroutines;
     std::vector<go::Balance> balances;
     if (waits[i].size() == 1 && (waits[i][0].object == WaitObject::mutex || waits[i][0].object == WaitObject::rwmutex))
@@ -278,8 +282,8 @@ void LockFinder::find_references() {
         const auto& g = process.goroutines->all[i];
         if (g.system) continue;
         std::unordered_set<std::size_t> reached;
-        const auto& stack = process.stacks[i];
-        Address sp = stack.physical.empty() ? g.sched_sp : stack.physical.front().sp;
+        const auto frames = process.stacks.physical(i);
+        Address sp = frames.empty() ? g.sched_sp : frames.front().sp;
         Address end = std::min(g.stack.end, sp + 16384);
         std::unordered_set<std::uint64_t> objects;
         for (Address at = sp.align_down(8); at < end; at += 8) {

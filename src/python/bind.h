@@ -62,10 +62,11 @@ inline py::object to_python(const std::vector<std::string>& values) {
     return list;
 }
 
-/// A view of a vector that belongs to `owner`.
+/// A view of a vector that belongs to the object it was asked of, or to itself.
 template <class T>
 struct View {
     const std::vector<T>* items;
+    std::shared_ptr<const std::vector<T>> own = nullptr;
 };
 
 template <class T>
@@ -146,6 +147,16 @@ public:
             [member](const T& self) -> std::optional<View<M>> {
                 if (!(self.*member)) return std::nullopt;
                 return View<M>{&*(self.*member)};
+            },
+            doc);
+        return *this;
+    }
+    Bound& view(const char* name, report::FrameList T::* member, const char* doc = "") {
+        kept(
+            name,
+            [member](const T& self) {
+                auto frames = std::make_shared<const std::vector<report::Frame>>((self.*member).load());
+                return View<report::Frame>{frames.get(), frames};
             },
             doc);
         return *this;

@@ -17,6 +17,7 @@ void write_mapping(JsonWriter& json, const Mapping& mapping);
 void write_finding(JsonWriter& json, const Finding& finding, const RunbookStep* runbook = nullptr);
 void write_memory(JsonWriter& json, const MemoryAccount& memory);
 void write_frames(JsonWriter& json, std::string_view name, const std::vector<Frame>& frames);
+void write_frames(JsonWriter& json, std::string_view name, const FrameList& frames);
 void write_snapshots(JsonWriter& json, const std::vector<FrameSnapshot>& snapshots);
 
 void render_json(const Report& report, const RenderOptions& options, const Sink& sink);

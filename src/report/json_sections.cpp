@@ -119,16 +119,25 @@ void write_blocked_on(JsonWriter& json, const BlockedOn& blocked) {
     json.text("what", blocked.what);
 }
 
-}  // namespace
-
-void write_frames(JsonWriter& json, std::string_view name, const std::vector<Frame>& frames) {
+template <class Frames>
+void write_frame_range(JsonWriter& json, std::string_view name, const Frames& frames) {
     json.begin_array(name);
-    for (const auto& frame : frames) {
+    for (const Frame& frame : frames) {
         json.begin_object();
         write_frame_members(json, frame);
         json.end_object();
     }
     json.end_array();
+}
+
+}  // namespace
+
+void write_frames(JsonWriter& json, std::string_view name, const std::vector<Frame>& frames) {
+    write_frame_range(json, name, frames);
+}
+
+void write_frames(JsonWriter& json, std::string_view name, const FrameList& frames) {
+    write_frame_range(json, name, frames.all());
 }
 
 void write_snapshots(JsonWriter& json, const std::vector<FrameSnapshot>& snapshots) {

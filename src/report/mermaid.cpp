@@ -73,7 +73,7 @@ std::vector<std::uint32_t> Drawing::components() const {
 std::string Drawing::place_of(const Actor& who) const {
     std::span<const Frame> frames;
     if (who.goroutine) {
-        if (auto at = goroutines_.find(*who.goroutine); at != goroutines_.end()) frames = at->second->frames;
+        if (auto at = goroutines_.find(*who.goroutine); at != goroutines_.end()) frames = at->second->frames.stored();
     } else if (who.thread) {
         if (auto at = threads_.find(*who.thread); at != threads_.end()) frames = at->second->frames;
     }

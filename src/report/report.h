@@ -14,6 +14,7 @@
 
 #include "base/address.h"
 #include "report/frame.h"
+#include "report/frame_list.h"
 
 namespace incident::report {
 
@@ -158,7 +159,7 @@ struct Goroutine {
     bool system = false;  ///< runtime's own goroutine
     bool locked_to_thread = false;
     bool frames_computed = false;  ///< false: frames prints as null
-    std::vector<Frame> frames;
+    FrameList frames;
     std::string stack_end;
     std::vector<Defer> defers;
     std::vector<Panic> panics;

@@ -71,8 +71,8 @@ private:
     void result(const Finding& finding);
     void properties(const Finding& finding);
 
-    const std::vector<Frame>* frames_of_goroutine(std::int64_t id) const;
-    const std::vector<Frame>* frames_of_thread(std::int32_t tid) const;
+    std::vector<Frame> frames_of_goroutine(std::int64_t id) const;
+    std::vector<Frame> frames_of_thread(std::int32_t tid) const;
     std::vector<std::pair<std::string, std::vector<Frame>>> stacks_of(const Finding& finding) const;
 
     const Report& report_;
@@ -81,28 +81,33 @@ private:
     std::vector<std::string> rules_;
 };
 
-const std::vector<Frame>* Writer::frames_of_goroutine(std::int64_t id) const {
-    if (!report_.goroutines) return nullptr;
+/// Empty: there is no such goroutine, or its frames are not known.
+std::vector<Frame> Writer::frames_of_goroutine(std::int64_t id) const {
+    if (!report_.goroutines) return {};
     auto g = std::ranges::find(*report_.goroutines, id, &Goroutine::id);
-    return g == report_.goroutines->end() || g->frames.empty() ? nullptr : &g->frames;
+    return g == report_.goroutines->end() ? std::vector<Frame>() : g->frames.load();
 }
 
-const std::vector<Frame>* Writer::frames_of_thread(std::int32_t tid) const {
-    if (!report_.threads) return nullptr;
+std::vector<Frame> Writer::frames_of_thread(std::int32_t tid) const {
+    if (!report_.threads) return {};
     auto t = std::ranges::find(*report_.threads, tid, &Thread::tid);
-    return t == report_.threads->end() || t->frames.empty() ? nullptr : &t->frames;
+    return t == report_.threads->end() ? std::vector<Frame>() : t->frames;
 }
 
 std::vector<std::pair<std::string, std::vector<Frame>>> Writer::stacks_of(const Finding& finding) const {
     std::vector<std::pair<std::string, std::vector<Frame>>> out;
     if (finding.kind.starts_with("crash.") && report_.crash && !report_.crash->frames.empty())
         out.emplace_back("where the process died", report_.crash->frames);
-    for (auto id : finding.goroutines)
-        if (const auto* frames = frames_of_goroutine(id); frames != nullptr && out.size() < most_stacks)
-            out.emplace_back(fmt::format("goroutine {}", id), *frames);
-    for (auto tid : finding.threads)
-        if (const auto* frames = frames_of_thread(tid); frames != nullptr && out.size() < most_stacks)
-            out.emplace_back(fmt::format("thread {}", tid), *frames);
+    for (auto id : finding.goroutines) {
+        if (out.size() >= most_stacks) break;
+        if (auto frames = frames_of_goroutine(id); !frames.empty())
+            out.emplace_back(fmt::format("goroutine {}", id), std::move(frames));
+    }
+    for (auto tid : finding.threads) {
+        if (out.size() >= most_stacks) break;
+        if (auto frames = frames_of_thread(tid); !frames.empty())
+            out.emplace_back(fmt::format("thread {}", tid), std::move(frames));
+    }
     if (out.empty() && !finding.snapshots.empty()) {
         auto& [title, frames] = out.emplace_back("frames", std::vector<Frame>());
         for (const auto& snapshot : finding.snapshots) frames.push_back(snapshot.frame);

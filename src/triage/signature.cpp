@@ -60,7 +60,7 @@ private:
     void add_creators(const Finding& finding);
     void add_snapshots(const Finding& finding, std::string_view stack);
     void add_place(const Picked& picked);
-    void add_stack(const std::vector<Frame>& frames, const std::string& stack);
+    void add_stack(std::span<const Frame> frames, const std::string& stack);
     void add_stack_places(const Finding& finding);
     void fill_context();
     void finish();
@@ -198,7 +198,7 @@ void Signer::add_place(const Picked& picked) {
 }
 
 /// The innermost own frame; explained only when it is new: a hundred waiters in one place are one line.
-void Signer::add_stack(const std::vector<Frame>& frames, const std::string& stack) {
+void Signer::add_stack(std::span<const Frame> frames, const std::string& stack) {
     auto before = out_.frames.size();
     add_place(pick(frames, 1, stack, false));
     if (out_.frames.size() != before) pick(frames, 1, stack, true);
@@ -211,7 +211,7 @@ void Signer::add_stack_places(const Finding& finding) {
         std::set<std::int64_t> wanted(finding.goroutines.begin(), finding.goroutines.end());
         for (const auto& g : *report_.goroutines) {
             if (!wanted.contains(g.id) || looked_at++ >= most_stacks) continue;
-            add_stack(g.frames,
+            add_stack(g.frames.stored(),
                       fmt::format("goroutine {}", g.id));  // not g.start: "go f(x)" is a wrapper since Go 1.17
         }
     }
@@ -301,14 +301,14 @@ void Signer::fill_context() {
     std::map<std::string, std::size_t> places;
     constexpr std::size_t most_goroutines = 20'000;
     std::size_t looked_at = 0;
-    auto add = [&](const std::vector<Frame>& frames) {
+    auto add = [&](std::span<const Frame> frames) {
         auto picked = pick(frames, 1, "", false);
         if (picked.any_own) ++places[picked.frames.back().text];
     };
     if (report_.goroutines) {
         for (const auto& g : *report_.goroutines) {
             if (g.system || g.status == "dead" || g.frames.empty() || ++looked_at > most_goroutines) continue;
-            add(g.frames);
+            add(g.frames.stored());
         }
     }
     if (places.empty() && report_.threads)

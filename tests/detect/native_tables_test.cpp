@@ -91,7 +91,7 @@ TEST(Tables, NamedByTheirTypes) {
         if (may_be_load_factor(word.value)) tables.look(word);
         if (word.source == LiveMemory::Source::chunk && word.at == opened->object("g_cursor") + 8) iterator = word;
     });
-    Locator locator(opened->process->locate_context());
+    const Locator& locator = *opened->process->locator;
     WordNames names(*opened->process, locator, live);
     tables.read(names, live);
     EXPECT_THAT(tables.all(), Contains(testing::Field(&UnorderedTable::name, HasSubstr("g_map"))));

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 
 struct Opened {
     std::shared_ptr<const Process> process;
-    std::optional<Locator> locator;
+    const Locator* locator = nullptr;
     std::string truth;
     Address object, value;  ///< the first object of the truth, and the value of its field
 };
@@ -32,7 +32,7 @@ std::optional<Opened> open(std::string_view bundle, std::string_view build, std:
     if (!process) return std::nullopt;
     Opened opened{
         .process = *process, .locator = {}, .truth = test::read_text(probe->truth), .object = {}, .value = {}};
-    opened.locator.emplace(opened.process->locate_context());
+    opened.locator = opened.process->locator.get();
     std::smatch found;
     if (std::regex_search(opened.truth, found, std::regex("object name=\\w+ type=\"[^\"]*\" addr=(0x[0-9a-f]+)")))
         opened.object = Address{std::stoull(found[1], nullptr, 16)};

@@ -91,7 +91,8 @@ void check_heap_truth(const LiveProcess& live, const std::string& truth) {
 void check_live_pointers(const LiveProcess& live, std::size_t at_least) {
     Locator locator(live.context());
     std::size_t pointers = 0, frames = 0;
-    for (const go::GoStack& stack : live.stacks) {
+    for (std::size_t i = 0; i < live.stacks.size(); ++i) {
+        const go::GoStack stack = live.stacks.load(i);
         for (const go::PhysicalFrame& frame : stack.physical) {
             if (frame.func() == nullptr || frame.cfa.is_null()) continue;
             auto maps = go::frame_maps(live.memory(), *live.runtime, frame);
@@ -145,7 +146,8 @@ TEST_P(EveryGo, SnapshotsOfAllFramesAreSound) {
     Locator locator((*live)->context());
     Snapshots snapshots(locator, (*live)->target.disassembler.get());
     std::size_t sound = 0, calls = 0, code = 0, frames = 0;
-    for (const go::GoStack& stack : (*live)->stacks) {
+    for (std::size_t g = 0; g < (*live)->stacks.size(); ++g) {
+        const go::GoStack stack = (*live)->stacks.load(g);
         for (std::size_t i = 0; i < stack.frames.size(); ++i) {
             auto snapshot = snapshots.frame(stack, i);
             if (snapshot.frame.inlined) continue;

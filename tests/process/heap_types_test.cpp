@@ -15,12 +15,12 @@ namespace {
 
 using go::SlotId;
 
-std::shared_ptr<const Process> open(const test::Probe& probe) {
+std::shared_ptr<const Process> open(const test::Probe& probe, unsigned jobs = 2) {
     ProcessOptions options;
     options.core_path = probe.core;
     options.images.executable = probe.executable;
     options.passes = {.goroutines = true, .stacks = true, .spans = true, .heap = true, .heap_types = true};
-    options.jobs = 2;
+    options.jobs = jobs;
     auto opened = open_process(options);
     EXPECT_TRUE(opened.has_value()) << (opened ? "" : describe(opened.error()));
     return opened ? *opened : nullptr;
@@ -33,6 +33,18 @@ std::map<std::string, std::uint64_t> live_counts(const Process& process) {
 }
 
 class HeapTypesOf : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(HeapTypesOf, DoNotDependOnTheWorkers) {
+    for (const char* build : {"dwarf", "stripped"}) {
+        INCIDENT_NEED_PROBE(probe, GetParam(), build, "heap");
+        auto alone = open(*probe, 1), four = open(*probe, 4);
+        ASSERT_TRUE(alone && four && alone->heap_types && four->heap_types);
+        alone->heap->slots().for_each_slot([&](SlotId slot) {
+            EXPECT_EQ(alone->heap_types->name_of(slot), four->heap_types->name_of(slot)) << build << " " << slot;
+        });
+        EXPECT_EQ(alone->heap_types->statics().size(), four->heap_types->statics().size());
+    }
+}
 
 TEST_P(HeapTypesOf, NearlyEveryLiveByteHasAType) {
     INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "heap");

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "go/stacks/walk.h"
+#include "go/stacks/stack_set.h"
 #include "process/locate.h"
 #include "support/opened_target.h"
 
@@ -18,7 +18,7 @@ struct LiveProcess {
     std::optional<go::Runtime> runtime;
     std::optional<go::GoroutineList> goroutines;
     std::optional<go::Spans> spans;
-    std::vector<go::GoStack> stacks;
+    go::GoStacks stacks;
 
     const Memory& memory() const { return *target.memory; }
     LocateContext context() const {
@@ -28,7 +28,7 @@ struct LiveProcess {
                 .runtime = &*runtime,
                 .goroutines = &*goroutines,
                 .spans = &*spans,
-                .stacks = stacks};
+                .stacks = &stacks};
     }
 };
 
@@ -39,7 +39,9 @@ inline Result<std::unique_ptr<LiveProcess>> read_process(const Probe& probe) {
     live->goroutines = TRY(go::read_goroutines(t.core, *t.memory, *live->runtime, 1));
     live->spans = TRY(go::Spans::read(*t.memory, *live->runtime, 1));
     go::StackWalker walker(t.core, *t.memory, *live->runtime, *live->goroutines);
-    for (const go::Goroutine& g : live->goroutines->all) live->stacks.push_back(walker.walk(g));
+    const auto& all = live->goroutines->all;
+    live->stacks = go::GoStacks(all.size());
+    for (std::size_t i = 0; i < all.size(); ++i) live->stacks.set(i, all[i].stack, walker.walk(all[i]));
     return live;
 }
 

@@ -125,7 +125,7 @@ TEST_F(LocateTest, RunningGoroutineElsewhereHasNoKnownSp) {
 }
 
 TEST_F(LocateTest, FramesOfWalkedStacks) {
-    std::vector<go::GoStack> stacks(2);
+    go::GoStacks stacks(2);
     go::CodePoint settle, main;
     settle.func.emplace().name = "main.settle";
     main.func.emplace().name = "main.main";
@@ -136,16 +136,18 @@ TEST_F(LocateTest, FramesOfWalkedStacks) {
     second.code = &main;
     second.sp = first.cfa;
     second.cfa = Address{stack_span + 0x1100};
-    stacks[0].physical = {first, second};
+    go::GoStack walked;
+    walked.physical = {first, second};
+    stacks.set(0, list.all[0].stack, walked);
     Locator with(LocateContext{.core = *core,
                                .memory = **memory,
                                .images = *images,
                                .goroutines = &list,
                                .spans = spans.get(),
-                               .stacks = stacks});
+                               .stacks = &stacks});
     EXPECT_EQ(with.describe(Address{stack_span + 0x107f}), "goroutine 41's stack, in main.settle 0xf81 below its top");
     EXPECT_EQ(with.place(Address{stack_span + 0x1080}).frame->name(), "main.main");
-    EXPECT_EQ(with.place(Address{stack_span + 0x1100}).frame, nullptr);
+    EXPECT_EQ(with.place(Address{stack_span + 0x1100}).frame, std::nullopt);
     EXPECT_EQ(with.place(Address{stack_span + 0xfff}).part, StackPart::dead);
 }
 

@@ -83,8 +83,8 @@ TEST(Json, UnknownIsNullAndNoneIsEmpty) {
     report.locks->clear();
     report.threads.reset();
     report.goroutines->at(0).frames_computed = false;
-    report.goroutines->at(0).frames.clear();
-    report.goroutines->at(1).frames.clear();
+    report.goroutines->at(0).frames = {};
+    report.goroutines->at(1).frames = {};
     auto document = parse(report);
     EXPECT_TRUE(document["locks"].IsArray());
     EXPECT_TRUE(document["threads"].IsNull());

@@ -149,8 +149,9 @@ Report sample_hang() {
     main.wait_reason = "chan receive";
     main.blocked_on = {{Address{0xc000112000}, "chan struct {}, 0 of 0 queued"}};
     main.frames_computed = true;
-    main.frames = {go_frame(0x43d0ee, "runtime.gopark", "/usr/local/go/src/runtime/proc.go", 435, 0xc00009fe00, true),
-                   go_frame(0x4a3001, "main.main", "/home/ana/settle/main.go", 71, 0xc00009fec0)};
+    main.frames =
+        std::vector{go_frame(0x43d0ee, "runtime.gopark", "/usr/local/go/src/runtime/proc.go", 435, 0xc00009fe00, true),
+                    go_frame(0x4a3001, "main.main", "/home/ana/settle/main.go", 71, 0xc00009fec0)};
     main.start = "runtime.main";
     all.insert(all.begin(), main);
     Goroutine sweeper;
@@ -532,12 +533,14 @@ Report sample_many(std::size_t goroutines, std::size_t frames) {
         g.start = "main.worker";
         g.blocked_on = {{Address{0xc000100000 + i * 96}, "chan int, 0 of 0 queued"}};
         g.frames_computed = true;
+        std::vector<Frame> stack;
         for (std::size_t f = 0; f < frames; ++f)
-            g.frames.push_back(
+            stack.push_back(
                 go_frame(0x4a0000 + f * 0x100 + i % 5,
                          f == 0 ? "runtime.gopark" : "github.com/example/settle/internal/queue.(*Worker).Run",
                          "/home/ana/settle/internal/queue/worker.go", 40 + static_cast<std::uint32_t>(f),
                          0xc000100000 + i * 0x800 + f * 0x40, f == 0));
+        g.frames = std::move(stack);
         r.goroutines->push_back(std::move(g));
     }
     return r;

@@ -69,7 +69,7 @@ int main(int argc, char** argv) {
     const Process& p = **opened;
     if (!p.go || !p.spans || !p.goroutines) return 1;
     auto ready = std::chrono::steady_clock::now();
-    auto built = go::HeapGraph::build({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, p.stacks, p.jobs});
+    auto built = go::HeapGraph::build({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, &p.stacks, p.jobs});
     if (!built) {
         fmt::print("{}: {}\n", argv[1], describe(built.error()));
         return 1;
@@ -131,7 +131,7 @@ int main(int argc, char** argv) {
                     if (!g.stack.contains(where)) continue;
                     place = fmt::format("stack of {} sched.sp {:#x} syscall.sp {:#x}", g.goid, g.sched_sp.value,
                                         g.syscall_sp.value);
-                    for (const auto& f : p.stacks[i].physical)
+                    for (const auto& f : p.stacks.physical(i))
                         if (f.owner == go::StackOwner::goroutine && where >= f.sp && where < f.cfa)
                             place += fmt::format(" frame {} varp-{:#x}", f.name(), f.varp().value_or(f.cfa) - where);
                 }

@@ -110,7 +110,7 @@ std::vector<MapOnStack> TypedMaps::on_stacks() const {
         const auto header = input.memory.load_address(variable.address);
         const Goroutine& goroutine = input.goroutines->all[variable.goroutine];
         if (!header || !goroutine.stack.contains(*header) || !header->is_aligned(8)) return;
-        const PhysicalFrame& frame = input.stacks[variable.goroutine].physical[variable.frame];
+        const PhysicalFrame frame = input.stacks->physical(variable.goroutine)[variable.frame];
         if (!frame.after_call || *header < frame.sp) return;
         auto maps = frame_maps(input.memory, input.runtime, frame);
         if (!maps || !maps->exact || maps->classify(variable.address) != FrameMaps::Word::live_pointer) return;

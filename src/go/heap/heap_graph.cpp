@@ -2,6 +2,7 @@
 #include "go/heap/heap_graph.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -12,7 +13,8 @@
 
 namespace incident::go {
 
-Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input) {
+Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input,
+                                                          const std::function<void(Reach&)>& first) {
     if (!input.runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
     auto graph = std::shared_ptr<HeapGraph>(new HeapGraph(input));
     graph->slots_ = std::make_unique<HeapSlots>(TRY(HeapSlots::build(input.memory, input.spans)));
@@ -21,23 +23,30 @@ Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input
                                                       input.runtime.modules(), *input.runtime.globals().mheap, slots);
     graph->roots_ = find_roots(input, slots, *graph->pointers_);
     graph->gaps_ = graph->roots_.gaps;
-
-    std::vector<SlotId> seeds;
-    seeds.reserve(graph->roots_.all.size());
-    for (const Root& root : graph->roots_.all) seeds.push_back(root.target);
-    SlotBits todo(slots.limit());
-    auto rest = todo.words();
-    std::ranges::fill(rest, ~std::uint64_t{0});
-    MarkResult marked = mark_from(*graph->pointers_, seeds, todo, input.jobs, nullptr, true);
-    graph->totals_.without_map = marked.without_map;
-    graph->strays_ = std::move(marked.strays);
-    graph->strays_complete_ = marked.strays_complete;
-    std::ranges::sort(graph->strays_, {}, [](const Stray& s) { return std::pair(s.holder, s.offset); });
-    auto allocated = slots.allocated_bits().words();
-    for (std::size_t i = 0; i < rest.size(); ++i) rest[i] = allocated[i] & ~rest[i];
-    graph->live_ = std::move(todo);
+    graph->mark(first);
     graph->sum();
     return std::shared_ptr<const HeapGraph>(std::move(graph));
+}
+
+void HeapGraph::mark(const std::function<void(Reach&)>& first) {
+    Reach reach(*this, true);
+    if (first) first(reach);
+    MarkResult marked;
+    live_ = reach.finish(marked);
+    auto rest = live_.words();
+    auto allocated = slots_->allocated_bits().words();
+    for (std::size_t i = 0; i < rest.size(); ++i) rest[i] = allocated[i] & ~rest[i];
+    totals_.without_map = marked.without_map;
+    // Of each free slot the first word that leads there, whichever worker found it.
+    strays_ = std::move(marked.strays);
+    strays_complete_ = marked.strays_complete;
+    std::ranges::sort(strays_, {}, [](const Stray& s) { return std::pair(s.holder, s.offset); });
+    std::unordered_set<SlotId> known;
+    std::erase_if(strays_, [&](const Stray& stray) {
+        const SlotId slot = slots_->find(stray.value);
+        return slot != no_slot && !known.insert(slot).second;
+    });
+    strays_.shrink_to_fit();
 }
 
 void HeapGraph::sum() {
@@ -68,8 +77,25 @@ void HeapGraph::sum() {
                          "objects that only they keep alive count as garbage", true});
 }
 
-Reach::Reach(const HeapGraph& graph, const SlotBits* closed)
-    : graph_(graph), closed_(closed), todo_(graph.slots().allocated_bits()) {}
+Reach::Reach(const HeapGraph& graph, bool strays)
+    : graph_(graph), strays_(strays), todo_(graph.slots().allocated_bits()) {
+    if (strays) std::ranges::fill(todo_.words(), ~std::uint64_t{0});
+}
+
+SlotBits Reach::finish(MarkResult& sum) {
+    seeds_.clear();
+    seeds_.reserve(graph_.roots().all.size());
+    for (const Root& root : graph_.roots().all) seeds_.push_back(root.target);
+    // What was closed and reached is reached again, and then looked into.
+    std::exchange(closed_, {}).for_each([&](SlotId slot) {
+        if (!graph_.slots().allocated(slot) || todo_.test(slot)) return;
+        todo_.set(slot);
+        seeds_.push_back(slot);
+    });
+    mark(seeds_, graph_.input().jobs);
+    sum = std::move(sum_);
+    return std::move(todo_);
+}
 
 bool Reach::add(std::span<const SlotId> slots) {
     // One round of a fixpoint is small: threads cost more than they bring, unless there is much to seed.
@@ -77,7 +103,11 @@ bool Reach::add(std::span<const SlotId> slots) {
 }
 
 bool Reach::mark(std::span<const SlotId> slots, unsigned jobs) {
-    return mark_from(graph_.pointers(), slots, todo_, jobs, closed_).marked != 0;
+    MarkResult marked = mark_from(graph_.pointers(), slots, todo_, jobs, closed_.empty() ? nullptr : &closed_, strays_);
+    sum_.without_map += marked.without_map;
+    sum_.strays.insert(sum_.strays.end(), marked.strays.begin(), marked.strays.end());
+    sum_.strays_complete &= marked.strays_complete;
+    return marked.marked != 0;
 }
 
 bool Reach::add_roots(const std::function<bool(const Root&)>& wanted) {

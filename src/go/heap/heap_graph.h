@@ -29,9 +29,14 @@ struct GraphTotals {
     std::uint64_t without_map = 0;      ///< live objects whose pointers are not all known: a gap says so
 };
 
+class Reach;
+
 class HeapGraph {
 public:
-    static Result<std::shared_ptr<const HeapGraph>> build(const HeapInput& input);
+    /// `first` marks before everything else is marked, and may ask in between what is reached: such a question costs no
+    /// marking of its own, the roots of the whole are added to what it has reached. May be empty.
+    static Result<std::shared_ptr<const HeapGraph>> build(const HeapInput& input,
+                                                          const std::function<void(Reach&)>& first = {});
 
     const HeapSlots& slots() const { return *slots_; }
     const HeapPointers& pointers() const { return *pointers_; }
@@ -58,6 +63,7 @@ public:
 
 private:
     explicit HeapGraph(const HeapInput& input) : input_(input) {}
+    void mark(const std::function<void(Reach&)>& first);
     void sum();
 
     HeapInput input_;
@@ -75,9 +81,14 @@ private:
 /// nothing changes. Starts with nothing reached.
 class Reach {
 public:
-    /// Objects in `closed` (may be null) are reached but not looked into: the g's of all goroutines, sudogs, through
-    /// which every goroutine would reach every other.
-    explicit Reach(const HeapGraph& graph, const SlotBits* closed = nullptr);
+    explicit Reach(const HeapGraph& graph) : Reach(graph, false) {}
+    const HeapGraph& graph() const { return graph_; }
+    /// From now on it is reached but not looked into: the g's of all goroutines, sudogs, through which every goroutine
+    /// would reach every other.
+    void close(SlotId slot) {
+        if (closed_.empty()) closed_ = SlotBits(graph_.slots().limit());
+        closed_.set(slot);
+    }
 
     bool contains(SlotId slot) const { return graph_.slots().allocated(slot) && !todo_.test(slot); }
     /// Each adds roots and everything that they lead to; true when something new was reached.
@@ -92,10 +103,16 @@ public:
     bool look_into(SlotId slot);
 
 private:
+    friend class HeapGraph;
+    Reach(const HeapGraph& graph, bool strays);
+    /// All roots, and what was closed. Returns todo: what is not reached, and free slots.
+    SlotBits finish(MarkResult& sum);
     bool mark(std::span<const SlotId> slots, unsigned jobs);
     const HeapGraph& graph_;
-    const SlotBits* closed_;
+    const bool strays_;
+    SlotBits closed_;  // may be empty
     SlotBits todo_;
+    MarkResult sum_;
     std::vector<SlotId> seeds_;
 };
 

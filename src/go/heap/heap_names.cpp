@@ -221,10 +221,10 @@ HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
         return word;
     }
     out.root = std::string(to_string(root.kind));
-    if (root.goroutine < input.stacks.size() && input.goroutines != nullptr) {
+    if (root.goroutine != no_owner && input.stacks != nullptr && input.goroutines != nullptr) {
         out.root = fmt::format("goroutine {}", input.goroutines->all[root.goroutine].goid);
-        const auto& frames = input.stacks[root.goroutine].physical;
-        if (root.frame < frames.size()) out.root += fmt::format(", {}", frames[root.frame].name());
+        if (auto frame = input.stacks->frame(root.goroutine, root.frame))
+            out.root += fmt::format(", {}", frame->name());
         if (auto variable = types_.frame_variable(root.goroutine, root.frame, root.where)) {
             Word word =
                 inside(variable->type, variable->address, static_cast<std::uint64_t>(root.where - variable->address));

@@ -27,6 +27,7 @@ Result<HeapSlots> HeapSlots::build(const Memory& memory, const Spans& spans) {
         if ((next += blocks * 64) > slot_limit)
             return fail(ErrorKind::unsupported, "the heap has more slots than this analyser can number");
         SlotSpan entry;
+        entry.begin = s.range.begin;
         entry.data = memory.data_at(s.range.begin, s.range.size());
         entry.first = static_cast<SlotId>(next - blocks * 64);
         entry.words = static_cast<std::uint32_t>(words);
@@ -60,8 +61,7 @@ Result<void> HeapSlots::index_pages() {
     for (std::uint32_t at = 0; at < in_use_.size(); ++at) {
         const Span& s = spans_.all()[in_use_[at]];
         const SlotSpan& entry = slot_spans_[at];
-        bool simple = s.large() ? s.elem_count == 1
-                                : s.divide != 0 && s.elem_count <= UINT16_MAX && s.range.size() >> 13 <= page_mask;
+        const std::uint16_t shape = shape_of(s);
         for (Address a = s.range.begin; a < s.range.end; a += page_bytes) {
             std::uint64_t arena = (a.value >> 26) - first_arena_;
             if (!spans_.in_arena(a)) {  // a damaged span over a gap between arenas
@@ -73,24 +73,30 @@ Result<void> HeapSlots::index_pages() {
                 arenas_[arena] = writable[arena] = pages_.back().get();
             }
             Page& page = writable[arena][a.value >> 13 & 0x1fff];
-            page.first = entry.first;
-            if (!simple) {
-                page.slow = at + 1;
-                continue;
-            }
-            page.divide = s.large() ? 0 : s.divide;
-            page.page = s.large() ? 0 : static_cast<std::uint16_t>((a - s.range.begin) >> 13);
+            page = {shape == slow_shape ? at : entry.first, 0, shape};
+            if (shape == slow_shape) continue;
+            if (!s.large()) page.page = static_cast<std::uint16_t>((a - s.range.begin) >> 13);
             if (s.pointers == PointerInfo::none) page.page |= page_noscan;
-            page.count = static_cast<std::uint16_t>(s.elem_count);
         }
     }
     return {};
 }
 
-HeapSlots::Found HeapSlots::find_slowly(Address a, const Page& page) const noexcept {
-    if (page.slow == 0) return {};
-    const SlotSpan& entry = slot_spans_[page.slow - 1];
-    std::uint64_t offset = a.value - span_at(page.slow - 1).range.begin.value;
+std::uint16_t HeapSlots::shape_of(const Span& span) {
+    if (span.large() ? span.elem_count != 1 : span.divide == 0 || span.range.size() >> 13 > page_mask)
+        return slow_shape;
+    const Shape shape{span.large() ? 0 : span.divide, span.elem_count};
+    auto known = std::ranges::find(shapes_, shape);
+    if (known == shapes_.end()) {
+        if (shapes_.size() >= most_shapes) return slow_shape;
+        known = shapes_.insert(shapes_.end(), shape);
+    }
+    return static_cast<std::uint16_t>(known - shapes_.begin());
+}
+
+HeapSlots::Found HeapSlots::find_slowly(Address a, std::uint32_t span_index) const noexcept {
+    const SlotSpan& entry = slot_spans_[span_index];
+    std::uint64_t offset = a.value - entry.begin.value;
     std::uint64_t index = offset / (std::uint64_t{entry.words} * 8);
     if (index >= entry.count) return {};
     return {entry.first + static_cast<SlotId>(index), entry.pointers == PointerInfo::none};

@@ -62,8 +62,9 @@ private:
     std::vector<std::uint64_t> words_;
 };
 
-/// What scanning needs of one span, in half a cache line.
+/// What scanning needs of one span.
 struct SlotSpan {
+    Address begin;
     const std::byte* data = nullptr;  ///< of the whole span, in place; null: not all there, or not contiguous
     const std::byte* bits = nullptr;  ///< span_bitmap: the pointer bits of the span's first word; null: not readable
     SlotId first = 0;
@@ -90,11 +91,12 @@ public:
         if (arena >= arena_count_) return {};
         const Page* pages = arenas_[arena];
         if (pages == nullptr) return {};
-        const Page& page = pages[a.value >> 13 & 0x1fff];
+        const Page page = pages[a.value >> 13 & 0x1fff];
+        const Shape shape = shapes_[page.shape];
         std::uint64_t offset = (static_cast<std::uint64_t>(page.page & page_mask) << 13) + (a.value & 0x1fff);
-        auto index = static_cast<std::uint32_t>((offset * page.divide) >> 32);
-        if (index < page.count) return {page.first + index, (page.page & page_noscan) != 0};
-        return find_slowly(a, page);
+        auto index = static_cast<std::uint32_t>((offset * shape.divide) >> 32);
+        if (index < shape.count) return {page.first + index, (page.page & page_noscan) != 0};
+        return page.shape == slow_shape ? find_slowly(a, page.first) : Found{};
     }
     std::optional<SlotId> slot_of(Address a) const noexcept {
         SlotId slot = find(a);
@@ -114,7 +116,7 @@ public:
     std::uint32_t index(SlotId slot) const noexcept { return slot - slot_span(slot).first; }
     Address base(SlotId slot) const noexcept {
         const SlotSpan& s = slot_span(slot);
-        return span(slot).range.begin + std::uint64_t{slot - s.first} * s.words * 8;
+        return s.begin + std::uint64_t{slot - s.first} * s.words * 8;
     }
     std::uint64_t size(SlotId slot) const noexcept { return std::uint64_t{slot_span(slot).words} * 8; }
     bool noscan(SlotId slot) const noexcept { return slot_span(slot).pointers == PointerInfo::none; }
@@ -153,15 +155,21 @@ public:
 
 private:
     static constexpr std::uint16_t page_mask = 0x7fff, page_noscan = 0x8000;
-    struct Page {                  // 16 bytes per 8 KiB
-        SlotId first = 0;          // of its span
-        std::uint32_t divide = 0;  // as in Span; 0: the index is 0
-        std::uint16_t page = 0;    // within the span (0 where divide is 0), and page_noscan
-        std::uint16_t count = 0;   // slots of the span; 0: none, or ask slowly
-        std::uint32_t slow = 0;    // 1 + index of the span when the fields above cannot say
+    struct Page {                 // 8 bytes per 8 KiB: a heap of 1 GB has them in the second-level cache
+        SlotId first = 0;         // of its span; slow: index of the span
+        std::uint16_t page = 0;   // within the span (0 where the shape's divide is 0), and page_noscan
+        std::uint16_t shape = 0;  // index into shapes_
     };
+    struct Shape {                 // what spans of one size class have in common
+        std::uint32_t divide = 0;  // as in Span; 0: the index is 0
+        std::uint32_t count = 0;   // slots of the span; 0: none, or ask slowly
+        bool operator==(const Shape&) const = default;
+    };
+    static constexpr std::uint16_t no_shape = 0, slow_shape = 1;  // the latter: the other fields cannot say
+    static constexpr std::size_t most_shapes = 1 << 12;           // sound heaps have 69
     explicit HeapSlots(const Memory& memory, const Spans& spans) : memory_(&memory), spans_(spans) {}
-    Found find_slowly(Address a, const Page& page) const noexcept;
+    Found find_slowly(Address a, std::uint32_t span_index) const noexcept;
+    std::uint16_t shape_of(const Span& span);
     Result<void> index_pages();
     void note_allocated();
 
@@ -172,6 +180,7 @@ private:
     std::uint64_t first_arena_ = 0, arena_count_ = 0;
     std::vector<const Page*> arenas_;
     std::vector<std::unique_ptr<Page[]>> pages_;
+    std::vector<Shape> shapes_ = {{}, {}};
     std::vector<SlotSpan> slot_spans_;
     std::vector<std::uint32_t> in_use_;         // index into spans_.all()
     std::vector<std::uint32_t> span_of_block_;  // per 64 numbers

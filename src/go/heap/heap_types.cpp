@@ -53,11 +53,11 @@ std::string HeapTypes::name_of(SlotId slot) const { return name_of_key(key_of(sl
 
 namespace {
 
-/// Sums of one worker: dense for types and closures, by size for what is untyped.
+/// Sums of one worker: by code for what has one, by key for what is untyped or rare.
 struct Sums {
-    std::vector<TypeCount> dense;
-    std::unordered_map<std::uint32_t, TypeCount> untyped;
-    TypeShares shares;
+    std::vector<TypeCount> by_code;
+    std::unordered_map<std::uint32_t, TypeCount> by_key;
+    std::uint64_t noted_bytes = 0;
 };
 
 }  // namespace
@@ -66,27 +66,25 @@ void HeapTypes::sum() {
     const auto& slots = graph_.slots();
     const auto spans = slots.slot_spans();
     const unsigned jobs = std::max(graph_.input().jobs, 1u);
-    const std::size_t types = types_->size() + closures_.size();
     std::vector<Sums> workers(jobs);
     parallel_chunks(jobs, spans.size(), 512, [&](std::size_t begin, std::size_t end, unsigned worker) {
         Sums& sums = workers[worker];
-        sums.dense.resize(types * 2);
+        sums.by_code.resize(words_.codes());
         for (std::size_t i = begin; i < end; ++i) {
             const SlotSpan& span = spans[i];
             const std::uint64_t size = std::uint64_t{span.words} * 8;
             for (std::uint32_t n = 0; n < span.count; ++n) {
                 const SlotId slot = span.first + n;
                 if (!slots.allocated(slot)) continue;
-                const std::uint32_t word = words_[slot];
-                const bool typed = TypeWord::basis(word) != TypeBasis::none, live = graph_.live(slot);
-                TypeCount& row = typed ? sums.dense[TypeWord::type(word) * 2 + (TypeWord::array(word) ? 1 : 0)]
-                                       : sums.untyped[key_of(slot)];
+                const TypeWords::Code code = words_.code(slot);
+                const bool common = code != 0 && code != TypeWords::rare;
+                TypeCount& row = common ? sums.by_code[code] : sums.by_key[key_of(slot)];
                 ++row.objects;
                 row.bytes += size;
-                if (!live) continue;
+                if (!graph_.live(slot)) continue;
                 ++row.live_objects;
                 row.live_bytes += size;
-                if (TypeWord::basis(word) == TypeBasis::noted) sums.shares.noted_bytes += size;
+                if (!common && TypeWord::basis(words_[slot]) == TypeBasis::noted) sums.noted_bytes += size;
             }
         }
     });
@@ -110,10 +108,13 @@ void HeapTypes::sum() {
     };
     shares_ = {};
     for (const Sums& sums : workers) {
-        for (std::size_t i = 0; i < sums.dense.size(); ++i)
-            add(static_cast<std::uint32_t>(i / 2) | (i % 2 != 0 ? TypeWord::array_bit : 0), sums.dense[i]);
-        for (auto& [key, row] : sums.untyped) add(key, row);
-        shares_.noted_bytes += sums.shares.noted_bytes;
+        for (std::size_t code = 1; code < sums.by_code.size(); ++code) {
+            const std::uint32_t word = words_.word_of(static_cast<TypeWords::Code>(code));
+            add(word & (TypeWord::type_mask | TypeWord::array_bit), sums.by_code[code]);
+            if (TypeWord::basis(word) == TypeBasis::noted) shares_.noted_bytes += sums.by_code[code].live_bytes;
+        }
+        for (auto& [key, row] : sums.by_key) add(key, row);
+        shares_.noted_bytes += sums.noted_bytes;
     }
     counts_.reserve(all.size());
     for (auto& [key, row] : all) counts_.push_back(row);
@@ -125,11 +126,11 @@ void HeapTypes::sum() {
 std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutine, std::uint32_t frame,
                                                           Address where) const {
     const auto& input = graph_.input();
-    if (goroutine >= input.stacks.size() || frame >= input.stacks[goroutine].physical.size()) return std::nullopt;
-    const PhysicalFrame& physical = input.stacks[goroutine].physical[frame];
-    auto shape = shapes_.find(physical.pc.value - (physical.after_call ? 1 : 0));
-    if (shape == shapes_.end() || physical.cfa.is_null()) return std::nullopt;
-    const std::int64_t offset = where - physical.cfa;
+    const auto physical = input.stacks == nullptr ? std::nullopt : input.stacks->frame(goroutine, frame);
+    if (!physical) return std::nullopt;
+    auto shape = shapes_.find(physical->pc.value - (physical->after_call ? 1 : 0));
+    if (shape == shapes_.end() || physical->cfa.is_null()) return std::nullopt;
+    const std::int64_t offset = where - physical->cfa;
     const FrameShape::Row* best = nullptr;
     for (const FrameShape::Row& row : shape->second.rows)
         if (offset >= row.offset && offset < row.offset + static_cast<std::int64_t>(row.size) &&
@@ -137,7 +138,7 @@ std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutin
             best = &row;
     if (best == nullptr) return std::nullopt;
     Typed out;
-    out.address = Address{physical.cfa.value + static_cast<std::uint64_t>(best->offset)};
+    out.address = Address{physical->cfa.value + static_cast<std::uint64_t>(best->offset)};
     out.type = best->type;
     out.place = Typed::Place::frame;
     out.goroutine = goroutine;
@@ -148,9 +149,11 @@ std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutin
 
 void HeapTypes::for_each_frame_variable(const std::function<void(const Typed&)>& fn) const {
     const auto& input = graph_.input();
-    for (std::uint32_t g = 0; g < input.stacks.size(); ++g)
-        for (std::uint32_t f = 0; f < input.stacks[g].physical.size(); ++f) {
-            const PhysicalFrame& frame = input.stacks[g].physical[f];
+    const std::size_t stacks = input.stacks == nullptr ? 0 : input.stacks->size();
+    for (std::uint32_t g = 0; g < stacks; ++g) {
+        const PhysicalFrames frames = input.stacks->physical(g);
+        for (std::uint32_t f = 0; f < frames.size(); ++f) {
+            const PhysicalFrame frame = frames[f];
             auto shape = shapes_.find(frame.pc.value - (frame.after_call ? 1 : 0));
             if (shape == shapes_.end() || frame.cfa.is_null()) continue;
             for (const FrameShape::Row& row : shape->second.rows) {
@@ -165,6 +168,7 @@ void HeapTypes::for_each_frame_variable(const std::function<void(const Typed&)>&
                 fn(value);
             }
         }
+    }
 }
 
 void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn) const {
@@ -199,7 +203,7 @@ void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn
 
 std::shared_ptr<const HeapTypes> HeapTypes::build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types) {
     std::shared_ptr<HeapTypes> out(new HeapTypes(graph, std::move(types)));
-    out->words_.resize(graph.slots().limit());
+    out->words_ = TypeWords(graph.slots().limit());
     TypeSpread spread(*out);
     TypeRoots roots(*out, spread);
     roots.note_headers();

@@ -18,19 +18,9 @@
 
 #include "go/heap/heap_graph.h"
 #include "go/heap/type_plans.h"
+#include "go/heap/type_words.h"
 
 namespace incident::go {
-
-/// How an object's type is known; the better ones have the higher numbers.
-enum class TypeBasis : std::uint8_t {
-    none,
-    contents,  ///< what looks like an interface points to it, or only one struct fits what points to its middle
-    array,     ///< a slice of its middle: the rest is taken for the same
-    part = 4,  ///< a small block that values share: the type of one of them
-    edge,      ///< a typed pointer to its beginning
-    closure,   ///< it begins with a function's entry
-    noted,     ///< the allocator says so
-};
 
 /// A closure's object: its function, and its captured variables where the compiler tells (1.22+, with DWARF).
 struct ClosureType {
@@ -119,7 +109,7 @@ private:
     const HeapGraph& graph_;
     std::shared_ptr<const TypeTable> types_;
     std::unique_ptr<const TypePlans> plans_;
-    std::vector<std::uint32_t> words_;  ///< per SlotId: basis, array bit and TypeId (closures behind the table's ids)
+    TypeWords words_;  ///< closures have the numbers behind the table's types
     std::vector<ClosureType> closures_;
     std::unordered_map<std::uint64_t, std::uint32_t> closure_at_;  ///< entry → index
     std::vector<std::pair<Address, TypeId>> statics_;

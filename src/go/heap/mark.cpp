@@ -121,16 +121,15 @@ private:
     void mark(HeapSlots::Found found, SlotId holder, std::uint64_t offset, std::uint64_t value) {
         std::uint64_t bit = std::uint64_t{1} << (found.slot % 64);
         std::uint64_t& word = todo_[found.slot / 64];
-        if constexpr (Shared) {
-            std::atomic_ref<std::uint64_t> shared(word);
-            if ((shared.load(std::memory_order_relaxed) & bit) == 0) return;
-            if ((shared.fetch_and(~bit, std::memory_order_relaxed) & bit) == 0) return;
-        } else {
-            if ((word & bit) == 0) return;
-            word &= ~bit;
-        }
+        std::atomic_ref<std::uint64_t> shared(word);
+        if ((shared.load(std::memory_order_relaxed) & bit) == 0) return;
         if (strays_ && !slots_.allocated(found.slot)) [[unlikely]]
             return stray(holder, offset, value);
+        if constexpr (Shared) {
+            if ((shared.fetch_and(~bit, std::memory_order_relaxed) & bit) == 0) return;
+        } else {
+            word &= ~bit;
+        }
         ++result.marked;
         if (found.noscan || (closed_ != nullptr && closed_->test(found.slot))) return;
         stack_.push_back({found.slot, 0});

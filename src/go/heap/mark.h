@@ -27,14 +27,14 @@ inline constexpr std::size_t stray_limit = 1 << 18;  ///< kept per worker
 struct MarkResult {
     std::uint64_t marked = 0;
     std::uint64_t without_map = 0;  ///< marked objects some of whose words could not be read or are of unknown kind
-    /// Only when `todo` began with free slots in it; of each free slot the first word that leads there. In no order.
+    /// Every word found, in no order.
     std::vector<Stray> strays;
     bool strays_complete = true;
 };
 
 /// Marks `seeds` and all that they lead to. `todo`: candidates; reached ones are cleared. Objects in `closed` are
-/// marked, but not looked into (may be null). With `strays`, `todo` must have every slot's bit set, and what leads to
-/// none that is allocated is noted: that costs one more look per object, not per pointer.
+/// marked, but not looked into (may be null). With `strays`, `todo` has the bits of free slots set too, which stay so,
+/// and what leads to none that is allocated is noted: that costs one more look per object, not per pointer.
 MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds, SlotBits& todo, unsigned jobs,
                      const SlotBits* closed = nullptr, bool strays = false);
 

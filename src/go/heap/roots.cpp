@@ -191,7 +191,8 @@ private:
 };
 
 void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) {
-    if (input.goroutines == nullptr || input.stacks.size() != input.goroutines->all.size()) {
+    if (input.goroutines == nullptr || input.stacks == nullptr ||
+        input.stacks->size() != input.goroutines->all.size()) {
         out.gaps.push_back({"the goroutines' stacks", "they were not walked",
                             "objects that only locals keep alive count as garbage", true});
         return;
@@ -287,11 +288,9 @@ std::string describe_root(const Root& root, const HeapInput& input, const Images
     if (root.goroutine == no_owner || input.goroutines == nullptr || root.goroutine >= input.goroutines->all.size())
         return fmt::format("{} at {}", to_string(root.kind), hex(root.where.value));
     std::string text = fmt::format("goroutine {}", input.goroutines->all[root.goroutine].goid);
-    if (root.frame != no_owner && root.goroutine < input.stacks.size() &&
-        root.frame < input.stacks[root.goroutine].physical.size()) {
-        const PhysicalFrame& frame = input.stacks[root.goroutine].physical[root.frame];
-        if (!frame.name().empty()) text += fmt::format(", {}", frame.name());
-    }
+    if (input.stacks != nullptr)
+        if (auto frame = input.stacks->frame(root.goroutine, root.frame); frame && !frame->name().empty())
+            text += fmt::format(", {}", frame->name());
     if (root.kind == RootKind::register_) {
         auto name = input.core == nullptr || root.where.value >= input.core->machine().registers.size()
                         ? std::string_view("?")

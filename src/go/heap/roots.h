@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "go/heap/heap_pointers.h"
-#include "go/stacks/walk.h"
+#include "go/stacks/stack_set.h"
 
 namespace incident {
 class Images;
@@ -61,7 +61,7 @@ struct HeapInput {
     const Runtime& runtime;
     const Spans& spans;
     const GoroutineList* goroutines = nullptr;  ///< null: no stacks, which a gap says
-    std::span<const GoStack> stacks;            ///< parallel to goroutines->all
+    const GoStacks* stacks = nullptr;           ///< parallel to goroutines->all; null: none
     unsigned jobs = 1;
 };
 

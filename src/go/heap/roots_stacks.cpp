@@ -214,7 +214,8 @@ void StackRoots::objects() {
 
 void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     const Goroutine& g = input_.goroutines->all[goroutine];
-    const GoStack& stack = input_.stacks[goroutine];
+    const GoStack& stack = input_.stacks->shape(goroutine);
+    const PhysicalFrames frames = input_.stacks->physical(goroutine);
     out_ = &out;
     goroutine_ = goroutine;
     stack_ = g.stack;
@@ -223,8 +224,8 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     objects_.clear();
     bool stopped_in_go = false;
     Address last;
-    for (std::uint32_t i = 0; i < stack.physical.size(); ++i) {
-        const PhysicalFrame& f = stack.physical[i];
+    for (std::uint32_t i = 0; i < frames.size(); ++i) {
+        const PhysicalFrame f = frames[i];
         if (f.owner != StackOwner::goroutine || f.kind == report::FrameKind::native) continue;
         if (stack.elided != 0 && i == stack.elided_at && i != 0) {
             frame_ = no_owner;

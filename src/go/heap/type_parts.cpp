@@ -55,6 +55,8 @@ bool TypeSpread::explain_parts() {
         }
     bool progress = false;
     std::vector<std::uint64_t> mine, theirs;
+    std::ranges::sort(parts_);
+    parts_.erase(std::ranges::unique(parts_).begin(), parts_.end());
     for (const Part& part : std::exchange(parts_, {})) {
         if (out_.words_[part.slot] != 0 || slots_.noscan(part.slot)) continue;
         const std::uint64_t available = slots_.size(part.slot);

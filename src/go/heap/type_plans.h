@@ -33,6 +33,7 @@ struct PlanStep {
     std::int8_t count_at = 0;  ///< bytes from `offset`
     std::int8_t count_add = 0;
     bool weak = false;  ///< `target` was made by the compiler for several types (go.shape)
+    bool operator==(const PlanStep&) const = default;
 };
 
 struct PlanLoop {  ///< a long array inside the value

@@ -29,7 +29,8 @@ void TypeRoots::note_headers() {
                 const std::uint64_t available =
                     std::uint64_t{span.words} * 8 - (span.pointers == PointerInfo::header ? 8 : 0);
                 if (type == no_type || size == 0 || size > available) continue;
-                out_.words_[slot] = TypeWord::make(type, available / size > 1, TypeBasis::noted);
+                TypeWords::Seen nothing;
+                out_.words_.replace(slot, nothing, TypeWord::make(type, available / size > 1, TypeBasis::noted));
                 if (out_.graph_.live(slot) && !(*out_.plans_)[type].empty()) found[worker].push_back(slot);
             }
         }
@@ -95,16 +96,17 @@ void TypeRoots::add_frames() {
     const bool dwarf = out_.types_->has_dwarf();
     for (std::uint32_t i = 0; i < roots.size(); ++i) {
         const Root& root = roots[i];
-        const bool frame =
-            root.goroutine < input.stacks.size() && root.frame < input.stacks[root.goroutine].physical.size() &&
-            (root.kind == RootKind::local || root.kind == RootKind::argument || root.kind == RootKind::stack_object);
+        std::optional<PhysicalFrame> frame;
+        if (input.stacks != nullptr &&
+            (root.kind == RootKind::local || root.kind == RootKind::argument || root.kind == RootKind::stack_object))
+            frame = input.stacks->frame(root.goroutine, root.frame);
         if (!frame) {
             if (!dwarf || root.kind != RootKind::data || out_.types_->global_at(root.where) == nullptr)
                 unexplained_.push_back(i);
             continue;
         }
         if (dwarf) {
-            shape_of(input.stacks[root.goroutine].physical[root.frame]);
+            shape_of(*frame);
             if (auto variable = out_.frame_variable(root.goroutine, root.frame, root.where)) {
                 std::uint64_t inner = 0;
                 const auto offset = static_cast<std::uint64_t>(root.where - variable->address);
@@ -116,8 +118,7 @@ void TypeRoots::add_frames() {
         }
         // Held in a register that the frame spilled; aligned, and so larger than its type.
         if (const TypeId node = out_.types_->find("runtime.gcBgMarkWorkerNode");
-            node != no_type && input.stacks[root.goroutine].physical[root.frame].name() == "runtime.gcBgMarkWorker" &&
-            out_.graph_.slots().noscan(root.target))
+            node != no_type && frame->name() == "runtime.gcBgMarkWorker" && out_.graph_.slots().noscan(root.target))
             spread_.claim(out_.graph_.slots().base(root.target), node, 1, TypeBasis::edge);
         unexplained_.push_back(i);
     }

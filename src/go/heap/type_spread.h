@@ -1,28 +1,21 @@
-// Spreading types along edges: workers with a stack of objects each, claims by compare-and-swap on one word per object.
-// Private to go/heap. See heap_types.h.
+// Spreading types along edges: workers with a stack of objects each, and for each object the best claim so far. Private
+// to go/heap. See heap_types.h.
+//
+// Surprising: the outcome does not depend on who came first, so every number of workers gives the same. The best claim
+// on an object wins by a fixed order; what the losers lead to is followed too, unless the winner leads there as well;
+// and what counts only where nothing better is known (guesses from a slice of the middle, pointers to parts of unknown
+// objects) waits until all workers have run dry.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "go/heap/heap_types.h"
 
 namespace incident::go {
-
-/// One word per object: type in the low 27 bits, bit 27 array, bits 28 to 30 TypeBasis.
-struct TypeWord {
-    static constexpr std::uint32_t type_mask = (1u << 27) - 1, array_bit = 1u << 27;
-    static constexpr std::uint32_t make(std::uint32_t type, bool array, TypeBasis basis) {
-        return type | (array ? array_bit : 0) | static_cast<std::uint32_t>(basis) << 28;
-    }
-    static constexpr std::uint32_t type(std::uint32_t word) { return word & type_mask; }
-    static constexpr bool array(std::uint32_t word) { return (word & array_bit) != 0; }
-    static constexpr TypeBasis basis(std::uint32_t word) { return static_cast<TypeBasis>(word >> 28 & 7); }
-};
 
 class TypeSpread {
 public:
@@ -35,11 +28,10 @@ public:
     void visit_step(const PlanStep& step, Address value);
     void claim(Address at, TypeId id, std::uint64_t count, TypeBasis basis);
     void claim_closure(Address at);
-    void seed(SlotId slot) { shared_.push_back({slot, 0, 0}); }
+    void seed(SlotId slot) { shared_.push_back({slot, out_.words_[slot], 0}); }
     /// Until nothing is left; closures met on the way become types between rounds.
     void run(unsigned jobs);
     std::uint32_t add_closure(Address entry);
-    bool covered(Address at) const;  ///< a static value that was visited
     void finish();
     /// Objects that only pointers to their middle are known of: the one struct type that has such a field there, and
     /// the object's pointer map, is taken for theirs. True: something new.
@@ -47,25 +39,74 @@ public:
 
 private:
     struct Item {
-        std::uint64_t at = 0;  ///< SlotId when `count` is 0, else an address
-        TypeId type = no_type;
+        std::uint64_t at = 0;    ///< SlotId when `count` is 0, else an address
+        std::uint32_t type = 0;  ///< TypeWord when `count` is 0, else a TypeId
         std::uint32_t count = 0;
     };
+    /// "There are `count` values of `type` at `address`", which lies in the object `found`.
+    struct Claim {
+        std::uint64_t address = 0, count = 0;
+        HeapSlots::Found found;
+        TypeId type = no_type;
+        TypeBasis basis = TypeBasis::none;
+    };
+    struct Part {
+        SlotId slot = no_slot;
+        std::uint32_t offset = 0;
+        TypeId type = no_type;
+        auto operator<=>(const Part&) const = default;
+    };
+    /// Values that are followed once.
+    class Visited {
+    public:
+        /// True when no value of this type was there before, or fewer of them. [any thread]
+        bool fresh(std::uint64_t address, TypeId type, std::uint64_t count);
+        template <class Fn>
+        void for_each(Fn&& fn) const {
+            for (const Shard& shard : shards_)
+                for (auto& [value, count] : shard.most) fn(value.first, value.second);
+        }
+
+    private:
+        using Value = std::pair<std::uint64_t, TypeId>;
+        struct Hash {
+            std::size_t operator()(const Value& value) const noexcept {
+                return (value.first ^ std::uint64_t{value.second} << 40) * 0x9e3779b97f4a7c15ull >> 16;
+            }
+        };
+        struct Shard {
+            std::mutex mutex;
+            std::unordered_map<Value, std::uint64_t, Hash> most;
+        };
+        static constexpr std::size_t limit = 1 << 20;  // per shard; what comes later is not followed
+        Shard shards_[16];
+    };
+    static constexpr std::size_t ahead = 8;            // objects on their way into the cache
+    static constexpr std::size_t waiting_claims = 16;  // and words of objects
     struct Worker;
+
     void drain(Worker& worker);
     void work(Worker& worker);
     void process(Worker& worker, const Item& item);
     void plan(Worker& worker, TypeId id, const std::byte* data, std::uint64_t available);
     void step(Worker& worker, const PlanStep& step, const std::byte* at, std::uint64_t available);
     void claim(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count, TypeBasis basis);
+    void judge(Worker& worker, const Claim& claim);
+    void judge_all(Worker& worker);
     void claim_func(Worker& worker, std::uint64_t address);
     void claim_static(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count);
-    void claim_inside(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count);
-    bool improve(SlotId slot, std::uint32_t word, std::uint64_t available);
+    void claim_on_stack(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count);
+    void settle(Worker& worker, HeapSlots::Found found, TypeWords::Seen seen, std::uint32_t word, std::uint64_t address,
+                std::uint64_t available);
+    bool better(std::uint32_t word, std::uint32_t old, std::uint64_t available) const;
+    bool contains(Worker& worker, std::uint32_t inner, std::uint32_t outer) const;
     std::uint64_t extent(std::uint32_t word, std::uint64_t available) const;
-    static void push(Worker& worker, const Item& item);
+    static std::uint32_t clip(std::uint64_t count) {
+        return static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 1u << 24));
+    }
     void share(Worker& worker);
     bool take(Worker& worker);
+    void take_guesses(std::vector<std::unique_ptr<Worker>>& workers);
 
     HeapTypes& out_;
     const HeapSlots& slots_;
@@ -82,20 +123,10 @@ private:
     std::atomic<bool> hungry_ = false;
     unsigned waiting_ = 0, working_ = 0;
     bool done_ = false;
-    struct Visited {
-        std::mutex mutex;
-        std::unordered_map<std::uint64_t, TypeId> at;
-    };
-    static constexpr std::size_t shards = 16;
-    Visited visited_[shards];                                     ///< static values
-    Visited inside_[shards];                                      ///< parts of objects
-    std::vector<std::pair<SlotId, std::uint64_t>> new_closures_;  ///< object and entry
+    Visited static_values_, on_stacks_;
+    Visited inside_;  ///< parts of objects
+    Visited lost_;    ///< claims that lost
     std::unique_ptr<Worker> own_;
-    struct Part {
-        SlotId slot = no_slot;
-        std::uint32_t offset = 0;
-        TypeId type = no_type;
-    };
     std::vector<Part> parts_;
     std::unordered_multimap<std::uint64_t, TypeId> fields_at_;  ///< offset and type of a field → structs
 };

@@ -33,6 +33,7 @@ struct PhysicalFrame {
     StackOwner owner = StackOwner::goroutine;
     std::uint32_t native = ~0u;  ///< index into GoStack::native for C frames
 
+    bool operator==(const PhysicalFrame&) const = default;
     const Func* func() const { return code != nullptr && code->func ? &*code->func : nullptr; }
     std::string_view name() const { return func() ? func()->name : std::string_view(); }
     /// Base of locals (runtime's frame.varp): cfa-8, less the saved bp when there is one.

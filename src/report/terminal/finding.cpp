@@ -80,7 +80,7 @@ void print_parties(Context& context, const Finding& finding) {
     std::vector<Party> parties;
     for (auto id : finding.goroutines) {
         const auto* g = context.goroutine(id);
-        const auto* frame = g == nullptr ? nullptr : telling_frame(g->frames);
+        const auto* frame = g == nullptr ? nullptr : telling_frame(g->frames.stored());
         Line place = frame == nullptr ? canvas.line() : place_of(context, *frame);
         Line status = g == nullptr ? canvas.line() : status_of(context, *g);
         std::string key;

@@ -19,7 +19,7 @@ std::string_view state_of(const Goroutine& g) { return g.wait_reason.empty() ? g
 std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
     // One of the runtime's own goroutines: every one of them stands in gopark, what it is for says the function it
     // began with.
-    const auto* frame = telling_frame(g.frames);
+    const auto* frame = telling_frame(g.frames.stored());
     if (frame != nullptr && !(frame->function.starts_with("runtime.") && !g.start.empty()))
         return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
     Line out = context.canvas.line();
@@ -75,7 +75,7 @@ std::string stack_key(const Goroutine& g) {
     append_bytes(key, g.status);
     append_bytes(key, g.wait_reason);
     append_bytes(key, g.created_by);
-    for (const auto& f : g.frames) {
+    for (const auto& f : g.frames.stored()) {
         std::array<char, sizeof(std::uint64_t)> pc;
         std::copy_n(reinterpret_cast<const char*>(&f.pc.value), pc.size(), pc.begin());
         key.append(pc.data(), pc.size());
@@ -87,7 +87,7 @@ std::string stack_key(const Goroutine& g) {
 std::string place_key(const Goroutine& g) {
     std::string key;
     append_bytes(key, state_of(g));
-    const auto* frame = telling_frame(g.frames);
+    const auto* frame = telling_frame(g.frames.stored());
     append_bytes(key, frame != nullptr ? frame->function : g.start);
     append_bytes(key, frame != nullptr ? frame->file : std::string_view());
     return key + fmt::format("{}", frame != nullptr ? frame->line : 0);
@@ -115,7 +115,8 @@ void print_goroutine_list(Context& context) {
             canvas.wrap(title_of(context, g), 2);
             for (const auto& b : g.blocked_on)
                 canvas.wrap(canvas.line(Ink::label, "  on ").add(b.what).space().add(b.address), 5);
-            print_stack(context, {g.frames, {}, g.stack_end});
+            const auto frames = g.frames.load();
+            print_stack(context, {frames, {}, g.stack_end});
             canvas.blank();
         }
         return;
@@ -168,7 +169,8 @@ void print_goroutine_groups(Context& context) {
         if (!group.first->created_by.empty())
             title.dot().add("created by ").add(Ink::function, group.first->created_by);
         canvas.wrap(title.dot().add(list_of(context, "goroutine", "goroutines", group.ids, 8)), 4);
-        print_stack(context, {group.first->frames, {}, group.first->stack_end});
+        const auto frames = group.first->frames.load();
+        print_stack(context, {frames, {}, group.first->stack_end});
     }
 }
 
@@ -249,7 +251,8 @@ void print_goroutine(Context& context, const Goroutine& goroutine) {
         detail("labels", labels);
     }
     if (!goroutine.frames_computed) detail("frames", canvas.line(Ink::warning, "not known"));
-    print_stack(context, {goroutine.frames, goroutine.snapshots, goroutine.stack_end});
+    const auto frames = goroutine.frames.load();
+    print_stack(context, {frames, goroutine.snapshots, goroutine.stack_end});
     print_panics_and_defers(context, goroutine, false);
 }
 

@@ -100,7 +100,8 @@ const Frame* telling_frame(std::span<const Frame> frames) {
 }
 
 const Frame* telling_frame(const Context& context, const Actor& who) {
-    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr) return telling_frame(g->frames);
+    if (const auto* g = who.goroutine ? context.goroutine(*who.goroutine) : nullptr)
+        return telling_frame(g->frames.stored());
     if (const auto* t = who.thread ? context.thread(*who.thread) : nullptr) return telling_frame(t->frames);
     return nullptr;
 }

@@ -238,13 +238,14 @@ void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots)
         };
         while (end < snapshots.size() && same(snapshots[end])) ++end;
         StackView view{{}, snapshots.subspan(i, end - i), {}};
+        std::vector<Frame> frames;
         canvas.blank();
         const auto* goroutine = snapshots[i].goroutine ? context.goroutine(*snapshots[i].goroutine) : nullptr;
         const auto* thread =
             goroutine == nullptr && snapshots[i].thread ? context.thread(*snapshots[i].thread) : nullptr;
         if (goroutine != nullptr) {
             canvas.wrap(title_of(context, *goroutine), 2);
-            view.frames = goroutine->frames;
+            view.frames = frames = goroutine->frames.load();
         } else if (thread != nullptr) {
             canvas.wrap(title_of(context, *thread), 2);
             view.frames = thread->frames;

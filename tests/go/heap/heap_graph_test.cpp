@@ -23,7 +23,7 @@ using testing::OpenedCore;
 
 struct HeapCore {
     std::unique_ptr<OpenedCore> opened;
-    std::vector<GoStack> stacks;
+    std::unique_ptr<GoStacks> stacks;  // the graph keeps its address
     std::optional<Spans> spans;
     std::shared_ptr<const HeapGraph> graph;
     std::string truth;
@@ -35,7 +35,9 @@ struct HeapCore {
         core.opened = std::move(*opened);
         const auto& o = *core.opened;
         StackWalker walker(o.core, o.memory, o.runtime, o.goroutines);
-        for (const Goroutine& g : o.goroutines.all) core.stacks.push_back(walker.walk(g));
+        const auto& all = o.goroutines.all;
+        core.stacks = std::make_unique<GoStacks>(all.size());
+        for (std::size_t i = 0; i < all.size(); ++i) core.stacks->set(i, all[i].stack, walker.walk(all[i]));
         auto spans = Spans::read(o.memory, o.runtime, 1);
         if (!spans) return std::nullopt;
         core.spans = std::move(*spans);
@@ -45,7 +47,7 @@ struct HeapCore {
     }
     bool build(unsigned jobs) {
         auto built = HeapGraph::build(
-            {&opened->core, opened->memory, opened->runtime, *spans, &opened->goroutines, stacks, jobs});
+            {&opened->core, opened->memory, opened->runtime, *spans, &opened->goroutines, stacks.get(), jobs});
         if (!built) return false;
         graph = *built;
         return true;
@@ -219,10 +221,9 @@ TEST_P(QuietHeap, ReachOfAllRootsIsTheLiveSet) {
     EXPECT_EQ(reached, graph.totals().live_objects);
     EXPECT_FALSE(reach.add_shared());
     // With every g closed, one goroutine does not lead to the others through the list of all.
-    SlotBits closed(graph.slots().limit());
+    Reach globals(graph);
     for (const Goroutine& g : core->opened->goroutines.all)
-        if (auto slot = graph.slot_of(g.g)) closed.set(*slot);
-    Reach globals(graph, &closed);
+        if (auto slot = graph.slot_of(g.g)) globals.close(*slot);
     globals.add_shared();
     graph.slots().for_each_slot([&](SlotId slot) { EXPECT_LE(globals.contains(slot), graph.live(slot)); });
 }

@@ -1,0 +1,254 @@
+// The workers: who processes what, when nothing is left, and what is decided only then. See type_spread.h.
+#include <algorithm>
+#include <thread>
+
+#include "go/heap/type_spread_worker.h"
+#include "image/go_types.h"
+
+namespace incident::go {
+
+namespace {
+
+constexpr std::uint32_t piece = 4096;       // elements of a long array that one item visits
+constexpr std::size_t shared_chunk = 512;   // items that change workers at once
+constexpr std::size_t worth_sharing = 256;  // items in hand from which on half of them is given away
+constexpr int most_rounds = 1000;
+
+}  // namespace
+
+TypeSpread::TypeSpread(HeapTypes& out)
+    : out_(out),
+      slots_(out.graph_.slots()),
+      plans_(*out.plans_),
+      types_(*out.types_),
+      first_closure_(static_cast<std::uint32_t>(out.types_->size())),
+      hull_(slots_.hull()),
+      own_(std::make_unique<Worker>(slots_.memory())) {
+    for (const ModuleData& module : out.graph_.input().runtime.modules()) {
+        for (const AddressRange& range : {module.noptrdata, module.data, module.bss, module.noptrbss})
+            if (!range.empty()) statics_.push_back(range);
+        if (module.image != nullptr) statics_.push_back(module.image->range());
+        descriptors_.push_back(module.types);
+    }
+}
+
+TypeSpread::~TypeSpread() = default;
+
+void TypeSpread::process(Worker& worker, const Item& item) {
+    if (item.count != 0) {
+        const std::uint64_t size = plans_[item.type].size;
+        for (std::uint32_t i = 0; i < item.count; ++i) {
+            const std::byte* data = worker.cursor.data_at(Address{item.at + i * size}, size);
+            if (data != nullptr) plan(worker, item.type, data, size);
+        }
+        return;
+    }
+    const auto slot = static_cast<SlotId>(item.at);
+    const std::byte* data = slots_.data(slot);
+    if (data == nullptr) return;
+    const SlotSpan& span = slots_.slot_span(slot);
+    const std::uint64_t offset = span.pointers == PointerInfo::header ? 8 : 0;
+    const std::uint64_t available = std::uint64_t{span.words} * 8 - offset;
+    data += offset;
+    const std::uint32_t type = TypeWord::type(item.type);
+    if (type >= first_closure_) {
+        for (const TypeField& capture : out_.closures_[type - first_closure_].captures)
+            if (capture.offset < available)
+                plan(worker, capture.type, data + capture.offset, available - capture.offset);
+        return;
+    }
+    const std::uint64_t size = plans_[type].size;
+    if (size == 0 || plans_[type].empty()) return;
+    const std::uint64_t count = TypeWord::array(item.type) ? available / size : 1;
+    if (count > 2 * std::uint64_t{piece}) {
+        const std::uint64_t base = slots_.base(slot).value + offset;
+        for (std::uint64_t i = 0; i < count; i += piece)
+            worker.local.push_back(
+                {base + i * size, type, static_cast<std::uint32_t>(std::min<std::uint64_t>(piece, count - i))});
+        return;
+    }
+    for (std::uint64_t i = 0; i < count; ++i) plan(worker, type, data + i * size, available - i * size);
+}
+
+void TypeSpread::share(Worker& worker) {
+    const std::lock_guard lock(mutex_);
+    const std::size_t half = worker.local.size() / 2;  // the oldest: they lead furthest
+    shared_.insert(shared_.end(), worker.local.begin(), worker.local.begin() + static_cast<std::ptrdiff_t>(half));
+    worker.local.erase(worker.local.begin(), worker.local.begin() + static_cast<std::ptrdiff_t>(half));
+    hungry_ = false;
+    wake_.notify_all();
+}
+
+bool TypeSpread::take(Worker& worker) {
+    std::unique_lock lock(mutex_);
+    if (shared_.empty()) {
+        ++waiting_;
+        hungry_ = true;
+        if (waiting_ == working_) {
+            done_ = true;
+            wake_.notify_all();
+        }
+        wake_.wait(lock, [&] { return done_ || !shared_.empty(); });
+        if (shared_.empty()) return false;
+        --waiting_;
+    }
+    const std::size_t count = std::min(shared_.size(), shared_chunk);
+    worker.local.insert(worker.local.end(), shared_.end() - static_cast<std::ptrdiff_t>(count), shared_.end());
+    shared_.resize(shared_.size() - count);
+    return true;
+}
+
+void TypeSpread::drain(Worker& worker) {
+    std::array<Item, ahead> ring;
+    std::size_t in = 0, held = 0;
+    for (;;) {
+        while (held < ahead && !worker.local.empty()) {
+            const Item item = worker.local.back();
+            worker.local.pop_back();
+            if (item.count == 0) slots_.prefetch(static_cast<SlotId>(item.at));
+            ring[in++ % ahead] = item;
+            ++held;
+        }
+        if (held == 0) {
+            judge_all(worker);
+            if (worker.local.empty()) return;
+            continue;
+        }
+        process(worker, ring[(in + ahead - held--) % ahead]);
+        if (worker.local.size() > worth_sharing && hungry_.load(std::memory_order_relaxed)) share(worker);
+    }
+}
+
+void TypeSpread::work(Worker& worker) {
+    while (take(worker)) drain(worker);
+}
+
+std::uint32_t TypeSpread::add_closure(Address entry) {
+    auto [place, fresh] = out_.closure_at_.try_emplace(entry.value, static_cast<std::uint32_t>(out_.closures_.size()));
+    if (!fresh) return place->second;
+    ClosureType closure;
+    closure.entry = entry;
+    const auto& input = out_.graph_.input();
+    const auto func = input.runtime.find_func(entry);
+    if (!func || func->entry != entry) {
+        out_.closure_at_.erase(place);
+        return ~0u;
+    }
+    closure.name = "func " + std::string(func->name);
+    const auto modules = input.runtime.modules();
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+        if (modules[i].image == nullptr || !modules[i].text.contains(entry)) continue;
+        for (const GoCapture& capture : go_captures(*modules[i].image, entry)) {
+            const TypeId type = types_.find_die(capture.type, i);
+            if (type == no_type || capture.offset > 1 << 16) continue;
+            closure.captures.push_back({capture.name, capture.offset, type, false});
+            closure.size = std::max(closure.size, capture.offset + types_[type].size);
+        }
+    }
+    // A method value: {fn, receiver}. go1.27 src/cmd/compile/internal/walk/closure.go, methodValueWrapper.
+    if (closure.captures.empty() && func->name.ends_with("-fm")) {
+        std::string receiver(func->name.substr(0, func->name.rfind('.')));
+        const bool pointer = receiver.ends_with(')');
+        if (const auto open = receiver.find("(*"); pointer && open != receiver.npos)
+            receiver = "*" + receiver.substr(0, open) + receiver.substr(open + 2, receiver.size() - open - 3);
+        if (const TypeId type = types_.find(receiver)) {
+            closure.captures.push_back({"receiver", 8, type, false});
+            closure.size = 8 + types_[type].size;
+        }
+    }
+    out_.closures_.push_back(std::move(closure));
+    return place->second;
+}
+
+/// What was put off until no better claim can come, in an order that does not depend on the workers.
+void TypeSpread::take_guesses(std::vector<std::unique_ptr<Worker>>& workers) {
+    std::vector<SlotId> guessed;
+    std::vector<Item> inside;
+    for (auto& worker : workers) {
+        guessed.insert(guessed.end(), worker->guessed.begin(), worker->guessed.end());
+        inside.insert(inside.end(), worker->inside.begin(), worker->inside.end());
+    }
+    std::ranges::sort(guessed);
+    guessed.erase(std::ranges::unique(guessed).begin(), guessed.end());
+    for (const SlotId slot : guessed)
+        if (const std::uint32_t word = out_.words_[slot]; TypeWord::basis(word) < TypeBasis::edge)
+            shared_.push_back({slot, word, 0});
+    std::ranges::sort(inside, {}, [](const Item& item) { return std::tuple(item.at, item.type, item.count); });
+    for (const Item& item : inside)
+        if (TypeWord::basis(out_.words_[slots_.find(Address{item.at})]) < TypeBasis::edge) shared_.push_back(item);
+}
+
+void TypeSpread::run(unsigned jobs) {
+    jobs = std::max(jobs, 1u);
+    for (int round = 0; round < most_rounds; ++round) {
+        judge_all(*own_);
+        shared_.insert(shared_.end(), own_->local.begin(), own_->local.end());
+        own_->local.clear();
+        std::vector<std::unique_ptr<Worker>> workers;
+        workers.push_back(std::move(own_));
+        for (unsigned i = 1; i < jobs; ++i) workers.push_back(std::make_unique<Worker>(slots_.memory()));
+        waiting_ = 0;
+        working_ = jobs;
+        done_ = false;
+        hungry_ = false;
+        {
+            std::vector<std::jthread> threads;
+            for (unsigned i = 1; i < jobs; ++i) threads.emplace_back([this, &worker = *workers[i]] { work(worker); });
+            work(*workers[0]);
+        }
+        own_ = std::make_unique<Worker>(slots_.memory());
+        std::vector<std::pair<SlotId, std::uint64_t>> met;
+        for (auto& worker : workers) {
+            met.insert(met.end(), worker->closures.begin(), worker->closures.end());
+            parts_.insert(parts_.end(), worker->parts.begin(), worker->parts.end());
+        }
+        std::ranges::sort(met);
+        for (auto& [slot, entry] : met)
+            if (add_closure(Address{entry}) != ~0u) claim_func(*own_, slots_.base(slot).value);
+        take_guesses(workers);
+        if (shared_.empty() && own_->local.empty()) return;
+    }
+}
+
+void TypeSpread::visit(Address at, TypeId id, std::uint64_t count) {
+    if (!plans_[id].empty()) own_->local.push_back({at.value, id, clip(count)});
+}
+
+void TypeSpread::visit_step(const PlanStep& step, Address value) {
+    using Op = PlanStep::Op;
+    if (step.op == Op::counted || step.op == Op::swiss_group) return;
+    if (step.op == Op::slice || step.op == Op::string) {
+        // Of a slice or string in a frame often only the pointer is stored: then it is an array of unknown length.
+        Address data;
+        std::uint64_t length = 0, capacity = 0;
+        const std::uint64_t each = std::max<std::uint64_t>(plans_[step.target].size, 1);
+        if (!own_->cursor.load(value, data)) return;
+        const SlotId slot = slots_.find(data);
+        const bool whole =
+            own_->cursor.load(value + 8, length) &&
+            (step.op == Op::string ? (capacity = length, true) : own_->cursor.load(value + 16, capacity));
+        if (slot != no_slot && (!whole || length > capacity || capacity == 0 || capacity > slots_.size(slot) / each)) {
+            const std::uint64_t offset = static_cast<std::uint64_t>(data - slots_.base(slot));
+            return claim(*own_, data.value, step.target, (slots_.size(slot) - offset) / each, TypeBasis::array);
+        }
+    }
+    for (std::uint64_t size : {24u, 16u, 8u})
+        if (const std::byte* data = own_->cursor.data_at(value, size)) return this->step(*own_, step, data, size);
+}
+void TypeSpread::claim(Address at, TypeId id, std::uint64_t count, TypeBasis basis) {
+    claim(*own_, at.value, id, count, basis);
+}
+void TypeSpread::claim_closure(Address at) { claim_func(*own_, at.value); }
+
+void TypeSpread::finish() {
+    static_values_.for_each(
+        [&](std::uint64_t address, TypeId type) { out_.statics_.emplace_back(Address{address}, type); });
+    // One type for each place: the largest, of equal ones the first.
+    std::ranges::sort(out_.statics_, {}, [&](const std::pair<Address, TypeId>& value) {
+        return std::tuple(value.first, ~plans_[value.second].size, value.second);
+    });
+    out_.statics_.erase(std::ranges::unique(out_.statics_, {}, &std::pair<Address, TypeId>::first).begin(),
+                        out_.statics_.end());
+}
+
+}  // namespace incident::go
