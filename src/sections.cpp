@@ -122,7 +122,7 @@ report::Crash crash_section(const Process& process, const Locator& locator) {
         crash.registers = register_rows(*context.registers, locator);
         if (auto pc = context.registers->pc()) {
             auto instruction = process.disassembler->decode(process.memory, *pc);
-            if (instruction) crash.instruction = instruction->text();
+            if (instruction) crash.instruction = readable_text(*instruction);
             if (context.signal && context.signal->code > 0) {
                 auto access = analyse_access(process, *context.registers, context.fault_address, {});
                 if (access && access->bad_register && access->operand)

@@ -40,8 +40,10 @@ public:
             Placement place;
         };
         std::vector<Hit> hits;
-        LiveMemory live(process_, [&](const Word& word) {
-            if (word.source == Source::stack || !in_arena(Address{word.value})) return;
+        auto of_the_border = [&](const Word& word, const native::Chunk*) {
+            return word.source != Source::stack && in_arena(Address{word.value});
+        };
+        LiveMemory live(process_, of_the_border, [&](const Word& word) {
             if (word.source == Source::data && (of_go(word.at) || of_libc(word))) return;
             ++detection.checked;
             Placement place = locator_.place(Address{word.value});

@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "process/fault_access.h"
+#include "process/snapshot.h"
 
 namespace incident::detect {
 
@@ -134,7 +135,7 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     if (access->bad_register && crash.registers) {
         auto reg = *access->bad_register;
         auto value = access->deduced ? access->deduced : crash.registers->get(reg);
-        story.why = fmt::format("`{}` {}s {}; {} was {}", access->instruction.text(), verb,
+        story.why = fmt::format("`{}` {}s {}; {} was {}", readable_text(access->instruction), verb,
                                 operand_text(*access->operand, machine), machine.registers[reg].name,
                                 value ? hex(*value) : "unknown");
         if (access->deduced) story.why += " (the faulting address says so)";
@@ -158,7 +159,7 @@ void add_fault_evidence(const Process& process, const CrashContext& crash, const
                                     from_g ? "g.sig, g.sigcode0, g.sigcode1 of the goroutine" : crash.registers_from});
     }
     if (!access) return;
-    finding.evidence.push_back({"faulting instruction", access->instruction.pc, access->instruction.text(),
+    finding.evidence.push_back({"faulting instruction", access->instruction.pc, readable_text(access->instruction),
                                 std::string(to_string(Origin::core)), "disassembly"});
     if (auto* segment = process.memory.find(access->instruction.pc))
         finding.evidence.back().origin = to_string(segment->origin);

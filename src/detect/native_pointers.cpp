@@ -62,7 +62,10 @@ public:
         Detection detection;
         if (heaps_.arenas().empty()) return detection;
         find_fault();
-        LiveMemory live(process_, [&](const Word& word) { look(word); });
+        auto wanted = [&](const Word& word, const Chunk* chunk) {
+            return (chunk != nullptr && chunk->free()) || may_be_load_factor(word.value) || near_fault(word);
+        };
+        LiveMemory live(process_, wanted, [&](const Word& word) { look(word); });
         live_ = &live;
         WordNames names(process_, locator_, live);
         names_ = &names;
@@ -79,10 +82,12 @@ public:
     }
 
 private:
+    bool near_fault(const Word& word) const {
+        return fault_ && word.value >= fault_->bad && word.value < fault_->bad + fault_reach;
+    }
+
     void look(const Word& word) {
-        if (fault_ && word.value >= fault_->bad && word.value < fault_->bad + fault_reach &&
-            word.source != Source::stack && !fault_->keeper)
-            fault_->keeper = word;
+        if (near_fault(word) && word.source != Source::stack && !fault_->keeper) fault_->keeper = word;
         if (word.source == Source::stack) return;
         if (may_be_load_factor(word.value)) tables_.look(word);
         if (!heaps_.contains(Address{word.value})) return;

@@ -3,7 +3,8 @@
 // no chain leads to (a leak, an object inside freed memory) is nobody's word and can accuse nobody.
 //
 // Surprising: reachability is conservative, as a garbage collector's: any word may be the pointer. Chunks of malloc
-// itself (thread caches) are in use and full of pointers to freed chunks: they are left out.
+// itself (thread caches) are in use and full of pointers to freed chunks: they are left out. The sweep is parallel, and
+// its outcome is that of a sweep by one thread.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +38,11 @@ public:
     static constexpr std::uint32_t no_chunk = UINT32_MAX;
 
     LiveMemory() = default;  ///< knows no chunk
-    /// Looks at every word once. `visit` gets each word of live memory that is not zero, roots first, then chunks in
-    /// the order of their distance from them. Keeps references.
-    LiveMemory(const Process& process, const std::function<void(const Word&)>& visit);
+    /// Is this word, which leads into `chunk` (null: into none), worth a visit? [any thread]
+    using Wanted = std::function<bool(const Word&, const native::Chunk* chunk)>;
+    /// Looks at every word once that is not zero, with process.jobs workers. `visit` gets the wanted ones in the
+    /// calling thread, roots first, then chunks in the order of their distance from them.
+    LiveMemory(const Process& process, const Wanted& wanted, const std::function<void(const Word&)>& visit);
 
     const std::vector<Reached>& chunks() const { return chunks_; }
     /// Of the chunk that begins at `user`; no_chunk: not reached.
@@ -47,6 +50,8 @@ public:
     std::uint64_t words() const { return words_; }
 
 private:
+    struct Sweep;
+
     std::vector<Reached> chunks_;
     std::uint64_t words_ = 0;
 };

@@ -48,4 +48,7 @@ private:
     const Disassembler* disassembler_;
 };
 
+/// Intel syntax as people write it: no "qword ptr" where a register gives the size, no blanks inside brackets.
+std::string readable_text(const Instruction& instruction);
+
 }  // namespace incident

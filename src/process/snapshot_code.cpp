@@ -49,21 +49,6 @@ std::optional<std::uint64_t> length_after(std::span<const Instruction> code, std
     return std::nullopt;
 }
 
-/// Intel syntax as people write it: no "qword ptr" where a register gives the size, no blanks inside brackets.
-std::string tidy(const Instruction& instruction) {
-    std::string text = instruction.text();
-    bool sized = instruction.destination || instruction.source;
-    if (auto at = text.find(" ptr ["); sized && at != std::string::npos) {
-        auto word = text.find_last_of(" ,", at - 1);
-        text.erase(word + 1, at + 5 - (word + 1));
-    }
-    auto open = text.find('['), close = text.find(']');
-    if (open == std::string::npos || close == std::string::npos || close < open) return text;
-    std::string inside = text.substr(open, close - open);
-    std::erase(inside, ' ');
-    return text.substr(0, open) + inside + text.substr(close);
-}
-
 std::string operand_comment(const Locator& locator, std::span<const Instruction> code, std::size_t at,
                             const MemoryOperand& operand) {
     Address target = *operand.absolute;
@@ -93,7 +78,7 @@ report::CodeLine line_of(const Locator& locator, std::span<const Instruction> co
     const Instruction& instruction = code[at];
     report::CodeLine line;
     line.pc = instruction.pc;
-    line.text = tidy(instruction);
+    line.text = readable_text(instruction);
     line.current = instruction.pc == pc;
     if (instruction.flow == Flow::call && instruction.target)
         if (std::string name = locator.symbol(*instruction.target); !name.empty())
@@ -112,6 +97,20 @@ report::CodeLine line_of(const Locator& locator, std::span<const Instruction> co
 }
 
 }  // namespace
+
+std::string readable_text(const Instruction& instruction) {
+    std::string text = instruction.text();
+    bool sized = instruction.destination || instruction.source;
+    if (auto at = text.find(" ptr ["); sized && at != std::string::npos) {
+        auto word = text.find_last_of(" ,", at - 1);
+        text.erase(word + 1, at + 5 - (word + 1));
+    }
+    auto open = text.find('['), close = text.find(']');
+    if (open == std::string::npos || close == std::string::npos || close < open) return text;
+    std::string inside = text.substr(open, close - open);
+    std::erase(inside, ' ');
+    return text.substr(0, open) + inside + text.substr(close);
+}
 
 std::vector<report::CodeLine> Snapshots::code(Address pc, bool after_call, const Registers* registers,
                                               const SnapshotOptions& options) const {

@@ -13,6 +13,8 @@ namespace {
 using testing::Contains;
 using testing::HasSubstr;
 
+bool any_word(const LiveMemory::Word&, const native::Chunk*) { return true; }
+
 struct Opened {
     std::shared_ptr<const Process> process;
     std::string truth;
@@ -87,7 +89,7 @@ TEST(Tables, NamedByTheirTypes) {
     NEED(opened, "tbO2", "ht_load_iter");
     LiveTables tables(*opened->process);
     std::optional<LiveMemory::Word> iterator;
-    LiveMemory live(*opened->process, [&](const LiveMemory::Word& word) {
+    LiveMemory live(*opened->process, any_word, [&](const LiveMemory::Word& word) {
         if (may_be_load_factor(word.value)) tables.look(word);
         if (word.source == LiveMemory::Source::chunk && word.at == opened->object("g_cursor") + 8) iterator = word;
     });

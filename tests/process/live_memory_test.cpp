@@ -14,6 +14,8 @@
 namespace incident {
 namespace {
 
+bool any_word(const LiveMemory::Word&, const native::Chunk*) { return true; }
+
 std::shared_ptr<const Process> open_native(const std::string& core, const std::string& executable) {
     ProcessOptions options;
     options.core_path = core;
@@ -38,7 +40,7 @@ TEST(LiveMemory, ReachesWhatAVariableLeadsTo) {
     ASSERT_NE(process, nullptr);
     const Address worker = object(*probe, "g_worker"), stale = object(*probe, "stale");
     std::vector<LiveMemory::Word> words;
-    LiveMemory live(*process, [&](const LiveMemory::Word& word) {
+    LiveMemory live(*process, any_word, [&](const LiveMemory::Word& word) {
         if (word.value == stale.value && word.source == LiveMemory::Source::chunk) words.push_back(word);
     });
     const std::uint32_t chunk = live.find(worker);
@@ -64,7 +66,7 @@ TEST(LiveMemory, AnObjectThatWasFreedAccusesNobody) {
     auto process = open_native(probe->core, probe->executable);
     ASSERT_NE(process, nullptr);
     std::size_t into_freed = 0;
-    LiveMemory live(*process, [&](const LiveMemory::Word& word) {
+    LiveMemory live(*process, any_word, [&](const LiveMemory::Word& word) {
         if (word.source == LiveMemory::Source::stack) return;
         auto chunk = process->malloc->find(Address{word.value});
         into_freed += chunk && chunk->free() && chunk->user.begin.value == word.value ? 1 : 0;
@@ -102,7 +104,7 @@ TEST(LiveMemory, AnyHeap) {
         std::ofstream(copy, std::ios::binary) << damaged;
         auto process = open_native(copy, probe->executable);
         if (process == nullptr) continue;
-        LiveMemory live(*process, [](const LiveMemory::Word&) {});
+        LiveMemory live(*process, any_word, [](const LiveMemory::Word&) {});
         for (const auto& row : live.chunks()) EXPECT_LT(row.user.begin, row.user.end);
     }
 }
