@@ -11,7 +11,8 @@ namespace {
 constexpr const char* setting = "target.process.python-os-plugin-path";
 constexpr std::uint64_t tid_base = 1'000'000'000'000;  // as in goroutine_threads.py
 
-/// A list of more is nothing to read, and 10,000 threads take lldb three seconds to list, 100,000 half a minute to walk.
+/// A list of more is nothing to read, and 10,000 threads take lldb three seconds to list, 100,000 half a minute to
+/// walk.
 std::uint64_t most_threads() {
     const char* text = std::getenv("INCIDENT_MAX_THREADS");
     const auto value = text != nullptr ? std::strtoull(text, nullptr, 10) : 0;

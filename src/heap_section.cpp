@@ -32,12 +32,8 @@ std::string_view words_of(go::TypeBasis basis) {
     return "";
 }
 
-/// Tables and groups inside a map, whose header stands for all of it.
-bool is_map_part(std::string_view name) {
-    if (name.starts_with("[]")) name.remove_prefix(2);
-    return name.starts_with("*table<") || name.starts_with("table<") || name.starts_with("bucket<") ||
-           name.starts_with("map.bucket[") || name.starts_with("noalg.map.group[") || name.starts_with("map.group[");
-}
+/// Inside a map, whose header stands for all of it.
+bool is_map_part(go::MadeType made) { return made == go::MadeType::map_table || made == go::MadeType::map_cells; }
 
 /// What alone keeps memory alive: without it, all that it counts would be garbage.
 struct HeapRetainer {
@@ -131,7 +127,7 @@ public:
             if (retained.bytes * share_of_a_retainer < whole || retained.bytes == 0) continue;
             const auto parent = dominators.immediate(node);
             // The second node of a list says nothing that the first did not; nor do the insides of maps.
-            if (key[node] != 0 && (key[parent] == key[node] || is_map_part(types_.name_of_key(key[node] - 1))))
+            if (key[node] != 0 && (key[parent] == key[node] || is_map_part(types_.made_of_key(key[node] - 1))))
                 continue;
             rows.push_back({node, parent, retained.bytes});
         }
@@ -264,7 +260,7 @@ private:
         std::vector<report::HeapType> rows;
         for (auto& [k, row] : by_type) {
             row.name = types_.name_of_key(k - 1);
-            if (is_map_part(row.name)) continue;
+            if (is_map_part(types_.made_of_key(k - 1))) continue;
             row.what = "type";
             rows.push_back(row.row());
         }

@@ -28,7 +28,7 @@ struct BoxedObject {
 
 struct Boxed {
     struct Type {
-        go::RType rtype;                  ///< of the object itself, not of the pointer in the interface
+        go::RType rtype;                     ///< of the object itself, not of the pointer in the interface
         std::vector<go::AddressWord> words;  ///< that hold addresses
     };
     std::vector<Type> types;

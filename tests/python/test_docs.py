@@ -48,3 +48,15 @@ def test_the_on_call_page_shows_what_is_printed():
     question = re.search(r"```python\n(.*?)```", page, re.S)[1]
     done = run(f"import incident\nprocess = incident.open({str(case.core)!r}, {str(case.exe)!r})\n{question}")
     assert done.returncode == 0 and "sync.Mutex.Lock" in done.stdout, done.stderr
+
+
+def test_the_heap_page_shows_what_is_printed():
+    """Each line of its examples is one that the command prints for the bundled core."""
+    page = (support.ROOT / "docs" / "heap.md").read_text()
+    folder = support.CORPORA / "heap-go1.27"
+    core, exe = folder / "dwarf.graph" / "core", folder / "exe.dwarf"
+    blocks = re.findall(r"```\n\$ incident heap CORE EXE(.*)\n((?:.*\n)+?)```", page)
+    assert len(blocks) == 3
+    for words, shown in blocks:
+        printed = support.incident("heap", core, exe, *words.split()).out.splitlines()
+        assert [line for line in shown.splitlines() if line not in printed and line != "…"] == []

@@ -12,11 +12,6 @@ constexpr unsigned deepest = 3;             // structs in structs that a value s
 constexpr std::uint64_t longest_text = 48;  // bytes of a string
 constexpr std::uint64_t most_elements = 8;
 
-bool is_group(std::string_view name) {
-    return name.starts_with("bucket<") || name.starts_with("map.bucket[") || name.starts_with("noalg.map.group[") ||
-           name.starts_with("map.group[") || name.starts_with("group<");
-}
-
 std::string quoted(std::string_view raw, bool cut) {
     std::string out = "\"";
     for (const char c : raw) {
@@ -159,7 +154,7 @@ HeapNames::Word HeapNames::inside(TypeId id, Address at, std::uint64_t offset) c
     Word word{id, at, {}};
     for (unsigned depth = 0; depth < 32; ++depth) {
         const Type& type = types[word.type];
-        if (is_group(type.name) && type.kind == Kind::struct_) {
+        if (made_type(type.name) == MadeType::map_cells && type.kind == Kind::struct_) {
             Word inner;
             const std::string text = cell(word.type, word.value, offset, inner);
             if (text.empty()) return word;
@@ -192,8 +187,8 @@ HeapNames::Word HeapNames::inside(TypeId id, Address at, std::uint64_t offset) c
 }
 
 bool HeapNames::is_map_part(std::string_view name) const {
-    return name.starts_with("hash<") || name.starts_with("map<") || name.starts_with("table<") ||
-           name.starts_with("*table<") || name == "runtime.mapextra";
+    const MadeType made = made_type(name.starts_with('*') ? name.substr(1) : name);
+    return made == MadeType::map_header || made == MadeType::map_table || name == "runtime.mapextra";
 }
 
 HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
@@ -291,9 +286,9 @@ NamedPath HeapNames::path(const RootPath& path) const {
             const std::string_view name = types[object.type].name;
             if (kind == Kind::slice && value >= pointer) {
                 word.text = fmt::format("[{}]", static_cast<std::uint64_t>(value - pointer) / size) + word.text;
-            } else if (name.starts_with("hchan<") || is_map_part(name)) {
+            } else if (made_type(name) == MadeType::channel || is_map_part(name)) {
                 word.text.clear();
-            } else if (is_group(name)) {
+            } else if (made_type(name) == MadeType::map_cells) {
                 if (!word.text.starts_with('[')) word.text.clear();
             } else if (object.count > 1) {
                 word.text = fmt::format("[{}]", index) + word.text;

@@ -46,7 +46,18 @@ std::string HeapTypes::name_of_key(std::uint32_t key) const {
                            std::uint64_t{key & (noscan_key - 1)} * 8);
     const std::uint32_t type = key & TypeWord::type_mask;
     if (type >= types_->size()) return closures_[type - types_->size()].name;
-    return fmt::format("{}{}", (key & TypeWord::array_bit) != 0 ? "[]" : "", (*types_)[type].name);
+    if ((key & TypeWord::array_bit) != 0) return "[]" + spoken_type((*types_)[type].name);
+    // The map or channel itself bears the plain name; one word that points to it is a variable that escaped.
+    const Kind kind = (*types_)[type].kind;
+    const bool handle = kind == Kind::map || kind == Kind::chan;
+    return spoken_type((*types_)[type].name) + (handle ? " (variable)" : "");
+}
+
+MadeType HeapTypes::made_of_key(std::uint32_t key) const {
+    const std::uint32_t type = key & TypeWord::type_mask;
+    if ((key & untyped_key) != 0 || type >= types_->size()) return MadeType::none;
+    const std::string_view name = (*types_)[type].name;
+    return made_type(name.starts_with('*') ? name.substr(1) : name);
 }
 
 std::string HeapTypes::name_of(SlotId slot) const { return name_of_key(key_of(slot)); }

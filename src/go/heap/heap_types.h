@@ -16,6 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "go/binary/made_types.h"
 #include "go/heap/heap_graph.h"
 #include "go/heap/type_plans.h"
 #include "go/heap/type_words.h"
@@ -68,6 +69,8 @@ public:
     /// A key for grouping: equal for objects with equal names. Untyped ones have the top bit.
     std::uint32_t key_of(SlotId slot) const noexcept;
     std::string name_of_key(std::uint32_t key) const;
+    /// What of a map or channel it is, or none. A pointer to it, and an array of them, count as the same.
+    MadeType made_of_key(std::uint32_t key) const;
 
     const TypeShares& shares() const { return shares_; }
     std::span<const TypeCount> counts() const { return counts_; }  ///< most live bytes first
