@@ -238,6 +238,7 @@ private:
             finding.why = fmt::format("{}; its type is an iterator's, and the table at {:#x} has nodes of this size",
                                       locator_.describe(stale.chunk.user.begin), table->header.value);
             set_subject(finding, stale.word);
+            finding.mark.fault = "iterator at an erased element";
             add_word(finding, stale.word);
             add_table(finding, *table);
             finding.innocent.push_back("the iterator may never be used again");
@@ -250,6 +251,7 @@ private:
             finding.why = fmt::format("{}; {} other buckets lead to nodes in use, {} of which lead to others",
                                       locator_.describe(stale.chunk.user.begin), bucket->used, bucket->linked);
             finding.subject = {bucket->address, "hash table", bucket->node + " *", bucket->array};
+            finding.mark = {bucket->depth == 0 ? "bucket" : "chain", bucket->array, names_->mark(stale.word).shape};
             add_word(finding, stale.word);
             finding.evidence.push_back({fmt::format("the bucket array {}", bucket->array), bucket->address,
                                         fmt::format("{} buckets of {}", bucket->buckets, bucket->node), "core",
@@ -468,7 +470,8 @@ private:
     }
 
     void finish(Finding& finding, Stale& stale) {
-        finding.mark.shape += fmt::format(", to a freed chunk of {} B", stale.chunk.user.size());
+        finding.mark.shape +=
+            fmt::format("{}to a freed chunk of {} B", finding.mark.shape.empty() ? "" : ", ", stale.chunk.user.size());
         finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", stale.chunk.user.begin.value - 16)));
         for (Stale& other : stale_)
             if (other.chunk.address == stale.chunk.address || same_object(other.word, stale.word)) other.told = true;

@@ -84,7 +84,7 @@ class WithACore(unittest.TestCase):
         with open(self.core, "rb") as stdin:
             done = run("crash", "-", self.exe, stdin=stdin)
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn(b"standard input", done.stdout)
+        self.assertEqual(done.stdout.count(b"standard input"), 1, "in the header; a command line says CORE")
 
     def test_json_beside_the_report(self):
         path = self.file("report.json")
