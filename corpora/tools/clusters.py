@@ -73,21 +73,17 @@ def show_errors(sick: dict[str, Core]) -> None:
                 print(f"  {len(paths)} {part if word == 'together' else ''} {sick[paths[0]].text}  e.g. {paths[0]}")
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("store")
-    parser.add_argument("summary")
-    parser.add_argument("--errors", action="store_true")
-    options = parser.parse_args()
+def read(store: pathlib.Path, summary: pathlib.Path) -> tuple[dict[str, Core], int, list[str]]:
+    """The sick cores by path; how many healthy ones there are; and which of those stand in a cluster of a finding."""
     known = cases()
     near, exact = {}, {}
-    for number, cluster in enumerate(json.loads(pathlib.Path(options.summary).read_text())["clusters"]):
+    for number, cluster in enumerate(json.loads(summary.read_text())["clusters"]):
         for variant in cluster["variants"]:
             for path in variant["paths"]:
                 near[path], exact[path] = f"{number}", variant["id"]
     sick: dict[str, Core] = {}
     healthy, accused = 0, []
-    for record in map(json.loads, open(options.store)):
+    for record in map(json.loads, store.open()):
         path, verdict, at = record["path"], record["verdict"], label(record["path"])
         if at is None or not verdict:
             continue
@@ -102,6 +98,16 @@ def main() -> int:
         healthy += 1
         if path in near and not verdict["signature"]["kind"].startswith("crash."):
             accused.append(path)
+    return sick, healthy, accused
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=pathlib.Path)
+    parser.add_argument("summary", type=pathlib.Path)
+    parser.add_argument("--errors", action="store_true")
+    options = parser.parse_args()
+    sick, healthy, accused = read(options.store, options.summary)
     print(f"{len(sick)} cores with a planted fault ({len({c.cause for c in sick.values()})} causes), {healthy} healthy "
           f"({len(accused)} of those in a cluster of a finding)\n")
     print("| cores with a planted fault | causes | clusters | precision | recall | exact only | strict: modes | precision | recall |")

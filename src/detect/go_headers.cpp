@@ -202,10 +202,10 @@ std::string_view fault_words(HeaderFault fault) {
         case HeaderFault::cap_outside: return "cap beyond its object";
         case HeaderFault::no_data: return "a length without data";
         case HeaderFault::not_address: return "data that is no address";
-        case HeaderFault::unmapped: return "data that is not mapped";
+        case HeaderFault::unmapped:
+        case HeaderFault::runtimes_own: return "data that is not mapped";  // the runtime may have mapped it again since
         case HeaderFault::bad_type: return "no type word";
         case HeaderFault::bad_itab: return "no itab word";
-        case HeaderFault::runtimes_own: return "memory of the runtime";
     }
     return "";
 }

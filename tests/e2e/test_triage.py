@@ -4,11 +4,13 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
 import stat
 import subprocess
+import sys
 import time
 
 import jsonschema
@@ -222,6 +224,30 @@ def test_collect_removes_the_oldest(tmp_path: pathlib.Path) -> None:
     assert done.returncode == 0, done.stderr
     left = {p.name.split(".")[1] for p in folder.glob("core.*.zst")}
     assert "old0" not in left and "old2" in left or len(left) == 1
+
+
+def test_clusters_are_causes(tmp_path: pathlib.Path) -> None:
+    """Each planted fault of these corpora one cluster, over Go versions, builds and -O levels, stripped or not; no healthy core among them."""
+    sys.path.insert(0, str(ROOT / "corpora" / "tools"))
+    import clusters 
+    folders = [CORPORA / name for name in ("locks-go1.16", "locks-go1.27", "native-glibc-2.36")]
+    store, summary = tmp_path / "s.ndjson", tmp_path / "s.json"
+    incident("triage", *folders, "--store", store, "--json", summary, "-o", tmp_path / "text", timeout=550)
+    sick, healthy, accused = clusters.read(store, summary)
+    assert len(sick) > 150 and healthy > 150 and accused == []
+    by_cause, by_cluster = {}, {}
+    for path, core in sick.items():
+        assert by_cause.setdefault(core.cause, core.cluster) == core.cluster, f"apart: {path} {core.text}"
+        assert by_cluster.setdefault(core.cluster, core.cause) == core.cause, f"together: {path} {core.text}"
+
+
+def test_marks_name_nothing_of_one_run() -> None:
+    """What triage compares is the same in a stripped build, and holds no address."""
+    for mode in ("slice_len", "freed_slot", "dangle_move", "pool_double", "iface_itab"):
+        marks = [f["mark"] for build in ("dwarf", "stripped") for f in report("analyze", CORPORA / "heap-go1.22" / f"{build}.{mode}" / "core")["findings"]
+                 if not f["kind"].startswith("crash.")]
+        assert len(marks) == 2 and marks[0] == marks[1], mode
+        assert marks[0]["holder"] and not re.search(r"(?<!\+)0x", json.dumps(marks[0]))
 
 
 def test_doctor() -> None:
