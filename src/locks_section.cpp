@@ -1,6 +1,7 @@
 #include "locks_section.h"
 
 #include "process/pthread_waits.h"
+#include "process/typed_locks.h"
 #include "pthread_section.h"
 
 #include <fmt/format.h>
@@ -24,6 +25,26 @@ std::string basis_of(const LockHolderRow& holder) {
     return fmt::format("frame: {} will release it{}", holder.function, holder.surely ? "" : " on some paths");
 }
 
+/// The lock itself, without who waits for it or holds it.
+report::Lock row_of(const GoLock& lock, const Locator& locator) {
+    report::Lock row;
+    row.address = lock.state.address;
+    row.type = to_string(lock.state.type);
+    row.where = where_of(locator, lock.state.address);
+    if (lock.readable) {
+        row.state.raw = lock.state.raw;
+        if (lock.state.type != go::WaitObject::wait_group)
+            row.state.locked = lock.state.locked || lock.state.readers > 0;
+        row.state.waiters = lock.state.type == go::WaitObject::wait_group ? lock.state.group_waiters
+                            : lock.state.type == go::WaitObject::mutex    ? lock.state.mutex_waiters
+                                                                          : lock.waiters.size();
+        row.state.words = lock.state.words();
+    } else {
+        row.state.words = "its words could not be read";
+    }
+    return row;
+}
+
 }  // namespace
 
 std::vector<report::Lock> locks_section(const Process& process, const Locator& locator) {
@@ -32,21 +53,7 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
     auto& all = process.goroutines ? process.goroutines->all : none;
     rows.reserve(process.locks->locks.size());
     for (const GoLock& lock : process.locks->locks) {
-        report::Lock row;
-        row.address = lock.state.address;
-        row.type = to_string(lock.state.type);
-        row.where = where_of(locator, lock.state.address);
-        if (lock.readable) {
-            row.state.raw = lock.state.raw;
-            if (lock.state.type != go::WaitObject::wait_group)
-                row.state.locked = lock.state.locked || lock.state.readers > 0;
-            row.state.waiters = lock.state.type == go::WaitObject::wait_group ? lock.state.group_waiters
-                                : lock.state.type == go::WaitObject::mutex    ? lock.state.mutex_waiters
-                                                                              : lock.waiters.size();
-            row.state.words = lock.state.words();
-        } else {
-            row.state.words = "its words could not be read";
-        }
+        report::Lock row = row_of(lock, locator);
         for (auto& waiter : lock.waiters)
             row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt},
                                    std::string(to_string(waiter.mode)),
@@ -66,6 +73,13 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
         std::ranges::sort(row.waiters, {}, &report::LockWaiter::who);
         rows.push_back(std::move(row));
     }
+    // Held, as far as their words say, with nobody waiting: known by their type alone.
+    for (const go::LockState& state : find_typed_locks(process).locked) {
+        GoLock lock;
+        lock.state = state;
+        rows.push_back(row_of(lock, locator));
+    }
+    std::ranges::stable_sort(rows, {}, &report::Lock::address);
     add_pthread_rows(process, locator, rows);
     return rows;
 }

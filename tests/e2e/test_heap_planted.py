@@ -1,4 +1,4 @@
-"""Damage planted into healthy bundled cores: a map of a few cells, and headers in the cells of maps, checked wherever a type says what they are."""
+"""Words planted into healthy bundled cores: a map of a few cells, headers in the cells of maps and locks, looked at wherever a type says what they are."""
 import pathlib
 import struct
 import subprocess
@@ -115,3 +115,32 @@ def test_a_map_that_is_being_written_to_is_left_alone(version: str, tmp_path: pa
     core.write(header + flag[0], flag[1])
     run = support.incident("analyze", core.path, case.exe, "--format", "json")
     assert [f["kind"] for f in run.json["findings"] if not f["kind"].startswith("crash.")] == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_held_lock_that_nobody_waits_for_is_listed_by_its_type(version: str, tmp_path: pathlib.Path) -> None:
+    case = support.Case(version, "dwarf", "waits")
+    lock = int(case.truth().objects()["cond"]["L"], 16)
+    core = Patched(case, tmp_path)
+
+    def rows(command: str) -> list[dict[str, typing.Any]]:
+        run = support.incident(command, core.path, case.exe, "--format", "json")
+        return [row for row in run.json["locks"] if int(row["address"], 16) == lock]
+
+    assert rows("analyze") == []
+    core.write(lock, b"\x01")
+    (row,) = rows("analyze")
+    assert row["type"] == "sync.Mutex" and row["state"]["locked"] and not row["waiters"] and not row["holders"]
+    assert "main.counter+0x10" in row["where"]
+    assert rows("locks") == []  # a quick question does not pay for the heap
+
+
+SERVERS = sorted(support.CORPORA.glob("heap-go1.*/dwarf.server/core"))
+
+
+@pytest.mark.skipif(not SERVERS, reason="no heap bundle is unpacked")
+@pytest.mark.parametrize("core", SERVERS, ids=[c.parents[1].name for c in SERVERS])
+def test_what_assembly_left_in_registers_and_results_keeps_nothing_alive(core: pathlib.Path) -> None:
+    """Up to Go 1.18 the last of `server` is RawSyscall, whose unset result and r10 still hold the address of a dead buffer."""
+    totals = support.report("heap", core, core.parents[1] / "exe.dwarf")["heap"]["totals"]
+    assert totals["typed_live_bytes"] >= 0.99 * totals["live_bytes"]

@@ -64,6 +64,15 @@ TEST_P(HeapTypesOf, NearlyEveryLiveByteHasAType) {
     EXPECT_GT(counts["runtime.g"], 3u);
 }
 
+// `waits` keeps one large buffer of text by the saved registers of a preempted loop alone: no variable names it.
+TEST_P(HeapTypesOf, TextIsBytesWhoeverKeepsIt) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "waits");
+    auto process = open(*probe);
+    ASSERT_TRUE(process && process->heap_types);
+    const auto& shares = process->heap_types->shares();
+    EXPECT_GE(shares.typed_bytes * 1000, shares.live_bytes * 990) << shares.typed_bytes << " of " << shares.live_bytes;
+}
+
 TEST_P(HeapTypesOf, StrippedSaysWhatItKnows) {
     INCIDENT_NEED_PROBE(probe, GetParam(), "stripped", "heap");
     auto process = open(*probe);

@@ -9,6 +9,7 @@
 #include "base/bounded_walk.h"
 #include "base/parallel.h"
 #include "base/text.h"
+#include "go/heap/cleanup_queue.h"
 #include "go/heap/roots_stacks.h"
 #include "image/images.h"
 
@@ -77,9 +78,9 @@ public:
                                  "what finalizers and cleanups keep alive", true});
     }
 
-    // From 1.25 on cleanups that wait to run lie in a queue of their own (gcCleanups), which is not read: between a
-    // collection and the moment they ran, what only they refer to counts as garbage.
     void finalizer_queue() {
+        for (AddressRange entries : queued_cleanups(input_.memory, input_.runtime))
+            for (Address at = entries.begin; at < entries.end; at += 8) word(at, RootKind::finalizer_queue);
         const auto& f = input_.runtime.layout();
         if (!input_.runtime.globals().allfin || !f.finblock.alllink.present() || f.finalizer.size == 0) return;
         auto head = input_.memory.load_address(*input_.runtime.globals().allfin);

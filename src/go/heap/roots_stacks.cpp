@@ -40,11 +40,11 @@ void StackRoots::word(Address where, RootKind kind, bool conservative) {
         value(where, word, kind, conservative);
 }
 
-void StackRoots::map(const PointerMap& map, Address base, RootKind kind) {
+void StackRoots::map(const PointerMap& map, Address base, RootKind kind, bool conservative) {
     for (std::size_t byte = 0; byte < map.bits.size(); ++byte)
         for (unsigned bits = std::to_integer<unsigned>(map.bits[byte]); bits != 0; bits &= bits - 1) {
             std::uint64_t at = byte * 8 + static_cast<unsigned>(std::countr_zero(bits));
-            if (at < map.words) word(base + at * 8, kind, false);
+            if (at < map.words) word(base + at * 8, kind, conservative);
         }
 }
 
@@ -100,7 +100,12 @@ void StackRoots::frame(const PhysicalFrame& frame, std::uint32_t index) {
         std::uint64_t args = 0;
         if (frame.func() != nullptr && frame.func()->args > 0) args = static_cast<std::uint64_t>(frame.func()->args);
         conservative({frame.sp, frame.varp().value_or(frame.cfa)}, RootKind::local);
-        conservative({frame.cfa, frame.cfa + args}, RootKind::argument);
+        // Assembly gets no collector's look at all. Its arguments have types: the uintptrs of RawSyscall are no
+        // pointers, and its results, when it has not come to them, are what the caller's stack held before.
+        if (shape.maps.assembly && shape.maps.args.known && !before && !preempted)
+            map(shape.maps.args, shape.maps.args.base + (frame.cfa.value - shape.cfa.value), RootKind::argument, true);
+        else
+            conservative({frame.cfa, frame.cfa + args}, RootKind::argument);
         if (before || preempted) return;  // the runtime takes no stack objects from them
     } else {
         std::uint64_t delta = frame.cfa.value - shape.cfa.value;
@@ -158,6 +163,17 @@ void StackRoots::registers(const Goroutine& g) {
     const Registers& registers = interrupted ? interrupted->registers : thread->registers;
     for (unsigned i = 0; i < registers.machine().registers.size(); ++i)
         if (auto word = registers.get(i)) value(Address{i}, *word, RootKind::register_, true);
+}
+
+/// Assembly of ABI0 has its arguments on the stack, and their types are known: what its registers hold beside is a
+/// copy, or left over (r10 behind `syscall`, which takes fewer arguments). Only the runtime's own assembly gets some in
+/// registers alone (memmove).
+bool StackRoots::takes_all_from_stack(const PhysicalFrame& frame) {
+    if (frame.func() == nullptr || frame.func()->args <= 0 || frame.name().starts_with("runtime.") ||
+        frame.name().starts_with("internal/"))
+        return false;
+    const Shape& shape = shape_of(frame);
+    return shape.known && shape.maps.assembly && shape.maps.args.known;
 }
 
 void StackRoots::defers(const Goroutine& g) {
@@ -222,7 +238,7 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     next_conservative_ = false;
     own_.clear();
     objects_.clear();
-    bool stopped_in_go = false;
+    bool stopped_in_go = false, arguments_say_all = false;
     Address last;
     for (std::uint32_t i = 0; i < frames.size(); ++i) {
         const PhysicalFrame f = frames[i];
@@ -231,7 +247,10 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
             frame_ = no_owner;
             conservative({last, f.sp}, RootKind::local);
         }
-        if (last.is_null() && !f.after_call) stopped_in_go = true;
+        if (last.is_null() && !f.after_call) {
+            stopped_in_go = true;
+            arguments_say_all = takes_all_from_stack(f);
+        }
         frame(f, i);
         if (!f.cfa.is_null()) last = f.cfa;
     }
@@ -244,7 +263,7 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
             conservative({from, stack_.end}, RootKind::local);
         }
     }
-    if (stopped_in_go || g.status == Status::running) registers(g);
+    if ((stopped_in_go || g.status == Status::running) && !arguments_say_all) registers(g);
     defers(g);
     objects();
 }

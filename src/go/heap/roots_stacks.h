@@ -25,13 +25,14 @@ private:
     };
     const Shape& shape_of(const PhysicalFrame& frame);
     void frame(const PhysicalFrame& frame, std::uint32_t index);
-    void map(const PointerMap& map, Address base, RootKind kind);
+    void map(const PointerMap& map, Address base, RootKind kind, bool conservative = false);
     void conservative(AddressRange range, RootKind kind);
     void reflect_stub(const PhysicalFrame& frame);
     void word(Address where, RootKind kind, bool conservative);
     void value(Address where, std::uint64_t value, RootKind kind, bool conservative);
     void objects();
     void registers(const Goroutine& g);
+    bool takes_all_from_stack(const PhysicalFrame& frame);
     void defers(const Goroutine& g);
 
     const HeapInput& input_;

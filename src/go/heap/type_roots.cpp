@@ -8,8 +8,20 @@
 namespace incident::go {
 
 namespace {
-constexpr std::size_t most_shapes = 20000;  // distinct pcs whose variables are read: libdw takes ~20 µs for each
+constexpr std::uint64_t least_text = 1024, text_sample = 512;  // bytes
+
+/// Does this memory begin with text? Then it is bytes, whoever keeps it. Only for large objects, which are few: there
+/// the words of something else would not all be letters.
+bool is_text(const std::byte* data) {
+    for (std::uint64_t i = 0; i < text_sample; ++i) {
+        const auto c = std::to_integer<unsigned char>(data[i]);
+        if (c < 0x20 ? c != '\n' && c != '\t' && c != '\r' : c >= 0x7f) return false;
+    }
+    return true;
 }
+
+constexpr std::size_t most_shapes = 20000;  // distinct pcs whose variables are read: libdw takes ~20 µs for each
+}  // namespace
 
 void TypeRoots::note_headers() {
     const auto& slots = out_.graph_.slots();
@@ -181,6 +193,10 @@ bool TypeRoots::look_into_untyped() {
     for (const SlotId slot : untyped_) {
         closure_at(slot);
         const std::byte* data = slots.data(slot);
+        if (data != nullptr && slots.noscan(slot) && slots.size(slot) >= least_text && untyped(slot) && is_text(data)) {
+            spread_.claim(slots.base(slot), out_.types_->bytes(), slots.size(slot), TypeBasis::contents);
+            progress = true;
+        }
         if (data == nullptr || slots.noscan(slot)) continue;
         pointers.for_each_pointer_word(slot, [&](std::uint64_t at, std::uint64_t value) {
             if (at < 8) return;

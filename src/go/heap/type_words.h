@@ -17,7 +17,7 @@ namespace incident::go {
 /// How an object's type is known; the better ones have the higher numbers.
 enum class TypeBasis : std::uint8_t {
     none,
-    contents,  ///< what looks like an interface points to it, or only one struct fits what points to its middle
+    contents,  ///< what looks like an interface points to it, only one struct fits what points to its middle, or text
     array,     ///< a slice of its middle: the rest is taken for the same
     part = 4,  ///< a small block that values share: the type of one of them
     edge,      ///< a typed pointer to its beginning

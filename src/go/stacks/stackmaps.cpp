@@ -14,6 +14,8 @@ constexpr std::uint64_t object_limit = 1 << 16;        // stack objects per fram
 constexpr std::int32_t args_size_unknown = INT32_MIN;  // abi.ArgsSizeUnknown: reflect stubs
 
 /// struct stackmap {n int32, nbit int32, bytedata [n][(nbit+7)/8]uint8}
+constexpr std::int32_t last_map = -1;  // the arguments of assembly: the last map has the results too
+
 Result<PointerMap> read_map(const Memory& memory, Address at, std::int32_t index) {
     PointerMap map;
     map.known = true;
@@ -22,6 +24,7 @@ Result<PointerMap> read_map(const Memory& memory, Address at, std::int32_t index
     if (count < 0 || count > map_limit || words < 0 || words > map_limit)
         return fail(ErrorKind::corrupt, fmt::format("stack map of {} times {} words", count, words), at);
     if (words == 0 || count == 0) return map;
+    if (index == last_map) index = count - 1;
     if (index < 0 || index >= count)
         return fail(ErrorKind::corrupt, fmt::format("stack map {} of {}", index, count), at);
     map.words = static_cast<std::uint32_t>(words);
@@ -129,6 +132,8 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
     const auto varp = frame.varp();
     FrameMaps maps;
     maps.exact = frame.after_call || frame.pc == func.entry;
+    // As the runtime tells it (go1.16–1.27 src/runtime/preempt.go, isAsyncSafePoint).
+    maps.assembly = !func.table->funcdata(func, FuncData::locals_pointer_maps);
     std::int32_t index = 0;
     if (frame.pc != func.entry) {
         Address at = frame.after_call ? frame.pc - 1 : frame.pc;
@@ -150,7 +155,7 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
         maps.args.known = true;
     } else if (auto at = func.table->funcdata(func, FuncData::args_pointer_maps);
                at && func.args != args_size_unknown) {
-        maps.args = TRY(read_map(memory, *at, index));
+        maps.args = TRY(read_map(memory, *at, maps.assembly && !maps.exact ? last_map : index));
         // The map may cover results too; never more than the argument area.
         maps.args.words =
             std::min<std::uint32_t>(maps.args.words, static_cast<std::uint32_t>(std::max(func.args, 0)) / 8);

@@ -52,9 +52,10 @@ struct StackObject {
 };
 
 struct FrameMaps {
-    bool exact = false;  ///< at a safepoint
-    PointerMap locals;   ///< ends at varp
-    PointerMap args;     ///< begins at the caller's sp: arguments and results passed in memory
+    bool exact = false;     ///< at a safepoint
+    bool assembly = false;  ///< no Go code: nobody is ever preempted in it; what it has of maps is its arguments' types
+    PointerMap locals;      ///< ends at varp
+    PointerMap args;        ///< begins at the caller's sp: arguments and results passed in memory
     std::vector<StackObject> objects;
 
     enum class Word : std::uint8_t { unknown, live_pointer, object_pointer, not_pointer };

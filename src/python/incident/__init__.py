@@ -124,6 +124,13 @@ class Process:
         return self._engine.ask("maps").maps or []
 
     @functools.cached_property
+    def memory_account(self) -> _core.MemoryAccount:
+        """What the core's bytes are: every byte of the file once, as `maps --summary` prints it."""
+        account = self._engine.ask("maps", summary=True).memory
+        assert account is not None  # the engine answers for every core
+        return account
+
+    @functools.cached_property
     def heap(self) -> _core.Heap | None:
         """The Go heap by type; takes seconds on a big one. None: no Go heap, or it could not be read."""
         return self._engine.ask("heap").heap
