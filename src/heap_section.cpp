@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "go/heap/dominators.h"
@@ -86,13 +87,20 @@ public:
           names_(types_, &*process.images) {}
 
     void histogram(report::Heap& out) const {
-        for (const go::TypeCount& row : types_.counts()) {
-            if (row.key >> 31 != 0 || row.objects == 0) continue;
-            out.types.push_back({types_.name_of_key(row.key), row.objects, row.bytes, row.live_bytes});
-        }
-        for (const go::TypeCount& row : types_.counts())
-            if (row.key >> 31 != 0)
-                out.types.push_back({types_.name_of_key(row.key), row.objects, row.bytes, row.live_bytes});
+        // What bears one name is one row: a function literal that was compiled into several callers is several
+        // closures.
+        std::unordered_map<std::string, std::size_t> rows;
+        for (const bool untyped : {false, true})
+            for (const go::TypeCount& row : types_.counts()) {
+                if ((row.key >> 31 != 0) != untyped || row.objects == 0) continue;
+                std::string name = types_.name_of_key(row.key);
+                const auto [at, fresh] = rows.try_emplace(name, out.types.size());
+                if (fresh) out.types.push_back({std::move(name), 0, 0, 0});
+                report::HeapType& total = out.types[at->second];
+                total.count += row.objects;
+                total.bytes += row.bytes;
+                total.live += row.live_bytes;
+            }
         std::ranges::stable_sort(out.types, [](auto& a, auto& b) { return a.live > b.live; });
         const auto& totals = graph_.totals();
         const auto& shares = types_.shares();
