@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Three hundred cores through `incident triage`, killed half-way and resumed: is every one accounted for, and once?
 
-    corpora/tools/triage_fleet.py build/incident build/corpora --big build/bench/o7/core
+    corpora/tools/triage_fleet.py build/incident build/corpora --big build/bench/big/core
 
 200 bundled cores, 50 that are cut at any byte, 48 with damaged words, one that really needs more than its memory limit (the
 core given by --big, read with --memory 64M), and one that really does not end: a zstd stream that unpacks to a
