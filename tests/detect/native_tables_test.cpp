@@ -111,12 +111,14 @@ TEST(Tables, AtEveryPlace) {
         for (AddressRange range : opened->heaps().ranges())
             for (Address at = range.begin; at < range.end && at < range.begin + 0x30000; at += 8)
                 for (TableBasis basis : {TableBasis::structure, TableBasis::dwarf})
-                    if (auto table = read_unordered(opened->memory(), opened->heaps(), at, basis))
+                    if (auto table = read_unordered(opened->memory(), opened->heaps(), at, basis)) {
                         EXPECT_GT(table->bucket_count, 0u);
+                    }
         opened->heaps().for_each_chunk([&](const native::Chunk& chunk) {
             for (BucketLinks links : {BucketLinks::needed, BucketLinks::unknown})
-                if (auto array = read_bucket_array(opened->memory(), opened->heaps(), chunk, links))
+                if (auto array = read_bucket_array(opened->memory(), opened->heaps(), chunk, links)) {
                     EXPECT_LE(array->used, array->buckets);
+                }
         });
     }
 }

@@ -100,10 +100,10 @@ void check_live_pointers(const LiveProcess& live, std::size_t at_least) {
             ++frames;
             if (!maps->exact) continue;
             for (const go::PointerMap* map : {&maps->locals, &maps->args}) {
-                for (std::uint32_t i = 0; i < map->words; ++i) {
-                    if (!map->pointer(i)) continue;
+                for (std::uint32_t word = 0; word < map->words; ++word) {
+                    if (!map->pointer(word)) continue;
                     ++pointers;
-                    auto value = live.memory().load_address(map->base + i * 8ull);
+                    auto value = live.memory().load_address(map->base + word * 8ull);
                     ASSERT_TRUE(value.has_value());
                     Placement place = locator.place(*value);
                     EXPECT_TRUE(place.kind == PlaceKind::null || place.mapped())
