@@ -24,15 +24,15 @@ from ._core import Error, __version__
 from ._core import (
     Actor, BlockedOn, CodeLine, CoreInput, Crash, Defer, DetectorOutcome, Evidence, Finding, Flags, Frame, FrameSnapshot, Gap,
     GoRuntime, Goroutine, Heap, HeapObject, HeapObjects, HeapType, Input, Libc, Location, Lock, LockHolder, LockState,
-    LockWaiter, Mapping, MemoryAccount, MemoryUse, Module, Numbers32, Numbers64, Panic, Register, Report, Runtime, Signal, Slot, Subject, Thread, Tool,
-    Truncated, Verify, WaitEdge, WaitGraph, Waited, Word,
+    LockWaiter, Mapping, Mark, MemoryAccount, MemoryUse, Module, Numbers32, Numbers64, Panic, Register, Report, Runtime, Signal, Slot, Subject,
+    Thread, Tool, Truncated, Verify, WaitEdge, WaitGraph, Waited, Word,
 )
 
 __all__ = [
     "Actor", "BlockedOn", "CodeLine", "CoreInput", "Crash", "Defer", "DetectorOutcome", "Error", "Evidence", "Finding",
     "Flags", "Frame", "FrameSnapshot", "Gap", "GoRuntime", "Goroutine", "Heap", "HeapObject", "HeapObjects", "HeapType",
-    "Input", "Libc", "Location", "Lock", "LockHolder", "LockState", "LockWaiter", "Mapping", "MemoryAccount", "MemoryUse", "Module", "Numbers32",
-    "Numbers64", "Panic", "Process", "Register", "Report", "Runtime", "Signal", "Slot", "Subject", "Thread", "Tool",
+    "Input", "Libc", "Location", "Lock", "LockHolder", "LockState", "LockWaiter", "Mapping", "Mark", "MemoryAccount", "MemoryUse", "Module",
+    "Numbers32", "Numbers64", "Panic", "Process", "Register", "Report", "Runtime", "Signal", "Slot", "Subject", "Thread", "Tool",
     "Truncated", "Verify", "WaitEdge", "WaitGraph", "Waited", "Word", "__version__", "analyze", "open",
 ]
 
