@@ -101,8 +101,8 @@ std::string stack_text(const Placement& p) {
     if (p.part == StackPart::dead)
         return fmt::format("{}, DEAD part: {} below its sp", whose, hex(p.sp.value - p.address.value));
     std::string in =
-        p.frame && !p.frame->name().empty() ? fmt::format(" in {}", escape_for_terminal(p.frame->name())) : "";
-    return fmt::format("{},{} {} below its top{}", whose, in, hex(below_top),
+        p.frame && !p.frame->name().empty() ? fmt::format(", in {}", escape_for_terminal(p.frame->name())) : "";
+    return fmt::format("{}{}, {} below its top{}", whose, in, hex(below_top),
                        p.part == StackPart::unknown ? " (live or dead: unknown)" : "");
 }
 

@@ -145,7 +145,7 @@ TEST_F(LocateTest, FramesOfWalkedStacks) {
                                .goroutines = &list,
                                .spans = spans.get(),
                                .stacks = &stacks});
-    EXPECT_EQ(with.describe(Address{stack_span + 0x107f}), "goroutine 41's stack, in main.settle 0xf81 below its top");
+    EXPECT_EQ(with.describe(Address{stack_span + 0x107f}), "goroutine 41's stack, in main.settle, 0xf81 below its top");
     EXPECT_EQ(with.place(Address{stack_span + 0x1080}).frame->name(), "main.main");
     EXPECT_EQ(with.place(Address{stack_span + 0x1100}).frame, std::nullopt);
     EXPECT_EQ(with.place(Address{stack_span + 0xfff}).part, StackPart::dead);

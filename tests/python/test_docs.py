@@ -60,3 +60,10 @@ def test_the_heap_page_shows_what_is_printed():
     for words, shown in blocks:
         printed = support.incident("heap", core, exe, *words.split()).out.splitlines()
         assert [line for line in shown.splitlines() if line not in printed and line != "…"] == []
+
+
+def test_the_readme_shows_what_is_printed():
+    """The report at its top is the demo's: `make demo` prints the same core."""
+    shown = re.search(r"```\n(incident .*?)…\n```", (support.ROOT / "README.md").read_text(), re.S)[1]
+    case = next(c for c in support.cases(mode="nilderef", build="dwarf") if c.version == "1.25")
+    assert support.incident("analyze", case.core, case.exe).out.startswith(shown)
