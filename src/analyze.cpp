@@ -65,8 +65,14 @@ Passes passes_for(const AnalyzeOptions& options) {
         case Command::thread: return {.threads = true, .pthreads = true};
         case Command::maps: return {.goroutines = true, .spans = true, .malloc = true};
         case Command::locks:
-            return {
-                .threads = true, .goroutines = true, .stacks = true, .spans = true, .locks = true, .pthreads = true};
+            return {.threads = true,
+                    .goroutines = true,
+                    .stacks = true,
+                    .spans = true,
+                    .locks = true,
+                    .heap = options.held,
+                    .heap_types = options.held,
+                    .pthreads = true};
         case Command::heap:
             return {.goroutines = true, .stacks = true, .spans = true, .heap = true, .heap_types = true};
         case Command::locate:
@@ -120,6 +126,7 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
         case Command::locks:
             report.threads = threads_section(process, locator, std::nullopt);
             if (process.goroutines) report.goroutines = goroutines_section(process, locator, std::nullopt);
+            note_unread_locks(process, report.gaps);
             break;
         case Command::heap: report.heap = heap_section(process, locator, options, report); break;
     }

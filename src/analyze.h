@@ -44,6 +44,7 @@ struct AnalyzeOptions {
     bool trace = false;                     ///< every rejected frame and field, with its reason, to `log`
     bool stacks = false;                    ///< goroutines: with frames
     bool summary = false;                   ///< maps: one account of memory instead of the mappings
+    bool held = false;                      ///< locks: those that only types name too; reads the Go heap
     std::optional<std::int64_t> goroutine;  ///< goroutine ID
     std::optional<std::int32_t> thread;     ///< thread TID
     std::optional<Address> address;         ///< locate, read

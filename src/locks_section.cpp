@@ -1,5 +1,6 @@
 #include "locks_section.h"
 
+#include "go/heap/heap_types.h"
 #include "process/pthread_waits.h"
 #include "process/typed_locks.h"
 #include "pthread_section.h"
@@ -82,6 +83,16 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
     std::ranges::stable_sort(rows, {}, &report::Lock::address);
     add_pthread_rows(process, locator, rows);
     return rows;
+}
+
+void note_unread_locks(const Process& process, std::vector<report::Gap>& gaps) {
+    if (!process.locks || !process.go) return;
+    if (!process.heap_types)
+        gaps.push_back({"locked locks that nobody waits for and that no frame will release",
+                        "their types are read together with the Go heap: locks --held, analyze", "", false});
+    else if (!process.heap_types->types().has_dwarf())
+        gaps.push_back({"locked locks in package variables that nobody waits for and that no frame will release",
+                        "without debug information nothing names these variables' types", "", false});
 }
 
 report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,

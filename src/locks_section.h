@@ -11,6 +11,8 @@
 namespace incident {
 
 std::vector<report::Lock> locks_section(const Process& process, const Locator& locator);
+/// Which locks the list cannot hold, because nothing that was read names their type.
+void note_unread_locks(const Process& process, std::vector<report::Gap>& gaps);
 report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,
                                      std::span<const report::Lock> locks);
 

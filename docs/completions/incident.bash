@@ -28,6 +28,7 @@ _incident() {
         COMPREPLY=($(compgen -W "$(incident explain 2>/dev/null | awk '$1 ~ /\./ {print $1}') --color --help" -- "$cur"))
         return
     fi
+    [[ $command == locks ]] && options+=" --held"
     [[ $command == maps ]] && options+=" --summary"
     [[ $command == goroutines ]] && options+=" --stacks --group"
     [[ $command == heap ]] && options+=" --retained --roots --object --pprof"

@@ -35,6 +35,7 @@ complete -c incident -n "__fish_seen_subcommand_from $commands" -l min-severity 
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l only -x -a "(__incident_kinds)" -d 'only these kinds'
 complete -c incident -n "__fish_seen_subcommand_from $commands" -l skip -x -a "(__incident_kinds)" -d 'not these kinds'
 complete -c incident -s h -l help -d 'help'
+complete -c incident -n "__fish_seen_subcommand_from locks" -l held -d 'locks that nobody waits for, too'
 complete -c incident -n "__fish_seen_subcommand_from maps" -l summary -d 'one account of memory'
 complete -c incident -n "__fish_seen_subcommand_from goroutines" -l stacks -d 'with frames'
 complete -c incident -n "__fish_seen_subcommand_from goroutines" -l group -d 'equal stacks together'

@@ -142,6 +142,10 @@ void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw
         sub->add_option("--pprof", inv.analyze.pprof_path, "write the heap by type for `go tool pprof`")
             ->type_name("FILE");
     }
+    if (row.name == "locks")
+        sub->add_flag(
+            "--held", inv.analyze.held,
+            "also locks that nobody waits for, in package variables and on the Go heap: takes as long as heap");
     if (row.name == "maps")
         sub->add_flag("--summary", inv.analyze.summary, "one account of memory: every byte of the core file, once");
     add_engine_options(*sub, inv, raw);

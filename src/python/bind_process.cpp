@@ -49,7 +49,7 @@ public:
     explicit Engine(const AnalyzeOptions& common) : common_(common), session_(common) {}
 
     report::Report ask(const std::string& question, std::uint64_t argument, std::size_t words, bool stacks,
-                       bool retained, bool summary, const std::optional<std::uint64_t>& roots,
+                       bool retained, bool summary, bool held, const std::optional<std::uint64_t>& roots,
                        const std::optional<std::uint64_t>& object, const std::vector<std::string>& only,
                        const std::vector<std::string>& skip) {
         AnalyzeOptions options = common_;
@@ -59,6 +59,7 @@ public:
         options.stacks = stacks;
         options.retained = retained;
         options.summary = summary;
+        options.held = held;
         if (roots) options.roots = Address{*roots};
         if (object) options.object = Address{*object};
         options.words = words;
@@ -137,7 +138,7 @@ void bind_process(py::module_& module) {
              py::arg("jobs") = 0)
         .def("ask", &Engine::ask, py::arg("question"), py::kw_only(), py::arg("argument") = 0, py::arg("words") = 16,
              py::arg("stacks") = false, py::arg("retained") = false, py::arg("summary") = false,
-             py::arg("roots") = py::none(), py::arg("object") = py::none(),
+             py::arg("held") = false, py::arg("roots") = py::none(), py::arg("object") = py::none(),
              py::arg("only") = std::vector<std::string>{}, py::arg("skip") = std::vector<std::string>{})
         .def("objects", &Engine::objects)
         .def("memory", &Engine::memory, py::arg("address"), py::arg("count"));

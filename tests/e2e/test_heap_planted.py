@@ -123,16 +123,19 @@ def test_a_held_lock_that_nobody_waits_for_is_listed_by_its_type(version: str, t
     lock = int(case.truth().objects()["cond"]["L"], 16)
     core = Patched(case, tmp_path)
 
-    def rows(command: str) -> list[dict[str, typing.Any]]:
-        run = support.incident(command, core.path, case.exe, "--format", "json")
-        return [row for row in run.json["locks"] if int(row["address"], 16) == lock]
+    def rows(*command: str) -> tuple[list[dict[str, typing.Any]], list[str]]:
+        report = support.incident(command[0], core.path, case.exe, *command[1:], "--format", "json").json
+        return [row for row in report["locks"] if int(row["address"], 16) == lock], [gap["why"] for gap in report["gaps"]]
 
-    assert rows("analyze") == []
+    assert rows("analyze")[0] == [] and rows("locks", "--held")[0] == []
     core.write(lock, b"\x01")
-    (row,) = rows("analyze")
-    assert row["type"] == "sync.Mutex" and row["state"]["locked"] and not row["waiters"] and not row["holders"]
-    assert "main.counter+0x10" in row["where"]
-    assert rows("locks") == []  # a quick question does not pay for the heap
+    for command in (("analyze",), ("locks", "--held")):
+        (row,), gaps = rows(*command)
+        assert row["type"] == "sync.Mutex" and row["state"]["locked"] and not row["waiters"] and not row["holders"]
+        assert "main.counter+0x10" in row["where"]
+        assert not any("locks --held" in why for why in gaps)
+    found, gaps = rows("locks")  # a quick question does not pay for the heap, and says so
+    assert found == [] and any("locks --held" in why for why in gaps)
 
 
 SERVERS = sorted(support.CORPORA.glob("heap-go1.*/dwarf.server/core"))

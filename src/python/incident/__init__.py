@@ -112,8 +112,13 @@ class Process:
 
     @property
     def locks(self) -> Sequence[_core.Lock] | None:
-        """Every lock that is waited for or held, with holders and waiters."""
+        """Every lock that is waited for, or that a frame or a pending defer will release, with holders and waiters."""
         return self._locks.locks
+
+    @functools.cached_property
+    def held_locks(self) -> Sequence[_core.Lock] | None:
+        """`locks`, and every other locked one in a package variable or on the Go heap; reads the heap, as `locks --held`."""
+        return self._engine.ask("locks", held=True).locks
 
     @property
     def wait_graph(self) -> _core.WaitGraph | None:
