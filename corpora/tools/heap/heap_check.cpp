@@ -1,6 +1,7 @@
 // heap_check CORE EXE [JOBS]: builds the heap graph and compares it with what the last collection of the process left
 // in the spans' bits. One line of counts; with -v up to 20 examples of each kind of difference;
-// with -l each live object and a root that keeps it, to compare with others.
+// with -l each live object, whether the collection marked it, and if it should not be alive the root that keeps it.
+// heap_marks.py runs it over folders of cores.
 //
 //   lost     marked by the collection, not reached by us: an error of ours, or became garbage since
 //   new      allocated since the collection (below freeindex, bit clear); of these `new-live` are reachable
@@ -85,11 +86,16 @@ int main(int argc, char** argv) {
                    slots.base(slot).value, slots.size(slot), s.size_class(), s.noscan(), static_cast<int>(s.pointers),
                    s.needs_sweep, p.go->type_name(graph.pointers().type_of(slot)).value_or("-"));
     };
-    slots.for_each_slot([&](go::SlotId slot) {
+    auto is_marked = [&](go::SlotId slot) {
         const go::Span& s = slots.span(slot);
-        std::uint32_t i = slots.index(slot);
-        bool marked = bit(s.needs_sweep ? s.mark_bytes : s.alloc_bytes, i);
-        bool is_new = !marked && !s.needs_sweep && i < s.free_index;
+        return bit(s.needs_sweep ? s.mark_bytes : s.alloc_bytes, slots.index(slot));
+    };
+    auto is_fresh = [&](go::SlotId slot) {
+        const go::Span& s = slots.span(slot);
+        return !is_marked(slot) && !s.needs_sweep && slots.index(slot) < s.free_index;
+    };
+    slots.for_each_slot([&](go::SlotId slot) {
+        bool marked = is_marked(slot), is_new = is_fresh(slot);
         bool live = graph.live(slot);
         if (marked && !live) show("lost", ++lost, slot), lost_bytes += slots.size(slot);
         if (is_new) ++fresh, fresh_live += live;
@@ -118,8 +124,7 @@ int main(int argc, char** argv) {
                 std::memcpy(&value, segment.data + at, 8);
                 go::SlotId to = slots.find(Address{value});
                 if (to == go::no_slot || graph.live(to) || !slots.allocated(to)) continue;
-                const go::Span& s = slots.span(to);
-                if (!bit(s.needs_sweep ? s.mark_bytes : s.alloc_bytes, slots.index(to))) continue;
+                if (!is_marked(to)) continue;
                 Address where = segment.range.begin + at;
                 std::string place = "elsewhere";
                 if (go::SlotId from = slots.find(where); from != go::no_slot)
@@ -151,10 +156,12 @@ int main(int argc, char** argv) {
     }
     if (list)
         graph.live_bits().for_each([&](go::SlotId slot) {
-            auto path = go::shortest_path(graph, slot);
-            const go::Root& root = graph.roots().all[path->root];
-            fmt::print("object {:x} size {} root {}\n", slots.base(slot).value, slots.size(slot),
-                       go::describe_root(root, graph.input(), &*p.images));
+            fmt::print("object {:x} size {} {}\n", slots.base(slot).value, slots.size(slot),
+                       is_marked(slot)  ? "marked"
+                       : is_fresh(slot) ? "new"
+                                        : "unmarked root " +
+                                              go::describe_root(graph.roots().all[go::shortest_path(graph, slot)->root],
+                                                                graph.input(), &*p.images));
         });
     if (verbose)
         for (const auto& gap : graph.gaps()) fmt::print("  gap: {}: {}\n", gap.what, gap.why);

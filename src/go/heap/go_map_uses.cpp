@@ -84,6 +84,12 @@ std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime
     return it;
 }
 
+std::optional<MapIterator> read_map_iterator_of_table(const Memory& memory, const Runtime& runtime, Address word) {
+    const std::int32_t table = iterator_fields(runtime.layout()).table;
+    if (table < 0) return std::nullopt;
+    return read_map_iterator(memory, runtime, word - static_cast<std::uint64_t>(table));
+}
+
 std::string_view to_string(MapOperation operation) {
     switch (operation) {
         case MapOperation::read: return "read";

@@ -52,6 +52,8 @@ struct MapIterator {
 };
 /// The iterator at `at` whose type word is a map type; nullopt: none has begun there. [any thread]
 std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime& runtime, Address at);
+/// The iterator whose `table` is the word at `word`. [any thread]
+std::optional<MapIterator> read_map_iterator_of_table(const Memory& memory, const Runtime& runtime, Address word);
 /// [any thread]
 std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runtime, const GoStack& stack);
 

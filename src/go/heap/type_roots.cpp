@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/parallel.h"
+#include "go/heap/go_map_uses.h"
 #include "image/go_types.h"
 
 namespace incident::go {
@@ -152,6 +153,25 @@ bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value) {
     return target != no_type;
 }
 
+/// The compiler gives the iterator of a range no variable. The array that it walks may be its own by now: the map has
+/// grown since.
+bool TypeRoots::look_at_iterator(Address word) {
+    const auto& input = out_.graph_.input();
+    const TypeTable& types = *out_.types_;
+    const auto iterator = read_map_iterator_of_table(input.memory, input.runtime, word);
+    if (!iterator) return false;
+    const TypePlan& header = (*out_.plans_)[types[types.find(iterator->type)].header];
+    for (PlanStep step : out_.plans_->steps(header)) {
+        if (step.op == PlanStep::Op::swiss_group)
+            step = {.target = types[step.second].elem};
+        else if (step.op != PlanStep::Op::buckets)
+            continue;
+        spread_.visit_step(step, word);
+        return true;
+    }
+    return false;
+}
+
 bool TypeRoots::look_into_untyped() {
     const auto& graph = out_.graph_;
     const auto& slots = graph.slots();
@@ -178,6 +198,7 @@ bool TypeRoots::look_into_untyped() {
         for (const std::uint32_t index : unexplained_) {
             const Root& root = graph.roots().all[index];
             if (!untyped(root.target)) continue;
+            progress = look_at_iterator(root.where) || progress;
             std::uint64_t before = 0, value = 0;
             MemoryCursor cursor(memory);
             if (cursor.load(root.where - 8, before) && cursor.load(root.where, value) && value != 0)

@@ -20,6 +20,7 @@ public:
 
 private:
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
+    bool look_at_iterator(Address word);
     bool look_at_word(std::uint64_t before, std::uint64_t value);
 
     HeapTypes& out_;
