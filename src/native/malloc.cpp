@@ -25,7 +25,9 @@ Chunk make_chunk(const Memory& memory, const Region& region, Address at, ChunkSt
     }
     std::uint64_t field = 0;
     if (const std::byte* header = memory.data_at(at + 8, 8)) std::memcpy(&field, header, 8);
-    chunk.size = std::min<std::uint64_t>(field & ~flag_bits, region.map.range().end.value - at.value);
+    const std::uint64_t room = region.map.range().end.value - at.value;
+    chunk.size = std::min(field & ~flag_bits, room);
+    if (state == ChunkState::top && (chunk.size < 16 || chunk.size % 16 != 0)) chunk.size = room;  // damaged
     Address end = at + chunk.size;
     // In use, the first 8 bytes of the next header belong to the program (malloc/malloc.c, "boundary tag").
     if (state == ChunkState::in_use || state == ChunkState::free_tcache || state == ChunkState::free_fastbin) end += 8;

@@ -19,7 +19,7 @@ constexpr std::size_t convincing_chain = 256;  ///< chunks; what follows damage 
 constexpr std::size_t plausible_chain = 16;  ///< believed, but for repeated words, which must wait for something better
                                              ///< within `search_window`
 constexpr std::uint64_t search_window = 1 << 20;
-constexpr std::size_t max_probe = 1 << 27;  ///< chunks looked at to find where a heap begins
+constexpr std::size_t max_probe = 1 << 27;  ///< chunks looked at to find where a heap begins, or goes on
 constexpr std::size_t max_heaps_per_arena = 1 << 16;
 
 bool sound_size(std::uint64_t field, std::uint64_t room, bool main) {
@@ -200,8 +200,10 @@ private:
             if (!cursor_.load(at + 8, field)) break;
             Address stop = stop_for(at);
             if (!sound_size(field, stop.value - at.value, main_)) continue;
+            if (probes_left_ == 0) break;
             bool reached = false;
             std::size_t length = chain_length(cursor_, at, stop, main_, convincing_chain, &reached);
+            probes_left_ -= std::min(probes_left_, length);
             if (reached || length >= convincing_chain || (length >= plausible_chain && !repeats(at, field))) return at;
             if (length >= plausible_chain && length > best_length) {
                 if (best_length == 0) limit = std::min(end_, at + search_window);
@@ -234,6 +236,7 @@ private:
     Address end_;
     Address previous_{};
     bool after_fence_ = false;
+    std::size_t probes_left_ = max_probe;  ///< of find_chain: bytes may be made to look like a heap everywhere
 };
 
 struct Plan {

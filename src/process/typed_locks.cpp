@@ -10,22 +10,24 @@ namespace incident {
 
 namespace {
 
-constexpr std::size_t most_kept = 1 << 14;   // per worker
-constexpr std::size_t most_of_a_type = 256;  // locks in one value
-constexpr unsigned deepest = 12;             // structs in structs
+constexpr std::size_t most_kept = 1 << 14;    // per worker
+constexpr std::size_t most_of_a_type = 256;   // locks in one value
+constexpr unsigned deepest = 12;              // structs in structs
+constexpr std::size_t most_visits = 1 << 16;  // of parts of one type: damaged types may consist of each other, twice
 
 struct Place {
     std::uint64_t offset = 0;
     go::WaitObject type = go::WaitObject::mutex;
 };
 
-void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, unsigned depth, std::vector<Place>& out) {
+void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, unsigned depth, std::size_t& visits,
+             std::vector<Place>& out) {
     const go::Type& type = types[id];
-    if (depth > deepest || out.size() >= most_of_a_type) return;
+    if (depth > deepest || out.size() >= most_of_a_type || ++visits > most_visits) return;
     if (type.kind == go::Kind::array && types[type.elem].size != 0) {
         const std::size_t before = out.size();
         for (std::uint64_t i = 0; i < type.count && out.size() < most_of_a_type; ++i) {
-            collect(types, type.elem, base + i * types[type.elem].size, depth + 1, out);
+            collect(types, type.elem, base + i * types[type.elem].size, depth + 1, visits, out);
             if (out.size() == before) return;
         }
     }
@@ -35,7 +37,7 @@ void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, unsi
         return;
     }
     for (const go::TypeField& field : types.fields(type))
-        collect(types, field.type, base + field.offset, depth + 1, out);
+        collect(types, field.type, base + field.offset, depth + 1, visits, out);
 }
 
 class Search {
@@ -68,7 +70,7 @@ TypedLocks find_typed_locks(const Process& process) {
     const go::TypeTable& types = heap_types.types();
     std::vector<std::vector<Place>> places(types.size());
     for (go::TypeId id = 1; id < types.size(); ++id)
-        if (types[id].size >= 8) collect(types, id, 0, 0, places[id]);
+        if (std::size_t visits = 0; types[id].size >= 8) collect(types, id, 0, 0, visits, places[id]);
 
     std::vector<Search> workers(std::max(process.jobs, 1u), Search(process));
     for (const go::GlobalOfType& global : types.globals()) workers[0].look(global.address, places[global.type]);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "process/pthread_waits.h"
 #include "process/wait_graph_state.h"
@@ -94,18 +95,20 @@ std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vect
         if (stuck[i] && edges[out[i][0]].is_channel() && hints.may_be_served)
             stuck[i] = !hints.may_be_served(edges[out[i][0]].object);
     }
-    for (bool changed = true; changed;) {
-        changed = false;
-        for (std::size_t i = 0; i < n; ++i) {
-            if (!stuck[i]) continue;
-            const bool channel = edges[out[i][0]].is_channel();
-            auto blocked = [&](std::size_t e) { return stuck[edges[e].to]; };
-            const bool still = channel ? std::ranges::all_of(out[i], blocked) : std::ranges::any_of(out[i], blocked);
-            if (!still) {
-                stuck[i] = false;
-                changed = true;
-            }
-        }
+    // Who waits for somebody that is not stuck is not stuck either; each time a node turns out free, those before it
+    // are looked at again: chains are as long as there are goroutines.
+    std::vector<std::vector<std::size_t>> before(n);
+    for (const BlockEdge& edge : edges) before[edge.to].push_back(edge.from);
+    std::vector<std::size_t> todo(n);
+    std::iota(todo.begin(), todo.end(), std::size_t{0});
+    while (!todo.empty()) {
+        const std::size_t i = todo.back();
+        todo.pop_back();
+        if (!stuck[i]) continue;
+        const bool channel = edges[out[i][0]].is_channel();
+        auto blocked = [&](std::size_t e) { return stuck[edges[e].to]; };
+        stuck[i] = channel ? std::ranges::all_of(out[i], blocked) : std::ranges::any_of(out[i], blocked);
+        if (!stuck[i]) todo.insert(todo.end(), before[i].begin(), before[i].end());
     }
     // Depth first over the stuck: each node is left once, so every search ends; one cycle per back edge.
     std::vector<std::uint8_t> colour(n);

@@ -7,8 +7,9 @@
 #include <map>
 #include <random>
 
-#include "native/malloc.h"
+#include "native/malloc_state.h"
 #include "support/live_target.h"
+#include "support/memory_builder.h"
 #include "support/opened_core.h"
 
 namespace incident::native {
@@ -137,7 +138,27 @@ TEST(MallocDamage, Top) {
     NEED_FAULT(fault, "top");
     ASSERT_EQ(fault.heaps->corruptions().size(), 1u);
     EXPECT_EQ(fault.heaps->corruptions()[0].kind, Corruption::Kind::size);
-    EXPECT_EQ(fault.heaps->corruptions()[0].chunk, fault.heaps->arenas()[0].top);
+    const Address top = fault.heaps->arenas()[0].top;
+    EXPECT_EQ(fault.heaps->corruptions()[0].chunk, top);
+    auto chunk = fault.heaps->find(top + 16);
+    ASSERT_TRUE(chunk.has_value());
+    EXPECT_EQ(chunk->address, top);
+    EXPECT_GT(chunk->user.size(), 4096u) << "what is left of its heap";
+}
+
+TEST(MallocDamage, BytesThatLookLikeAHeapEverywhereEndTheSearch) {
+    constexpr std::uint64_t begin = 0x5000000, size = 4 << 20;
+    MemoryBuilder memory;
+    memory.at(begin);
+    while (memory.here().value < begin + size) {
+        for (int i = 0; i < 100; ++i) memory.u64(0).u64(0x21).u64(0).u64(0x21);  // chunks of 32 bytes at two places
+        memory.zeros(64);
+    }
+    TargetMemory target = memory.build();
+    Region region({Address{begin}, Address{begin + size}}, 0);
+    walk_region(target, region, true, false);
+    EXPECT_GT(region.counts[static_cast<std::size_t>(ChunkState::in_use)].chunks, 90u);
+    EXPECT_GT(region.counts[static_cast<std::size_t>(ChunkState::unknown)].bytes, 0u);
 }
 
 TEST(MallocDamage, EveryOneOfMany) {

@@ -401,9 +401,11 @@ MapWalk MapReader::walk(Address header, const MapShape& shape, const MapCell* ce
         }
         for (std::uint64_t k = 1; k < stride; ++k) {
             Address other;
-            if (!cursor.load(entry + k * 8, other))
+            if (!cursor.load(entry + k * 8, other)) {
                 all = false;
-            else if (other != table) {
+                break;
+            }
+            if (other != table) {
                 note(walk, MapFault::table, entry + k * 8, other.value, table.value,
                      "a directory entry that is not the table of its neighbours");
                 break;

@@ -11,7 +11,8 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint64_t most_pools = 1 << 20, most_ps = 1 << 16, largest_ring = 1 << 30, most_links = 64;
+constexpr std::uint64_t most_pools = 1 << 20, most_ps = 1 << 16, largest_ring = 1 << 30, most_links = 64,
+                        most_slots = 1 << 24;
 
 struct Reader {
     const Memory& memory;
@@ -52,7 +53,11 @@ struct Reader {
 
     void locals(Pool& pool, Address local, std::uint64_t count, bool victim) const {
         const auto& f = layout.sync_poolLocal;
-        for (std::uint64_t i = 0; i < count; ++i) {
+        if (memory.data_at(local, count * f.size) == nullptr) {  // a damaged count
+            pool.complete = false;
+            return;
+        }
+        for (std::uint64_t i = 0; i < count && pool.slots.size() < most_slots; ++i) {
             const Address at = local + i * f.size;
             auto add = [&](Address slot, bool is_private) {
                 auto type = memory.load_address(slot), data = memory.load_address(slot + 8);
@@ -74,14 +79,14 @@ struct Reader {
                 auto head_tail = get(element, e.headTail), length = get(element, e.vals_len);
                 auto values = get(element, e.vals_data), previous = get(element, e.prev);
                 if (!head_tail || !length || !values || !previous || *length > largest_ring ||
-                    !std::has_single_bit(*length)) {
+                    !std::has_single_bit(*length) || pool.slots.size() >= most_slots) {
                     pool.complete = false;
                     return std::nullopt;
                 }
                 const auto newest = static_cast<std::uint32_t>(*head_tail >> 32),
                            oldest = static_cast<std::uint32_t>(*head_tail);
                 const std::uint32_t filled = newest - oldest;
-                if (filled > *length) {
+                if (filled > *length || memory.data_at(*values, *length * 16) == nullptr) {
                     pool.complete = false;
                 } else {
                     for (std::uint32_t n = 0; n < filled; ++n)

@@ -21,6 +21,7 @@ constexpr std::uint64_t section_limit = 1ull << 33;  // bytes of one data sectio
 constexpr std::size_t special_limit = 1 << 22;       // of one span
 constexpr std::size_t finalizer_blocks = 1 << 20;
 constexpr std::uint64_t processor_limit = 1 << 16;
+constexpr std::uint64_t kernel_page = 4096;  // what a core holds whole or not at all
 
 /// Numbers of the special kinds; they moved twice.
 struct SpecialKinds {
@@ -118,12 +119,11 @@ public:
     std::uint64_t unreadable = 0;
 
 private:
-    void word(Address where, RootKind kind, bool conservative = false) {
+    bool word(Address where, RootKind kind, bool conservative = false) {
         std::uint64_t value = 0;
-        if (!cursor_.load(where, value))
-            ++unreadable;
-        else
-            add(where, value, kind, conservative);
+        if (!cursor_.load(where, value)) return ++unreadable, false;
+        add(where, value, kind, conservative);
+        return true;
     }
     void add(Address where, std::uint64_t value, RootKind kind, bool conservative) {
         if (value == 0) return;
@@ -157,7 +157,12 @@ private:
                 }
                 if ((byte >> (i % 8) & 1) == 0) continue;
             }
-            word(range.begin + i * 8, kind, bits == nullptr);
+            const Address at = range.begin + i * 8;
+            if (!word(at, kind, bits == nullptr) && bits == nullptr) {  // nor the rest of its page: damage claims GBs
+                const std::uint64_t rest = std::min((kernel_page - 1 - at.value % kernel_page) / 8, words - i - 1);
+                unreadable += rest;
+                i += rest;
+            }
         }
         if (unreadable != before)
             out_.gaps.push_back({fmt::format("{} words of the {}", unreadable - before, what), "not in the core",

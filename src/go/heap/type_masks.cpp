@@ -15,7 +15,7 @@ constexpr std::uint8_t kind_array = 17, kind_struct = 25;
 constexpr std::uint64_t type_size_limit = 1ull << 40;  // bytes
 constexpr std::uint64_t mask_limit = 1ull << 27;       // pointer words of one type: 1 GB of pointers
 constexpr std::uint64_t all_masks_limit = 1ull << 25;  // 64-bit words of all masks together: 256 MB
-constexpr std::uint64_t build_steps = 1ull << 25;      // types visited to build all masks
+constexpr std::uint64_t build_steps = 1ull << 25;      // types visited to build all masks, and 64 words of a part
 constexpr std::size_t entry_limit = 48 * 1024;
 
 void set(std::vector<std::uint64_t>& bits, std::uint64_t at) {
@@ -153,10 +153,13 @@ bool TypeMasks::build(Address type, std::uint64_t at, std::vector<std::uint64_t>
     if (*pointer_bytes == 0) return true;
     if ((*flags & flag_mask_on_demand) == 0) {
         auto data = view.get(layout_.type.gcdata);
-        if (!data || *pointer_bytes / 8 > bits.size() * 64) return false;
+        const std::uint64_t words = *pointer_bytes / 8, room = bits.size() * 64;
+        // Many parts that each claim the whole would be quadratic.
+        if (!data || *pointer_bytes > *size || at > room || words > room - at) return false;
+        if (built_.fetch_add(words / 64, std::memory_order_relaxed) > build_steps) return false;
         MemoryCursor cursor(memory_);
         std::uint8_t byte = 0;
-        for (std::uint64_t i = 0; i < *pointer_bytes / 8; ++i) {
+        for (std::uint64_t i = 0; i < words; ++i) {
             if (i % 8 == 0 && !cursor.load(*data + i / 8, byte)) return false;
             if ((byte >> (i % 8) & 1) != 0) set(bits, at + i);
         }

@@ -54,7 +54,7 @@ private:
     mutable std::deque<Entry> entries_;
     // A damaged heap has a new "type" in every object: what they cost together is bounded.
     mutable std::atomic<std::uint64_t> spent_{0};  // 64-bit words of masks
-    mutable std::atomic<std::uint64_t> built_{0};  // types visited to build masks
+    mutable std::atomic<std::uint64_t> built_{0};  // steps taken to build masks
 };
 
 }  // namespace incident::go

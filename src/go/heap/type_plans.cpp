@@ -9,6 +9,7 @@ namespace {
 constexpr unsigned deepest = 32;              // structs in structs
 constexpr std::uint64_t longest_inline = 64;  // steps that an array may unfold to
 constexpr std::size_t most_steps = 1 << 24;   // of all types
+constexpr std::size_t most_visits = 1 << 26;  // of parts: damaged types may consist of each other, twice
 
 bool is_trie_node(std::string_view name) {
     return name.starts_with("internal/sync.node[") || name.starts_with("internal/concurrent.node[") ||
@@ -164,7 +165,7 @@ bool TypePlans::walk_special(TypeId id, std::uint64_t base) {
 void TypePlans::walk(TypeId id, std::uint64_t base, unsigned depth) {
     const Type& type = types_[id];
     if (depth > deepest || type.pointer_bytes == 0) return;
-    if (steps_.size() > most_steps) return;
+    if (steps_.size() > most_steps || ++visits_ > most_visits) return;
     using Op = PlanStep::Op;
     switch (type.kind) {
         case Kind::pointer:

@@ -73,6 +73,7 @@ private:
     const TypeTable& types_;
     std::vector<TypePlan> plans_;
     std::vector<PlanStep> steps_;
+    std::size_t visits_ = 0;
     std::vector<PlanLoop> loops_;
     std::unordered_map<TypeId, TypeId> channel_of_;  // header → chan
     std::unordered_map<TypeId, TypeId> map_of_;      // header → map

@@ -2,8 +2,8 @@
 // and next are its children) whose nodes head a list of waiters on the same address (waitlink). go1.16–1.27
 // src/runtime/sema.go.
 #include <algorithm>
+#include <unordered_set>
 
-#include "base/bounded_walk.h"
 #include "go/sync/queues.h"
 
 namespace incident::go {
@@ -18,25 +18,27 @@ struct Reading {
     const Memory& memory;
     const RuntimeLayout::sudog_fields& f;
     std::vector<SemaphoreWaiter>& waiters;
+    std::unordered_set<std::uint64_t> seen = {};  ///< sudogs: each stands in one place, whatever a damaged link says
     bool damaged = false;
 };
 
 /// One node: it and those behind it on the same address.
 void read_queue(Reading& r, Address head, Address semaphore) {
-    auto end = walk_chain(head, max_waiters, [&](Address at) -> std::optional<Address> {
+    for (Address at = head; !at.is_null();) {
         StructView view(r.memory, at);
         auto g = view.get(r.f.g);
         auto next = view.get(r.f.waitlink);
-        if (!g || !next || r.waiters.size() >= max_waiters) return std::nullopt;
+        if (!g || !next || r.waiters.size() >= max_waiters || !r.seen.insert(at.value).second) {
+            r.damaged = true;
+            return;
+        }
         r.waiters.push_back({.semaphore = semaphore, .g = *g, .sudog = at, .ticket = view.get(r.f.ticket).value_or(0)});
-        return *next;
-    });
-    if (end != WalkEnd::done) r.damaged = true;
+        at = *next;
+    }
 }
 
 void read_treap(Reading& r, Address root) {
     std::vector<Address> todo{root};
-    std::size_t seen = 0;
     while (!todo.empty()) {
         Address at = todo.back();
         todo.pop_back();
@@ -44,7 +46,7 @@ void read_treap(Reading& r, Address root) {
         StructView view(r.memory, at);
         auto semaphore = view.get(r.f.elem);
         auto left = view.get(r.f.prev), right = view.get(r.f.next);
-        if (!semaphore || !left || !right || ++seen > max_waiters) {
+        if (!semaphore || !left || !right || r.seen.contains(at.value)) {
             r.damaged = true;
             continue;
         }

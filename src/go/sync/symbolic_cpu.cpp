@@ -13,7 +13,7 @@ constexpr std::size_t max_cells = 256;
 bool overlaps(const Cell& cell, Symbolic at, unsigned size) {
     if (cell.at.base != at.base) return false;
     const auto distance = static_cast<std::int64_t>(cell.at.offset - at.offset);
-    return distance < static_cast<std::int64_t>(size) && -distance < static_cast<std::int64_t>(cell.size);
+    return distance < static_cast<std::int64_t>(size) && distance > -static_cast<std::int64_t>(cell.size);
 }
 
 /// The register or immediate that a step reads.

@@ -245,5 +245,12 @@ TEST(SwissMap, HostileDirectoryLengths) {
     }
 }
 
+TEST(SwissMap, ADirectoryThatGoesOnBehindItsMemoryEnds) {
+    MemoryBuilder memory = two_tables();
+    put_swiss(memory, 5, std::int64_t{1} << 32, 32, 0xc000030ff8);
+    memory.at(0xc000030000).zeros(4088).u64(0xc000021000);  // a table for half of 2^32 entries
+    EXPECT_FALSE(walk(memory, true).complete);
+}
+
 }  // namespace
 }  // namespace incident::go

@@ -267,6 +267,19 @@ TEST(HeapPointers, TypesMadeOfThemselvesEnd) {
     EXPECT_FALSE(known);
 }
 
+TEST(HeapPointers, PartsThatClaimTheWholeEnd) {
+    TestHeap heap(27);
+    heap.target.add(medium(0));
+    heap.memory().at(test_arena).zeros(8192);
+    heap.type(types, 1 << 23, 1 << 23, types + 4096, 0x10, 17);  // 2^20 values of 8 bytes
+    heap.memory().at(types + 48).u64(types + 512).u64(0).u64(1 << 20);
+    heap.memory().at(types + 4096).u64(0);
+    heap.type(types + 512, 8, 1 << 23, types + 8192);  // each with 2^20 pointers
+    heap.memory().at(types + 8192).zeros(1 << 17);
+    heap.build();
+    EXPECT_FALSE(heap.pointers->masks().find(Address{types})->known);
+}
+
 TEST(HeapPointers, GcProgramsOfOldLargeTypes) {
     TestHeap heap(23);
     TestSpan span = large(0, 2);
