@@ -2,14 +2,25 @@
 import pathlib
 
 import pytest
-from mutate import damage, run_all
-from support import cases
+from mutate import Target, run_all
+from support import CORPORA, cases
+
+# Of each kind of bundle some that fill what is read: lists, trees, maps, queues.
+BUNDLED = ("heap-go1.27/dwarf.graph", "heap-go1.16/dwarf.map_shapes", "heap-go1.24/dwarf.server", "heap-go1.22/stripped.pool_right",
+           "locks-go1.27/dwarf.cycle3", "locks-go1.16/stripped.rw_slow_reader", "locks-go1.22/dwarf.cycle_chan",
+           "cgo-go1.27/dwarf.cycle_mixed", "cgo-go1.16/stripped.outlived_heap", "native-glibc-2.36/O2.overrun_hold",
+           "native-glibc-2.36/O0.pt_cycle3", "native-glibc-2.36/static.malloc_threads", "native-glibc-2.36/xxO2.umap_iter")
 
 
-@pytest.mark.parametrize("seed", range(12))
+def pool() -> list[tuple[pathlib.Path, pathlib.Path]]:
+    probes = cases(mode="waits", build="dwarf") + cases(mode="csegv") + cases(mode="panicnested") + cases(mode="heap", build="stripped")
+    rest = [CORPORA / name for name in BUNDLED]
+    return [(case.core, case.exe) for case in probes] + [(f / "core", f.parent / ("exe." + f.name.split(".")[0])) for f in rest]
+
+
+@pytest.mark.parametrize("seed", range(18))
 def test_damaged_memory(seed: int, tmp_path: pathlib.Path) -> None:
-    pool = cases(mode="waits", build="dwarf") + cases(mode="csegv") + cases(mode="panicnested") + cases(mode="heap", build="stripped")
-    case = pool[seed * 7 % len(pool)]
+    cores = pool()
+    target = Target(*cores[-1 - seed if seed < len(BUNDLED) else seed * 7 % len(cores)])
     damaged = tmp_path / "core"
-    damage(case.core, damaged, seed)
-    run_all(damaged, case.exe)
+    run_all(damaged, target.exe, target.damage(damaged, seed))
