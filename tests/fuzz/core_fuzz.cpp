@@ -10,6 +10,8 @@
 #include <string>
 
 #include "core/core_file.h"
+#include "fuzz/seeds.h"
+#include "support/core_builder.h"
 
 using namespace incident;
 
@@ -58,6 +60,25 @@ void walk_memory(const CoreFile& core) {
 }
 
 }  // namespace
+
+/// The table of malformed cores, every prefix of each in steps of 2 %, and single bytes turned over in the headers and
+/// notes of a sound core.
+void incident::for_each_seed(const std::function<void(std::string_view, std::span<const std::byte>)>& use) {
+    for (const auto& core : malformed_cores()) {
+        use(core.name, core.bytes);
+        for (unsigned percent = 0; percent < 100; percent += 2)
+            use(core.name + " " + std::to_string(percent),
+                std::span(core.bytes).first(core.bytes.size() * percent / 100));
+    }
+    auto sound = realistic_core().build();
+    for (std::size_t at = 0; at < 3000; ++at) {  // header, program headers and the first thread's notes
+        for (std::uint8_t mask : {0x01, 0x80, 0xff}) {
+            sound[at] ^= std::byte{mask};
+            use("byte " + std::to_string(at) + " " + std::to_string(mask), sound);
+            sound[at] ^= std::byte{mask};
+        }
+    }
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     static const int fd = ::memfd_create("fuzz", MFD_CLOEXEC);

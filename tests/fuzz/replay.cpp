@@ -1,6 +1,5 @@
-// Replays inputs through a fuzz target without a fuzzer: the table of malformed cores, every prefix of each in steps of
-// 2 %, single bytes turned over in the headers and notes of a sound core, and the files named on the command line.
-// `--write-seeds DIR` writes the table as a fuzzer's seeds instead.
+// Replays inputs through a fuzz target without a fuzzer: the target's own seeds, and the files named on the command
+// line. `--write-seeds DIR` writes the seeds for a fuzzer instead.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -9,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "support/core_builder.h"
+#include "fuzz/seeds.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
@@ -21,13 +20,13 @@ void run(std::span<const std::byte> bytes) {
 
 int write_seeds(const std::filesystem::path& directory) {
     std::filesystem::create_directories(directory);
-    for (const auto& core : incident::malformed_cores()) {
-        std::string name = core.name;
-        for (char& c : name)
+    incident::for_each_seed([&](std::string_view name, std::span<const std::byte> bytes) {
+        std::string file(name);
+        for (char& c : file)
             if (c == ' ' || c == '/') c = '_';
-        std::ofstream(directory / name, std::ios::binary)
-            .write(reinterpret_cast<const char*>(core.bytes.data()), static_cast<std::streamsize>(core.bytes.size()));
-    }
+        std::ofstream(directory / file, std::ios::binary)
+            .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    });
     return 0;
 }
 
@@ -36,21 +35,10 @@ int write_seeds(const std::filesystem::path& directory) {
 int main(int argc, char** argv) {
     if (argc == 3 && std::string_view(argv[1]) == "--write-seeds") return write_seeds(argv[2]);
     std::size_t inputs = 0;
-    for (const auto& core : incident::malformed_cores()) {
-        run(core.bytes);
-        for (unsigned percent = 0; percent < 100; percent += 2)
-            run(std::span(core.bytes).first(core.bytes.size() * percent / 100));
-        inputs += 51;
-    }
-    auto sound = incident::realistic_core().build();
-    for (std::size_t at = 0; at < 3000; ++at) {  // header, program headers and the first thread's notes
-        for (std::uint8_t mask : {0x01, 0x80, 0xff}) {
-            sound[at] ^= std::byte{mask};
-            run(sound);
-            sound[at] ^= std::byte{mask};
-            ++inputs;
-        }
-    }
+    incident::for_each_seed([&](std::string_view, std::span<const std::byte> bytes) {
+        run(bytes);
+        ++inputs;
+    });
     for (int i = 1; i < argc; ++i, ++inputs) {
         std::ifstream file(argv[i], std::ios::binary);
         std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
