@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <regex>
@@ -86,7 +89,7 @@ TEST(LiveMemory, AnyHeap) {
     for (const LoadSegment& segment : healthy->core.load_segments())
         if (segment.range.contains(heap.begin)) offset = segment.file_offset + (heap.begin - segment.range.begin);
     ASSERT_NE(offset, 0u);
-    const std::string copy = testing::TempDir() + "any_heap_core";
+    const std::string copy = testing::TempDir() + "any_heap_core." + std::to_string(::getpid());
     std::mt19937_64 random(11);
     const std::uint64_t words = std::min<std::uint64_t>(heap.size(), 0x6000) / 8;
     for (int round = 0; round < 10; ++round) {
@@ -107,6 +110,7 @@ TEST(LiveMemory, AnyHeap) {
         LiveMemory live(*process, any_word, [](const LiveMemory::Word&) {});
         for (const auto& row : live.chunks()) EXPECT_LT(row.user.begin, row.user.end);
     }
+    std::filesystem::remove(copy);
 }
 
 TEST(Escapes, EveryCallOfAProgramHasAnAnswer) {
@@ -126,9 +130,7 @@ TEST(Escapes, EveryCallOfAProgramHasAnAnswer) {
             keeps_addresses_in(*process, *entry + 1, at);  // from the middle of an instruction
             keeps_addresses_in(*process, at, *entry);      // backwards
         }
-        if (std::string_view(build) != "stripped") {
-            EXPECT_GT(asked, 50u);
-        }
+        if (std::string_view(build) != "stripped") { EXPECT_GT(asked, 50u); }
         EXPECT_LE(kept, asked);
     }
 }

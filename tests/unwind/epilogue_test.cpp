@@ -91,9 +91,7 @@ TEST(Epilogue, AnyBytes) {
         builder.at(stack_at).permissions(6);
         for (int i = 0; i < 8; ++i) builder.u64(random() % 2 == 0 ? code_at + random() % 32 : random());
         auto result = Target{builder.build()}.step();
-        if (result.kind == Kind::caller) {
-            EXPECT_LE(*result.cfa, stack.end);
-        }
+        if (result.kind == Kind::caller) { EXPECT_LE(*result.cfa, stack.end); }
     }
 }
 

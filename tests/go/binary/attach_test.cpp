@@ -3,6 +3,7 @@
 #include "go/binary/runtime.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -253,7 +254,7 @@ TEST_P(Attach, CoreAlone) {
 /// A core cut anywhere: an answer or an error, and as long as the file is there, function names.
 TEST(AttachDamaged, CutCores) {
     INCIDENT_NEED_PROBE(probe, "go1.24", "stripped", "waits");
-    const std::string copy = testing::TempDir() + "cut.core";
+    const std::string copy = testing::TempDir() + "cut.core." + std::to_string(::getpid());
     const auto size = std::filesystem::file_size(probe->core);
     ASSERT_EQ(std::system(("cp --sparse=always '" + probe->core + "' '" + copy + "'").c_str()), 0);
     std::size_t attached = 0;
