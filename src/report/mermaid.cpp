@@ -26,7 +26,7 @@ constexpr std::size_t label_length = 60;
 
 class Drawing {
 public:
-    explicit Drawing(const Report& report) : report_(report), graph_(*report.wait_graph), nodes_(graph_) {
+    explicit Drawing(const Report& report) : graph_(*report.wait_graph), nodes_(graph_) {
         if (report.goroutines)
             for (const auto& g : *report.goroutines) goroutines_.emplace(g.id, &g);
         if (report.threads)
@@ -45,7 +45,6 @@ private:
         std::uint32_t first = 0;
         std::size_t equal = 1;
     };
-    const Report& report_;
     const WaitGraph& graph_;
     WaitNodes nodes_;
     std::unordered_map<std::int64_t, const Goroutine*> goroutines_;

@@ -11,6 +11,7 @@ namespace {
 constexpr unsigned deepest = 3;             // structs in structs that a value shows
 constexpr std::uint64_t longest_text = 48;  // bytes of a string
 constexpr std::uint64_t most_elements = 8;
+constexpr std::size_t named_at_each_end = 100;  // steps of a path: the last element of a list may be the millionth
 
 std::string quoted(std::string_view raw, bool cut) {
     std::string out = "\"";
@@ -241,13 +242,21 @@ NamedPath HeapNames::path(const RootPath& path) const {
     out.text = word.text;
     std::string place = word.text;
     Address at = graph.roots().all[path.root].where;
-    for (std::size_t i = 0; i < path.steps.size(); ++i) {
+    const std::size_t count = path.steps.size();
+    for (std::size_t i = 0; i < count; ++i) {
+        if (i == named_at_each_end && count > 2 * named_at_each_end) {
+            i = count - named_at_each_end;
+            place = fmt::format("… {} more", i - named_at_each_end);
+            out.text += fmt::format("…({} more)…", i - named_at_each_end);
+            at = slots.base(path.steps[i - 1].slot) + path.steps[i - 1].offset;
+            word = {no_type, at, {}};
+        }
         const auto& step = path.steps[i];
         const ObjectType object = types_.type_of(step.slot);
         const Type& holder = types[word.type];
         out.steps.push_back({at, place, slots.base(step.slot), types_.name_of(step.slot), step.slot});
         place.clear();
-        if (i + 1 == path.steps.size()) {
+        if (i + 1 == count) {
             // What an interface or a slice leads to is named as Go would get at it.
             if (holder.kind == Kind::slice) place = "[…]";
             break;
