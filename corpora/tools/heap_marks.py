@@ -34,9 +34,10 @@ def beside_collector(check: str, core: pathlib.Path, exe: pathlib.Path) -> colle
         return None
     row = collections.Counter({k: int(v) for k, v in re.findall(r" ([a-z-]+)=(\d+)(?= |$)", counts)})
     row.update({f"cores with {kind}": int(row[kind] > 0) for kind in ("lost", "held", "retained-wrong")})
-    sizes = collections.Counter(re.match(r"  (lost|held) 0x\w+ (size \d+)", line).groups() for line in out if re.match(r"  (lost|held) 0x", line))
-    if sizes:
-        print(f"{core.parent}: " + ", ".join(f"{what}: {n} of {size}" for (what, size), n in sorted(sizes.items())), file=sys.stderr)
+    found = [m.groups() for m in (re.match(r"  (lost|held) 0x\w+ size (\d+) is (.*?) class ", line) for line in out) if m]
+    if found:
+        print(f"{core.parent}: " + ", ".join(f"{what}: {kind}, {size} B" for what, size, kind in found), file=sys.stderr)
+    row.update(f"{what}: {kind}" for what, _, kind in found)
     return row
 
 
@@ -90,6 +91,9 @@ def main() -> int:
     print("|---" * (len(columns) + 3) + "|")
     for minor, row in sorted(rows.items()):
         print(f"| 1.{minor} | {row['cores']} | {row['not read']} | " + " | ".join(str(row[c]) for c in columns) + " |")
+    kinds = sum((collections.Counter({k: n for k, n in row.items() if ": " in k}) for row in rows.values()), collections.Counter())
+    if kinds:  # of at most 20 objects a core
+        print("\n" + ", ".join(f"{n} × {kind}" for kind, n in kinds.most_common()))
     return 0
 
 

@@ -39,7 +39,7 @@ class Truth:
                 f = fields(line)
                 self.objects[f["name"]] = int(f["addr"], 16)
                 if "value" in f:
-                    self.values[f["name"]] = int(f["value"], 16)
+                    self.values[f["name"]] = int(f["value"].rstrip(","), 16)
                 if "now" in f and "in" in f:
                     self.now[f["name"]] = int(f["now"], 16), f["in"]
             elif line.startswith("goroutine id="):

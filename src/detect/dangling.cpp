@@ -47,9 +47,11 @@ void judge_slot(const Process& process, Judgement& judgement) {
     judgement.state = fmt::format("free slot {} of {}, {} B objects, span {:#x}", object.index, span.elem_count,
                                   span.elem_size, span.range.begin.value);
     if (judgement.place.address == object.base && object.index > 0 &&
-        go::Spans::slot_state(span, object.index - 1) == go::SlotState::allocated)
+        go::Spans::slot_state(span, object.index - 1) == go::SlotState::allocated) {
+        judgement.may_end = {object.base - span.elem_size, object.base};
         judgement.innocent.push_back(
-            fmt::format("one past the end of the object before it, {:#x}", object.base.value - span.elem_size));
+            fmt::format("one past the end of the object before it, {:#x}", judgement.may_end.begin.value));
+    }
 }
 
 void judge_stack(const Process& process, Judgement& judgement) {
@@ -77,6 +79,15 @@ void judge_stack(const Process& process, Judgement& judgement) {
 }
 
 }  // namespace
+
+bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement) {
+    if (judgement.may_end.empty()) return false;
+    for (const int beside : {-16, -8, 8, 16})
+        if (auto value = memory.load_address(word + static_cast<std::uint64_t>(static_cast<std::int64_t>(beside)));
+            value && judgement.may_end.contains(*value))
+            return true;
+    return false;
+}
 
 bool was_stack(const Process& process, Address at) {
     if (!process.go || !process.spans) return false;

@@ -24,7 +24,8 @@ enum class Gone : std::uint8_t {
 struct Judgement {
     Gone gone = Gone::no;
     Placement place;
-    std::string state;  ///< "free slot 12 of a span of 64 B objects"
+    std::string state;     ///< "free slot 12 of a span of 64 B objects"
+    AddressRange may_end;  ///< of a free slot: the object in use before it, whose end the value may be; else empty
     std::vector<std::string> innocent;
     bool stack() const { return gone >= Gone::freed_stack; }
 };
@@ -32,6 +33,10 @@ struct Judgement {
 /// Judges `value` as an address. Looks for the innocent explanations: one past the end, a sweep that is not done, a
 /// collection at work, a goroutine that runs.
 Judgement judge(const Process& process, const Locator& locator, Address value);
+
+/// Is `word` the end of a {begin, end}: does a word beside it lead into the object that the judgement says may end
+/// there?
+bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement);
 
 /// Do the bytes around `at` look like frames: return addresses with saved frame pointers below them?
 bool was_stack(const Process& process, Address at);

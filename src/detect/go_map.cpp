@@ -14,6 +14,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "base/text.h"
 #include "go/heap/go_map_typed.h"
 
 namespace incident::detect {
@@ -90,10 +91,11 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     if (walk.found > shown)
         finding.evidence.push_back(
             {fmt::format("{} more contradictions", walk.found - shown), std::nullopt, "", "core", ""});
-    finding.evidence.push_back({fmt::format("everything else reads as a map: {} full cells in {} {}", walk.cells,
-                                            walk.units, walk.swiss ? "groups" : "buckets"),
-                                walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
-                                map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
+    finding.evidence.push_back(
+        {fmt::format("everything else reads as a map: {} in {}", count_of(walk.cells, "full cell"),
+                     count_of(walk.units, walk.swiss ? "group" : "bucket")),
+         walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
+         map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
     if (auto variable = teller.variable(walk.header))
         finding.evidence.push_back({"the variable that holds it", *variable, fmt::format("{:#x}", walk.header.value),
                                     "core", "data sections"});
@@ -124,7 +126,7 @@ bool read_by_a_wrong_shape(const go::MapWalk& walk) {
            });
 }
 
-/// What more there is to say of a map that only an iterator or a variable on a stack names.
+/// What more there is to say of a map that an iterator or a variable on a stack names.
 using Held = std::unordered_map<std::uint64_t, std::function<void(report::Finding&)>>;
 
 /// Maps on stacks, and those that iterators in heap objects name.
@@ -134,9 +136,8 @@ void add_held(const Process& process, const MapTeller& teller, const go::MapFind
         ++detection.checked;
         if (map.walk.found == 0 || map.walk.writing) return;
         auto same = [&](const go::RecognisedMap& other) { return other.walk.header == map.walk.header; };
-        if (std::ranges::any_of(bad, same)) return;
         held.emplace(map.walk.header.value, std::move(tell));
-        bad.push_back(map);
+        if (std::ranges::none_of(bad, same)) bad.push_back(map);
     };
     for (const go::MapIteratorInHeap& found : typed.iterators()) {
         const go::MapShape* shape = finder.shape_of(found.iterator.type);

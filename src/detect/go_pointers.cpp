@@ -252,7 +252,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     finding.kind = alone               ? "go.pointer.offheap-only"
                    : judgement.stack() ? "go.frame-pointer.dangling"
                                        : "go.pointer.freed";
-    finding.strength = Strength::likely;
+    finding.strength = hidden && !judgement.may_end.empty() ? Strength::possible : Strength::likely;
     finding.severity = hidden || alone ? Severity::warning : Severity::error;
     if (alone && !process.heap->gaps().empty()) {
         finding.strength = Strength::possible;
@@ -356,6 +356,7 @@ Detection detect_pointers(const Process& process) {
     check_reused(process, locator, boxed, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
+    std::erase_if(suspects, [&](const Suspect& s) { return ends_a_range(process.memory, s.word, s.judgement); });
     if (suspects.empty()) {
         if (!process.heap) detection.reason = "the objects of the Go heap were not looked at";
         return detection;

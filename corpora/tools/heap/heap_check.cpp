@@ -6,6 +6,7 @@
 //   lost     marked by the collection, not reached by us: an error of ours, or became garbage since
 //   new      allocated since the collection (below freeindex, bit clear); of these `new-live` are reachable
 //   held     reached by us although the collection did not mark it and it is not new
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -30,6 +31,21 @@ bool bit(const std::byte* bits, std::uint32_t i) {
 std::uint64_t number(const std::string& line, const std::string& key) {
     auto at = line.find(" " + key + "=");
     return at == std::string::npos ? 0 : std::strtoull(line.c_str() + at + key.size() + 2, nullptr, 0);
+}
+
+/// What an object is, as far as its first bytes tell.
+std::string beginning(const go::HeapSlots& slots, const go::Runtime& runtime, go::SlotId slot) {
+    const std::byte* data = slots.data(slot);
+    if (data == nullptr || slots.size(slot) < 8) return "unreadable";
+    const std::string_view text(reinterpret_cast<const char*>(data), 8);
+    if (text == "probe mo") return "the truth's text";
+    if (std::ranges::all_of(text, [](char c) { return c >= ' ' && c < 0x7f; })) return "text";
+    Address entry;
+    std::memcpy(&entry.value, data, 8);
+    if (auto func = runtime.find_func(entry); func && func->entry == entry)
+        return fmt::format("closure {}", func->name.substr(0, func->name.find('[')));
+    if (slots.noscan(slot)) return slots.size(slot) == 16 ? "tiny block" : "bytes";
+    return "pointers";
 }
 
 /// The program's own retained sizes (heap/graph): how many of them are not ours.
@@ -82,9 +98,10 @@ int main(int argc, char** argv) {
     auto show = [&](const char* what, std::uint64_t count, go::SlotId slot) {
         if (!verbose || count > 20) return;
         const go::Span& s = slots.span(slot);
-        fmt::print("  {} {:#x} size {} class {} noscan {} pointers {} needs_sweep {} type {}\n", what,
-                   slots.base(slot).value, slots.size(slot), s.size_class(), s.noscan(), static_cast<int>(s.pointers),
-                   s.needs_sweep, p.go->type_name(graph.pointers().type_of(slot)).value_or("-"));
+        fmt::print("  {} {:#x} size {} is {} class {} noscan {} pointers {} needs_sweep {} type {}\n", what,
+                   slots.base(slot).value, slots.size(slot), beginning(slots, *p.go, slot), s.size_class(), s.noscan(),
+                   static_cast<int>(s.pointers), s.needs_sweep,
+                   p.go->type_name(graph.pointers().type_of(slot)).value_or("-"));
     };
     auto is_marked = [&](go::SlotId slot) {
         const go::Span& s = slots.span(slot);

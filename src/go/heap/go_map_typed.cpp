@@ -86,7 +86,8 @@ std::vector<MapIteratorInHeap> TypedMaps::iterators() const {
     const HeapSlots& slots = graph.slots();
     graph.live_bits().for_each([&](SlotId slot) {
         const ObjectType type = types_.type_of(slot);
-        if (type.type == no_type || type.basis < TypeBasis::edge || found.size() >= most_iterators) return;
+        // A guess will do: what stands in an iterator's words is no other object's (a map's own descriptor, a map).
+        if (type.type == no_type || type.basis < TypeBasis::contents || found.size() >= most_iterators) return;
         auto place = places.find(type.type);
         if (place == places.end()) return;
         const std::uint64_t size = types[type.type].size;

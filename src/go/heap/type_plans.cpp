@@ -147,6 +147,14 @@ bool TypePlans::walk_special(TypeId id, std::uint64_t base) {
         steps_.push_back({.offset = base, .op = Op::reflected});
         return true;
     }
+    if (type.name == "runtime.hiter") return true;  // of any map: its *hmap and *bmap are less than others know of them
+    if (const TypeField* it = place("it"); it != nullptr && type.name == "reflect.MapIter") {
+        // ≤1.17: it unsafe.Pointer, made by runtime.mapiterinit. go1.16 src/reflect/value.go, src/runtime/map.go
+        steps_.push_back({.offset = base + it->offset, .target = types_.find("runtime.hiter")});
+        for (const TypeField& field : types_.fields(id))
+            if (&field != it) walk(field.type, base + field.offset, 1);
+        return true;
+    }
     if (type.name == "sync.entry" && type.size == 8) {  // ≤1.19: p unsafe.Pointer // *interface{}
         steps_.push_back({.offset = base, .target = types_.find("interface {}")});
         return true;
