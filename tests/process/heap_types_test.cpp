@@ -7,6 +7,7 @@
 #include <map>
 #include <sstream>
 
+#include "go/heap/heap_names.h"
 #include "process/process.h"
 #include "support/corpora.h"
 
@@ -33,6 +34,21 @@ std::map<std::string, std::uint64_t> live_counts(const Process& process) {
 }
 
 class HeapTypesOf : public ::testing::TestWithParam<std::string> {};
+
+TEST(HeapNames, TheMillionthElementOfAListHasAPathThatCanBeRead) {
+    INCIDENT_NEED_PROBE(probe, "go1.25", "dwarf", "heap");
+    auto process = open(*probe);
+    ASSERT_TRUE(process && process->heap_types);
+    ASSERT_FALSE(process->heap->roots().all.empty());
+    const go::HeapNames names(*process->heap_types, nullptr);
+    const SlotId target = process->heap->roots().all[0].target;
+    for (const std::size_t count : {1u, 200u, 1'000'000u}) {
+        const go::NamedPath path = names.path({0, std::vector<go::RootPath::Step>(count, {target, 0})});
+        EXPECT_EQ(path.steps.size(), std::min<std::size_t>(count, 200));
+        EXPECT_EQ(path.text.find("(999800 more)") != std::string::npos, count == 1'000'000);
+        EXPECT_EQ(path.steps.back().slot, target);
+    }
+}
 
 TEST_P(HeapTypesOf, DoNotDependOnTheWorkers) {
     for (const char* build : {"dwarf", "stripped"}) {

@@ -67,6 +67,24 @@ TEST_P(SyncCorpus, TheSemtableNamesEveryWaiter) {
     EXPECT_TRUE(waits.of(core->memory, core->runtime, goroutine("holder"), stack_of(goroutine("holder"))).empty());
 }
 
+TEST_P(SyncCorpus, ASudogThatLeadsBackStandsOnce) {
+    if (!open("holder_plain")) GTEST_SKIP();
+    const Address g = goroutine("waiter1").g;
+    ASSERT_NE(waits.semaphore_of(g), nullptr);
+    const Address sudog = waits.semaphore_of(g)->sudog;
+    const auto& f = core->runtime.layout().sudog;
+    for (auto link : {f.prev, f.next, f.waitlink}) {
+        Memory lying;
+        core->core.fill(lying);
+        const Address at = sudog + static_cast<std::uint64_t>(link.offset);
+        lying.add({{at, at + 8}, reinterpret_cast<const std::byte*>(&sudog), Origin::core, 6});
+        lying.freeze();
+        Waits read = Waits::read(lying, core->runtime, core->goroutines);
+        EXPECT_FALSE(read.complete());
+        EXPECT_NE(read.semaphore_of(g), nullptr);
+    }
+}
+
 TEST_P(SyncCorpus, AHolderHasTheUnlockBeforeIt) {
     if (!open("holder_plain")) GTEST_SKIP();
     RemainingCode code(core->memory, core->runtime, core->disassembler);
