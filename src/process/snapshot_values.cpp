@@ -64,10 +64,9 @@ bool show_string(const Locator& locator, Address at, report::Slot& slot) {
     if (*length == 0)
         slot.value = "\"\"";
     else if (auto text = quoted_text(memory, *data, *length))
-        slot.value = *text;
+        slot.value = *length > shown_text ? fmt::format("{} (len {})", *text, *length) : *text;
     else
         slot.value = fmt::format("{} len {}", hex(data->value), *length);
-    if (*length > shown_text) slot.value += fmt::format(" (len {})", *length);
     if (*length == 0) slot.points_to.clear();
     return true;
 }

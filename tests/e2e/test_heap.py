@@ -97,6 +97,16 @@ def test_retained_object_and_words_for_people() -> None:
 
 
 @pytest.mark.skipif(not GRAPHS, reason="no heap bundle is unpacked")
+def test_a_long_list_is_a_short_way_for_people() -> None:
+    folder = GRAPHS[-1]
+    (last,) = re.findall(r"^gnode name=list\.99 addr=(\S+)", (folder / "truth.txt").read_text(), re.M)
+    words = ["heap", folder / "core", exe_of(folder), "--roots", last, "--color", "never"]
+    short, whole = support.incident(*words).out, support.incident(*words, "--all").out
+    assert "main.theGraph.list(.next × 99)" in short and "… 97 more like these (--all)" in short
+    assert ".next × " not in whole and whole.count("main.listNode, 48 B\n") >= 100
+
+
+@pytest.mark.skipif(not GRAPHS, reason="no heap bundle is unpacked")
 def test_nothing_there() -> None:
     folder = GRAPHS[-1]
     told = story(folder, "--roots", "0x10", "--object", "0x10")

@@ -8,10 +8,10 @@ namespace incident::go {
 
 namespace {
 
-// go1.25–1.27 src/runtime/mcleanup.go: cleanupBlock is {lfnode, alllink, n uint32, entries} in 4096 bytes, aligned to
-// tagAlign; cleanupQueue.all stands two cache lines of 64 bytes behind the queue's start (amd64).
-constexpr std::uint64_t link_at = 16, count_at = 24, entries_at = 32, block_size = 4096, block_align = 512,
-                        all_at = 128;
+// go1.25–1.27 src/runtime/mcleanup.go: cleanupBlock is {lfnode, alllink, n uint32, entries} in cleanupBlockSize = 512
+// bytes, aligned to tagAlign (tagptr.go); cleanupQueue.all stands two cache lines of 64 bytes behind the queue's start
+// (amd64). The same in all three but for an entry: *funcval in 1.25, cleanupFn {call, fn, arg} since.
+constexpr std::uint64_t link_at = 16, count_at = 24, entries_at = 32, block_size = 512, block_align = 512, all_at = 128;
 constexpr std::size_t most_blocks = 1 << 16;
 
 /// Each entry in use begins with a funcval: a pointer to a function's entry. Entries that ran are zero.

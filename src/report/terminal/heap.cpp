@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
+#include <string>
 
 #include "base/text.h"
 #include "report/terminal/views.h"
@@ -136,6 +138,34 @@ void print_retainers(Context& context, const Heap& heap) {
     print("by type", "an object inside another of its type counts once", true);
 }
 
+/// "list.next.next.next.next" is "list(.next × 4)".
+std::string fold_repeats(std::string_view path) {
+    constexpr std::size_t enough = 4;
+    std::string out;
+    for (std::size_t i = 0; i < path.size();) {
+        const std::size_t end = std::min(path.find_first_of(".[", i + 1), path.size());
+        const std::string_view part = path.substr(i, end - i);
+        std::size_t times = 1;
+        while (path.substr(i + times * part.size()).starts_with(part)) ++times;
+        if (part.front() != '.' || times < enough) {
+            out += part;
+            i = end;
+        } else {
+            out += fmt::format("({} × {})", part, grouped(times));
+            i += times * part.size();
+        }
+    }
+    return out;
+}
+
+/// How many of the rows from the first on are alike: one field of a list after the other.
+std::size_t alike(std::span<const std::pair<std::string, std::string>> rows) {
+    const auto tail = [](const std::string& value) { return value.substr(std::min(value.find("  "), value.size())); };
+    std::size_t n = 1;
+    while (n < rows.size() && rows[n].first == rows[0].first && tail(rows[n].second) == tail(rows[0].second)) ++n;
+    return n;
+}
+
 /// One object: the way to it, its fields.
 void print_story(Context& context, const Location& location) {
     auto& canvas = context.canvas;
@@ -145,9 +175,19 @@ void print_story(Context& context, const Location& location) {
     canvas.wrap(head, 2);
     canvas.blank();
     Table table(canvas, 0, {48, 0});
-    for (const auto& [name, value] : location.details) {
+    constexpr std::size_t most_alike = 6;
+    const bool all = context.options().all;
+    for (std::size_t i = 0; i < location.details.size(); ++i) {
+        const auto& [name, value] = location.details[i];
         const bool key = name == "kept by" || name == "object";
-        table.row({canvas.line(Ink::label, name), canvas.line(key ? Ink::strong : Ink::plain, value)});
+        table.row(
+            {canvas.line(Ink::label, name),
+             canvas.line(key ? Ink::strong : Ink::plain, name == "kept by" && !all ? fold_repeats(value) : value)});
+        const std::size_t run = all ? 1 : alike(std::span(location.details).subspan(i));
+        if (run <= most_alike) continue;
+        table.row({canvas.line(Ink::label, name),
+                   canvas.line(Ink::quiet, fmt::format("… {} more like these (--all)", grouped(run - 2)))});
+        i += run - 2;  // and the last one
     }
     table.flush();
 }

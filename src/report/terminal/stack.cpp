@@ -166,7 +166,7 @@ std::vector<Item> plan(const Context& context, const StackView& view, const Show
 void print_slots(Context& context, std::span<const Slot> slots, const Line& gutter) {
     auto& canvas = context.canvas;
     auto usual = usual_source(slots);
-    Table table(canvas, gutter.width(), {14, 26, 32, 42, 0});
+    Table table(canvas, gutter.width(), {14, 26, 32, 48, 0});
     for (const auto& slot : slots) {
         bool furniture =
             slot.by == "frame layout" || slot.name == "return" || slot.name == "saved bp";  // every frame has these

@@ -11,19 +11,19 @@ namespace {
 constexpr std::uint64_t first = 0x7f0000001000, second = 0x7f0000002000;
 
 void put_block(MemoryBuilder& memory, std::uint64_t at, std::uint64_t next, std::uint32_t count) {
-    memory.at(at).u64(0).u64(0).u64(next).u32(count).u32(0).zeros(4064);
+    memory.at(at).u64(0).u64(0).u64(next).u32(count).u32(0).zeros(480);
 }
 
 TEST(CleanupQueue, EveryBlockGivesItsEntriesInUse) {
     MemoryBuilder memory;
     put_block(memory, first, second, 2);
-    put_block(memory, second, 0, 169);  // full: (4096 - 32) / 24
+    put_block(memory, second, 0, 20);  // full: (512 - 32) / 24
     auto target = memory.build();
     auto found = CleanupBlocks{.entry_words = 3}.read(target, Address{first});
     ASSERT_TRUE(found);
     ASSERT_EQ(found->size(), 2u);
     EXPECT_EQ((*found)[0], (AddressRange{Address{first + 32}, Address{first + 32 + 48}}));
-    EXPECT_EQ((*found)[1].size(), 169u * 24);
+    EXPECT_EQ((*found)[1].size(), 20u * 24);
 }
 
 TEST(CleanupQueue, EmptyBlocksAndNoBlocksGiveNothing) {
@@ -36,7 +36,7 @@ TEST(CleanupQueue, EmptyBlocksAndNoBlocksGiveNothing) {
 
 TEST(CleanupQueue, WhatCanBeNoBlockIsNoQueue) {
     MemoryBuilder memory;
-    put_block(memory, first, 0, 170);
+    put_block(memory, first, 0, 21);
     put_block(memory, second, second, 1);        // a cycle
     put_block(memory, 0x7f0000003000, 0x10, 1);  // leads nowhere
     auto target = memory.build();
