@@ -71,9 +71,9 @@ std::optional<std::uint64_t> Registers::get_dwarf(int dwarf_number) const {
     return std::nullopt;
 }
 
-std::optional<unsigned> Machine::row_of(std::string_view name) const {
+std::optional<unsigned> Machine::row_of(std::string_view wanted) const {
     for (unsigned i = 0; i < registers.size(); ++i)
-        if (registers[i].name == name) return i;
+        if (registers[i].name == wanted) return i;
     return std::nullopt;
 }
 

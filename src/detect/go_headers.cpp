@@ -320,7 +320,7 @@ Detection detect_bad_headers(const Process& process) {
         finding.why = what_is_wrong(locator, bad, elem);
         finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);
         finding.evidence.push_back(std::move(words));
-        if (bad.room.size() != 0)
+        if (!bad.room.empty())
             finding.evidence.push_back({"the object that its data lies in", bad.room.begin,
                                         locator.describe(Address{bad.words[0]}), "core", "spans"});
         else if (bad.fault == HeaderFault::unmapped || bad.fault == HeaderFault::runtimes_own)
@@ -332,7 +332,7 @@ Detection detect_bad_headers(const Process& process) {
                                         fmt::format("a live {}; the collector's pointer mask agrees", type_name),
                                         "core", "types of heap objects"});
         if (holder)
-            finding.evidence.push_back({"the variable that leads to it", *holder,
+            finding.evidence.push_back({"the variable that leads to it", holder,
                                         fmt::format("{:#x}", bad.object.value), "core", "data sections"});
         if (process.crash && process.crash->fault_address && bad.op != PlanStep::Op::eface &&
             bad.op != PlanStep::Op::iface) {

@@ -7,6 +7,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::string_view magic = "\xff Go buildinf:";
+constexpr std::size_t longest_version = 512;      // bytes; "devel go1.27-0123456789 Mon Jan …  X:experiments"
 constexpr std::size_t longest_text = 1 << 20;     // bytes; module info of large programs has some 100 KB
 constexpr std::size_t search_limit = 256u << 20;  // bytes of one segment
 
@@ -17,7 +18,7 @@ std::string trim_module_info(std::string_view text) {
     return std::string(text.substr(sentinel, text.size() - 2 * sentinel));
 }
 
-std::optional<std::string_view> inline_string(const Memory& memory, Address& at) {
+std::optional<std::string_view> inline_string(const Memory& memory, Address& at, std::size_t longest) {
     std::uint64_t length = 0;
     for (unsigned shift = 0;; shift += 7) {
         auto byte = memory.load<std::uint8_t>(at);
@@ -26,7 +27,7 @@ std::optional<std::string_view> inline_string(const Memory& memory, Address& at)
         length |= std::uint64_t{*byte & 0x7fu} << shift;
         if (*byte < 0x80) break;
     }
-    if (length > longest_text) return std::nullopt;
+    if (length > longest) return std::nullopt;
     auto bytes = memory.view(at, length);
     if (!bytes) return std::nullopt;
     at += length;
@@ -34,12 +35,13 @@ std::optional<std::string_view> inline_string(const Memory& memory, Address& at)
 }
 
 /// A Go string whose header's address is in the word at `at`.
-std::optional<std::string> pointed_string(const Memory& memory, Address at, std::size_t& length_out) {
+std::optional<std::string> pointed_string(const Memory& memory, Address at, std::size_t longest,
+                                          std::size_t& length_out) {
     auto header = memory.load_address(at);
     if (!header) return std::nullopt;
     auto data = memory.load_address(*header);
     auto length = memory.load<std::uint64_t>(*header + 8);
-    if (!data || !length || *length > longest_text) return std::nullopt;
+    if (!data || !length || *length > longest) return std::nullopt;
     length_out = *length;
     auto bytes = memory.view(*data, *length);
     if (!bytes) return std::nullopt;
@@ -72,17 +74,19 @@ std::optional<BuildInfo> read_build_info(const Memory& memory, Address at) {
     if ((flags & 2) != 0) {
         info.inline_strings = true;
         Address cursor = at + 32;
-        if (auto version = inline_string(memory, cursor)) {
+        if (auto version = inline_string(memory, cursor, longest_version)) {
             info.version = std::string(*version);
             info.version_length = version->size();
-            if (auto modules = inline_string(memory, cursor)) info.module_info = trim_module_info(*modules);
+            if (auto modules = inline_string(memory, cursor, longest_text))
+                info.module_info = trim_module_info(*modules);
         }
         return info;
     }
     if (pointer_size != 8 || (flags & 1) != 0) return std::nullopt;  // 32-bit or big-endian
-    info.version = pointed_string(memory, at + 16, info.version_length);
+    info.version = pointed_string(memory, at + 16, longest_version, info.version_length);
     std::size_t length = 0;
-    if (auto modules = pointed_string(memory, at + 24, length)) info.module_info = trim_module_info(*modules);
+    if (auto modules = pointed_string(memory, at + 24, longest_text, length))
+        info.module_info = trim_module_info(*modules);
     return info;
 }
 
