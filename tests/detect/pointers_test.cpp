@@ -8,6 +8,7 @@
 #include "go/heap/heap_graph.h"
 #include "process/holder.h"
 #include "support/corpora.h"
+#include "support/memory_builder.h"
 
 namespace incident::detect {
 namespace {
@@ -100,6 +101,22 @@ TEST_P(Judging, HealthyHeapsHaveNoStraysButTheRuntimesOwn) {
         EXPECT_FALSE(opened->locator->place(stray.value).kind == PlaceKind::go_object) << std::hex << stray.value.value;
     for (const go::Root& root : heap.roots().all)
         EXPECT_TRUE(root.conservative || heap.slots().allocated(root.target)) << std::hex << root.where.value;
+}
+
+TEST(EndOfARange, IsToldByAWordBesideItThatLeadsIntoTheObject) {
+    constexpr Address object{0xc000005000};
+    MemoryBuilder memory;
+    memory.at(0x10000).u64(object.value).u64(object.value + 64).u64(7);      // {begin, end, n}
+    memory.at(0x20000).u64(object.value + 64).u64(7).u64(object.value + 8);  // {end, n, cursor}
+    memory.at(0x30000).u64(7).u64(object.value + 64).u64(0xc000009000);      // an end, or a freed object
+    auto target = memory.build();
+    Judgement judgement;
+    judgement.may_end = {object, object + 64};
+    EXPECT_TRUE(ends_a_range(target, Address{0x10008}, judgement));
+    EXPECT_TRUE(ends_a_range(target, Address{0x20000}, judgement));
+    EXPECT_FALSE(ends_a_range(target, Address{0x30008}, judgement));
+    judgement.may_end = {};
+    EXPECT_FALSE(ends_a_range(target, Address{0x10008}, judgement));
 }
 
 }  // namespace
