@@ -92,7 +92,7 @@ struct Reader {
                     for (std::uint32_t n = 0; n < filled; ++n)
                         add(*values + ((oldest + n) & (*length - 1)) * 16, false);
                 }
-                return *previous;
+                return previous;
             });
             if (end == WalkEnd::cycle || end == WalkEnd::limit) pool.complete = false;
         }

@@ -248,7 +248,7 @@ void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) 
 
 std::string_view to_string(RootKind kind) {
     switch (kind) {
-        case RootKind::data: return "package variable";
+        case RootKind::data:
         case RootKind::bss: return "package variable";
         case RootKind::local: return "local";
         case RootKind::argument: return "argument";

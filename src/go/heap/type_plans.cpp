@@ -1,5 +1,7 @@
 #include "go/heap/type_plans.h"
 
+#include <fmt/format.h>
+
 #include <string>
 
 namespace incident::go {
@@ -57,12 +59,12 @@ TypePlans::TypePlans(const TypeTable& types) : types_(types), plans_(types.size(
             const auto bracket = type.name.find('[');
             const std::string package(type.name.substr(0, type.name.rfind('.', bracket) + 1));
             const std::string arguments(type.name.substr(bracket));
-            plan.entry = types.find(package + "entry" + arguments);
-            plan.indirect = types.find(package + "indirect" + arguments);
+            plan.entry = types.find(fmt::format("{}entry{}", package, arguments));
+            plan.indirect = types.find(fmt::format("{}indirect{}", package, arguments));
             // Often only the compiler's shape of an instantiation has DWARF.
             const auto shaped = shape_arguments(arguments);
-            if (plan.entry == no_type) plan.entry = types.find(package + "entry" + shaped);
-            if (plan.indirect == no_type) plan.indirect = types.find(package + "indirect" + shaped);
+            if (plan.entry == no_type) plan.entry = types.find(fmt::format("{}entry{}", package, shaped));
+            if (plan.indirect == no_type) plan.indirect = types.find(fmt::format("{}indirect{}", package, shaped));
             plan.node = plan.entry != no_type && plan.indirect != no_type;
         }
         if (type.pointer_bytes == 0) continue;
