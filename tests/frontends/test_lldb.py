@@ -190,7 +190,9 @@ def test_each_stop_of_a_live_process_is_a_core_of_its_own(tmp_path):
     assert run.code == 0, run.err
     first, *later = run.out.split("(lldb) incident threads")[1:]
     first = first[:first.index("(lldb)")]
-    assert "_start" in first and "clock_nanosleep" not in first and all("clock_nanosleep" in text for text in later)
+    # The loader's entry, which has a name only where libc6-dbg is installed.
+    assert ("_start" in first or "ld-linux" in first) and "clock_nanosleep" not in first
+    assert all("clock_nanosleep" in text for text in later)
     assert "incident: " not in run.err
 
 
