@@ -291,6 +291,10 @@ Result<CoreFile> CoreFile::open(const std::string& path, const OpenOptions& opti
     return CoreFile(std::move(state));
 }
 
+void CoreFile::expect_reading_all() const noexcept {
+    ::madvise(const_cast<std::byte*>(state_->file.data), state_->file.size, MADV_HUGEPAGE);
+}
+
 const std::string& CoreFile::path() const { return state_->path; }
 const std::string& CoreFile::compression() const { return state_->compression; }
 std::uint64_t CoreFile::size() const { return state_->given_size; }

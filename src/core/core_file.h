@@ -78,6 +78,10 @@ public:
     CoreFile& operator=(CoreFile&&) noexcept;
     ~CoreFile();
 
+    /// A hint: most of the file will be read, here and there. File systems with large folios (Linux 6.16: ext4, XFS)
+    /// then bring it in and map it in large pages, of which the processor can remember the places of a whole heap.
+    void expect_reading_all() const noexcept;
+
     const std::string& path() const;
     const std::string& compression() const;  ///< "", "zstd", "xz", "lz4", "gzip"
     std::uint64_t size() const;              ///< of the file as given

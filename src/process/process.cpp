@@ -101,6 +101,7 @@ void read_malloc(Process& process) {
 }
 
 void build_heap(Process& process, bool leaks) {
+    process.core.expect_reading_all();
     go::HeapInput input{&process.core,        process.memory,  *process.go, *process.spans,
                         &*process.goroutines, &process.stacks, process.jobs};
     auto heap = go::HeapGraph::build(input, [&](go::Reach& reach) {

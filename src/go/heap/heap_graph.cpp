@@ -78,7 +78,11 @@ void HeapGraph::sum() {
 }
 
 Reach::Reach(const HeapGraph& graph, bool strays)
-    : graph_(graph), strays_(strays), todo_(graph.slots().allocated_bits()) {
+    : graph_(graph),
+      strays_(strays),
+      todo_(graph.slots().allocated_bits()),
+      alone_(1, graph.slots().limit()),
+      together_(graph.input().jobs, graph.slots().limit()) {
     if (strays) std::ranges::fill(todo_.words(), ~std::uint64_t{0});
 }
 
@@ -103,7 +107,8 @@ bool Reach::add(std::span<const SlotId> slots) {
 }
 
 bool Reach::mark(std::span<const SlotId> slots, unsigned jobs) {
-    MarkResult marked = mark_from(graph_.pointers(), slots, todo_, jobs, closed_.empty() ? nullptr : &closed_, strays_);
+    MarkResult marked = mark_from(graph_.pointers(), slots, todo_, jobs > 1 ? together_ : alone_,
+                                  closed_.empty() ? nullptr : &closed_, strays_);
     sum_.without_map += marked.without_map;
     sum_.strays.insert(sum_.strays.end(), marked.strays.begin(), marked.strays.end());
     sum_.strays_complete &= marked.strays_complete;

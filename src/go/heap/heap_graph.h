@@ -112,6 +112,7 @@ private:
     const bool strays_;
     SlotBits closed_;  // may be empty
     SlotBits todo_;
+    MarkLanes alone_, together_;
     MarkResult sum_;
     std::vector<SlotId> seeds_;
 };

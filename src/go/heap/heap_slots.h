@@ -85,6 +85,7 @@ public:
     struct Found {
         SlotId slot = no_slot;
         bool noscan = false;
+        bool operator==(const Found&) const = default;
     };
     Found find_kind(Address a) const noexcept {
         std::uint64_t arena = (a.value >> 26) - first_arena_;

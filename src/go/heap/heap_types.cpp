@@ -215,15 +215,15 @@ void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn
 std::shared_ptr<const HeapTypes> HeapTypes::build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types) {
     std::shared_ptr<HeapTypes> out(new HeapTypes(graph, std::move(types)));
     out->words_ = TypeWords(graph.slots().limit());
-    TypeSpread spread(*out);
+    TypeSpread spread(*out, graph.input().jobs);
     TypeRoots roots(*out, spread);
     roots.note_headers();
     roots.add_globals();
     roots.add_runtime();
     roots.add_frames();
     roots.seed_noted();
-    spread.run(graph.input().jobs);
-    for (int round = 0; round < 6 && roots.look_into_untyped(); ++round) spread.run(graph.input().jobs);
+    spread.run();
+    for (int round = 0; round < 6 && roots.look_into_untyped(); ++round) spread.run();
     spread.finish();
     out->sum();
     return out;

@@ -1,10 +1,6 @@
 // Marking: from seeds to everything reachable, in parallel. A slot's bit in `todo` is cleared when it is reached, so
-// one bitmap answers both "is it an allocated object?" and "was it seen?". Work that waits lies in per-worker stacks of
-// slot numbers; idle workers get half of somebody's stack.
-//
-// Surprising: depth first, newest first, with few objects prefetched ahead. What an object points to was mostly
-// allocated beside it: on the benchmark's heap (16 million objects, lists that lead anywhere) a queue of 4096, oldest
-// first, took four times as long, one of 32 more than twice, for all their prefetching.
+// one bitmap answers both "is it an allocated object?" and "was it seen?". What was reached and not yet looked into
+// waits in its lane's queue (lanes.h, slot_queue.h).
 #pragma once
 
 #include <cstdint>
@@ -13,6 +9,7 @@
 #include <vector>
 
 #include "go/heap/heap_pointers.h"
+#include "go/heap/lanes.h"
 
 namespace incident::go {
 
@@ -32,10 +29,19 @@ struct MarkResult {
     bool strays_complete = true;
 };
 
-/// Marks `seeds` and all that they lead to. `todo`: candidates; reached ones are cleared. Objects in `closed` are
-/// marked, but not looked into (may be null). With `strays`, `todo` has the bits of free slots set too, which stay so,
-/// and what leads to none that is allocated is noted: that costs one more look per object, not per pointer.
-MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds, SlotBits& todo, unsigned jobs,
+/// "This object is reached."
+struct MarkMessage {
+    static constexpr std::uint32_t noscan = ~0u;
+    SlotId slot = no_slot;
+    std::uint32_t part = 0;  ///< noscan; or a part of a large object that is being looked into, 0: just reached
+};
+using MarkLanes = Lanes<MarkMessage>;
+
+/// Marks `seeds` and all that they lead to. `todo`: candidates; reached ones are cleared. `lanes`: for as many slots,
+/// with the workers that are to do it; they serve for many markings. Objects in `closed` are marked, but not looked
+/// into (may be null). With `strays`, `todo` has the bits of free slots set too, which stay so, and what leads to none
+/// that is allocated is noted: that costs one more look per object, not per pointer.
+MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds, SlotBits& todo, MarkLanes& lanes,
                      const SlotBits* closed = nullptr, bool strays = false);
 
 }  // namespace incident::go

@@ -42,8 +42,7 @@ void TypeRoots::note_headers() {
                 const std::uint64_t available =
                     std::uint64_t{span.words} * 8 - (span.pointers == PointerInfo::header ? 8 : 0);
                 if (type == no_type || size == 0 || size > available) continue;
-                TypeWords::Seen nothing;
-                out_.words_.replace(slot, nothing, TypeWord::make(type, available / size > 1, TypeBasis::noted));
+                out_.words_.set(slot, TypeWord::make(type, available / size > 1, TypeBasis::noted));
                 if (out_.graph_.live(slot) && !(*out_.plans_)[type].empty()) found[worker].push_back(slot);
             }
         }

@@ -64,31 +64,41 @@ bool TypeSpread::contains(Worker& worker, std::uint32_t inner, std::uint32_t out
     return known.yes;
 }
 
-void TypeSpread::settle(Worker& worker, HeapSlots::Found found, TypeWords::Seen seen, std::uint32_t word,
+void TypeSpread::settle(Worker& worker, HeapSlots::Found found, std::uint32_t before, std::uint32_t word,
                         std::uint64_t address, std::uint64_t available) {
-    const bool leads_on =
-        !found.noscan && (TypeWord::type(word) >= first_closure_ || !plans_[TypeWord::type(word)].empty());
-    while (better(word, seen.word, available)) {
-        if (!out_.words_.replace(found.slot, seen, word)) continue;
-        if (!leads_on) return;
-        if (TypeWord::basis(word) < TypeBasis::edge)
-            worker.guessed.push_back(found.slot);
-        else
-            worker.local.push_back({found.slot, word, 0});
+    if (!better(word, before, available)) {
+        if (word != before && TypeWord::basis(word) >= TypeBasis::edge && !found.noscan)
+            follow_loser(worker, word, before, address, available);
         return;
     }
-    // It loses, and would not have lost if it had come first: where it leads is followed either way.
-    if (!leads_on || word == seen.word || TypeWord::basis(word) < TypeBasis::edge ||
-        TypeWord::type(word) >= first_closure_ || contains(worker, word, seen.word))
+    out_.words_.set(found.slot, word);
+    if (found.noscan) return;
+    if (TypeWord::basis(word) < TypeBasis::edge) {
+        worker.guessed.push_back(found.slot);
         return;
-    const std::uint64_t size = plans_[TypeWord::type(word)].size, count = TypeWord::array(word) ? available / size : 1;
-    if (lost_.fresh(address, TypeWord::type(word), count))
-        worker.local.push_back({address, TypeWord::type(word), clip(count)});
+    }
+    worker.hand.add(found.slot);
+    // The object may not have been looked into as what it was taken for until now.
+    if (TypeWord::basis(before) >= TypeBasis::edge) follow_loser(worker, before, word, address, available);
+}
+
+/// A claim that lost, whichever came first: where it leads is followed too, unless the winner leads there as well.
+void TypeSpread::follow_loser(Worker& worker, std::uint32_t word, std::uint32_t winner, std::uint64_t address,
+                              std::uint64_t available) {
+    const TypeId type = TypeWord::type(word);
+    if (type >= first_closure_ || plans_[type].empty() || contains(worker, word, winner)) return;
+    const std::uint64_t count = TypeWord::array(word) ? available / plans_[type].size : 1;
+    if (lost_.fresh(address, type, count)) worker.items.push_back({address, type, clip(count)});
 }
 
 void TypeSpread::claim_func(Worker& worker, std::uint64_t address) {
     const auto found = slots_.find_kind(Address{address});
     if (found.slot == no_slot || !slots_.allocated(found.slot) || slots_.base(found.slot).value != address) return;
+    if (worker.hand.holds(found.slot)) return judge_func(worker, found);
+    tell(worker, {.address = address, .found = found, .what = Claim::What::func});
+}
+
+void TypeSpread::judge_func(Worker& worker, HeapSlots::Found found) {
     const std::byte* data = slots_.data(found.slot);
     if (data == nullptr) return;
     const std::uint64_t entry = word_at(data);
@@ -97,8 +107,9 @@ void TypeSpread::claim_func(Worker& worker, std::uint64_t address) {
         worker.closures.emplace_back(found.slot, entry);
         return;
     }
-    settle(worker, found, out_.words_.look(found.slot),
-           TypeWord::make(first_closure_ + known->second, false, TypeBasis::closure), address, slots_.size(found.slot));
+    settle(worker, found, out_.words_[found.slot],
+           TypeWord::make(first_closure_ + known->second, false, TypeBasis::closure), slots_.base(found.slot).value,
+           slots_.size(found.slot));
 }
 
 void TypeSpread::claim_static(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count) {
@@ -108,7 +119,7 @@ void TypeSpread::claim_static(Worker& worker, std::uint64_t address, TypeId id, 
     for (const AddressRange& range : statics_) inside = inside || range.contains(at);
     for (const AddressRange& range : descriptors_) inside = inside && !range.contains(at);
     if (!inside || (count == 1 && types_.global_at(at) != nullptr)) return;
-    if (static_values_.fresh(address, id, count)) worker.local.push_back({address, id, clip(count)});
+    if (static_values_.fresh(address, id, count)) worker.items.push_back({address, id, clip(count)});
 }
 
 /// A stack: a map header or a captured variable that did not escape. What points there does so from a live place.
@@ -116,7 +127,7 @@ void TypeSpread::claim_on_stack(Worker& worker, std::uint64_t address, TypeId id
     if (plans_[id].empty() || plans_[id].size * count > largest_on_stack) return;
     const Span* span = slots_.spans().find(Address{address});
     if (span != nullptr && span->state == SpanState::manual && on_stacks_.fresh(address, id, count))
-        worker.local.push_back({address, id, clip(count)});
+        worker.items.push_back({address, id, clip(count)});
 }
 
 void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count, TypeBasis basis) {
@@ -125,25 +136,47 @@ void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::ui
     const auto found = slots_.find_kind(Address{address});
     if (found.slot == no_slot) return claim_on_stack(worker, address, id, count);
     if (!slots_.allocated(found.slot)) return;
+    if (!worker.hand.holds(found.slot))
+        return tell(worker, {.address = address, .count = count, .found = found, .type = id, .basis = basis});
     out_.words_.prefetch(found.slot);
     // The word of the object is on its way into the cache; judged is the claim that has waited longest.
     Claim& place = worker.claims[worker.next_claim++ % worker.claims.size()];
-    const Claim ripe = std::exchange(place, {address, count, found, id, basis});
-    if (ripe.found.slot != no_slot) judge(worker, ripe);
+    if (place.found.slot != no_slot) judge(worker, place);
+    place.address = address;
+    place.count = count;
+    place.found.slot = found.slot;
+    place.found.noscan = found.noscan;
+    place.type = id;
+    place.basis = basis;
 }
 
-void TypeSpread::judge_all(Worker& worker) {
+/// Claims on objects of other lanes; what many objects say of one is told once.
+void TypeSpread::tell(Worker& worker, const Claim& claim) {
+    Claim& lately = worker.told[(claim.address / 8 ^ claim.type) % worker.told.size()];
+    if (lately == claim) return;
+    lately = claim;
+    worker.hand.send(lanes_.of(claim.found.slot), claim);
+}
+
+/// True: there was something to judge.
+bool TypeSpread::judge_all(Worker& worker) {
+    bool any = false;
     for (std::size_t i = 0; i < worker.claims.size(); ++i) {
-        const Claim ripe = std::exchange(worker.claims[worker.next_claim++ % worker.claims.size()], {});
-        if (ripe.found.slot != no_slot) judge(worker, ripe);
+        Claim& ripe = worker.claims[worker.next_claim++ % worker.claims.size()];
+        if (ripe.found.slot == no_slot) continue;
+        judge(worker, ripe);
+        ripe.found.slot = no_slot;
+        any = true;
     }
+    return any;
 }
 
 void TypeSpread::judge(Worker& worker, const Claim& claim) {
-    const auto& [address, count, found, claimed, basis] = claim;
-    const TypeWords::Seen seen = out_.words_.look(found.slot);
-    if (TypeWord::basis(seen.word) == TypeBasis::noted) return;
-    if (basis == TypeBasis::edge && count == 1 && seen.word == TypeWord::make(claimed, false, TypeBasis::edge)) return;
+    const auto& [address, count, found, claimed, basis, what] = claim;
+    if (what == Claim::What::func) return judge_func(worker, found);
+    const std::uint32_t seen = out_.words_[found.slot];
+    if (TypeWord::basis(seen) == TypeBasis::noted) return;
+    if (basis == TypeBasis::edge && count == 1 && seen == TypeWord::make(claimed, false, TypeBasis::edge)) return;
     TypeId id = claimed;
     if (plans_[id].node) {
         std::uint8_t is_entry = 0;
@@ -172,8 +205,8 @@ void TypeSpread::judge(Worker& worker, const Claim& claim) {
     if (even && (count > 1 || basis == TypeBasis::array) && (fills || found.noscan))
         return settle(true, TypeBasis::array);
     // A known object says itself where its parts lead; whether this one will be known shows when nothing is left to do.
-    if (TypeWord::basis(seen.word) >= TypeBasis::edge) return;
-    if (offset != 0 && seen.word == 0 && worker.parts.size() < most_parts)
+    if (TypeWord::basis(seen) >= TypeBasis::edge) return;
+    if (offset != 0 && seen == 0 && worker.parts.size() < most_parts)
         worker.parts.push_back({found.slot, static_cast<std::uint32_t>(offset), id});
     if (!plan.empty() && inside_.fresh(address, id, count)) worker.inside.push_back({address, id, clip(count)});
 }

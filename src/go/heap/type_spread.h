@@ -1,5 +1,5 @@
-// Spreading types along edges: workers with a stack of objects each, and for each object the best claim so far. Private
-// to go/heap. See heap_types.h.
+// Spreading types along edges: for each object the best claim so far; its lane's holder judges claims and looks into
+// what got a type (lanes.h). Private to go/heap. See heap_types.h.
 //
 // Surprising: the outcome does not depend on who came first, so every number of workers gives the same. The best claim
 // on an object wins by a fixed order; what the losers lead to is followed too, unless the winner leads there as well;
@@ -7,19 +7,18 @@
 // objects) waits until all workers have run dry.
 #pragma once
 
-#include <atomic>
-#include <condition_variable>
 #include <mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "go/heap/heap_types.h"
+#include "go/heap/lanes.h"
 
 namespace incident::go {
 
 class TypeSpread {
 public:
-    explicit TypeSpread(HeapTypes& out);
+    TypeSpread(HeapTypes& out, unsigned jobs);
     ~TypeSpread();
 
     /// A value of type `id` (count of them) stands at `at`, outside the heap: follow what it leads to.
@@ -28,9 +27,9 @@ public:
     void visit_step(const PlanStep& step, Address value);
     void claim(Address at, TypeId id, std::uint64_t count, TypeBasis basis);
     void claim_closure(Address at);
-    void seed(SlotId slot) { shared_.push_back({slot, out_.words_[slot], 0}); }
+    void seed(SlotId slot);
     /// Until nothing is left; closures met on the way become types between rounds.
-    void run(unsigned jobs);
+    void run();
     std::uint32_t add_closure(Address entry);
     void finish();
     /// Objects that only pointers to their middle are known of: the one struct type that has such a field there, and
@@ -38,18 +37,28 @@ public:
     bool explain_parts();
 
 private:
+    /// `count` values of `type` at `at`, outside the heap or inside an object: follow what they lead to.
     struct Item {
-        std::uint64_t at = 0;    ///< SlotId when `count` is 0, else an address
-        std::uint32_t type = 0;  ///< TypeWord when `count` is 0, else a TypeId
+        std::uint64_t at = 0;
+        TypeId type = no_type;
         std::uint32_t count = 0;
     };
-    /// "There are `count` values of `type` at `address`", which lies in the object `found`.
+    /// "There are `count` values of `type` at `address`", which lies in the object `found`. Told to its lane.
     struct Claim {
+        enum class What : std::uint8_t {
+            values,
+            func,  ///< a funcval
+            look,  ///< no claim: the object has a type, look into it
+            item,  ///< no claim: an Item, for whoever holds the lane
+        };
         std::uint64_t address = 0, count = 0;
         HeapSlots::Found found;
         TypeId type = no_type;
         TypeBasis basis = TypeBasis::none;
+        What what = What::values;
+        bool operator==(const Claim&) const = default;
     };
+    using TypeLanes = Lanes<Claim>;
     struct Part {
         SlotId slot = no_slot;
         std::uint32_t offset = 0;
@@ -81,31 +90,37 @@ private:
         static constexpr std::size_t limit = 1 << 20;  // per shard; what comes later is not followed
         Shard shards_[16];
     };
-    static constexpr std::size_t ahead = 8;            // objects on their way into the cache
+    static constexpr std::size_t ahead = 16;           // objects of a block on their way into the cache
     static constexpr std::size_t waiting_claims = 16;  // and words of objects
     struct Worker;
 
-    void drain(Worker& worker);
     void work(Worker& worker);
-    void process(Worker& worker, const Item& item);
+    void receive(Worker& worker, std::span<const Claim> claims);
+    void look_into(Worker& worker, SlotId first, std::uint64_t bits);
+    void look_into(Worker& worker, SlotId slot);
+    void follow(Worker& worker, const Item& item);
+    void follow_all(Worker& worker);
+    void tell(Worker& worker, const Claim& claim);
+    void post(const Item& item);
     void plan(Worker& worker, TypeId id, const std::byte* data, std::uint64_t available);
     void step(Worker& worker, const PlanStep& step, const std::byte* at, std::uint64_t available);
     void claim(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count, TypeBasis basis);
     void judge(Worker& worker, const Claim& claim);
-    void judge_all(Worker& worker);
+    bool judge_all(Worker& worker);
     void claim_func(Worker& worker, std::uint64_t address);
+    void judge_func(Worker& worker, HeapSlots::Found found);
     void claim_static(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count);
     void claim_on_stack(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count);
-    void settle(Worker& worker, HeapSlots::Found found, TypeWords::Seen seen, std::uint32_t word, std::uint64_t address,
+    void settle(Worker& worker, HeapSlots::Found found, std::uint32_t before, std::uint32_t word, std::uint64_t address,
                 std::uint64_t available);
+    void follow_loser(Worker& worker, std::uint32_t word, std::uint32_t winner, std::uint64_t address,
+                      std::uint64_t available);
     bool better(std::uint32_t word, std::uint32_t old, std::uint64_t available) const;
     bool contains(Worker& worker, std::uint32_t inner, std::uint32_t outer) const;
     std::uint64_t extent(std::uint32_t word, std::uint64_t available) const;
     static std::uint32_t clip(std::uint64_t count) {
         return static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 1u << 24));
     }
-    void share(Worker& worker);
-    bool take(Worker& worker);
     void take_guesses(std::vector<std::unique_ptr<Worker>>& workers);
 
     HeapTypes& out_;
@@ -117,12 +132,8 @@ private:
     std::vector<AddressRange> descriptors_;  ///< rtypes: nothing to follow
     AddressRange hull_;
 
-    std::mutex mutex_;
-    std::condition_variable wake_;
-    std::vector<Item> shared_;
-    std::atomic<bool> hungry_ = false;
-    unsigned waiting_ = 0, working_ = 0;
-    bool done_ = false;
+    TypeLanes lanes_;
+    unsigned next_lane_ = 0;
     Visited static_values_, on_stacks_;
     Visited inside_;  ///< parts of objects
     Visited lost_;    ///< claims that lost

@@ -9,21 +9,20 @@ namespace incident::go {
 
 namespace {
 
-constexpr std::uint32_t piece = 4096;       // elements of a long array that one item visits
-constexpr std::size_t shared_chunk = 512;   // items that change workers at once
-constexpr std::size_t worth_sharing = 256;  // items in hand from which on half of them is given away
+constexpr std::uint32_t piece = 4096;  // elements of a long array that one item visits
 constexpr int most_rounds = 1000;
 
 }  // namespace
 
-TypeSpread::TypeSpread(HeapTypes& out)
+TypeSpread::TypeSpread(HeapTypes& out, unsigned jobs)
     : out_(out),
       slots_(out.graph_.slots()),
       plans_(*out.plans_),
       types_(*out.types_),
       first_closure_(static_cast<std::uint32_t>(out.types_->size())),
       hull_(slots_.hull()),
-      own_(std::make_unique<Worker>(slots_.memory())) {
+      lanes_(jobs, slots_.limit()),
+      own_(std::make_unique<Worker>(slots_.memory(), lanes_)) {
     for (const ModuleData& module : out.graph_.input().runtime.modules()) {
         for (const AddressRange& range : {module.noptrdata, module.data, module.bss, module.noptrbss})
             if (!range.empty()) statics_.push_back(range);
@@ -34,23 +33,31 @@ TypeSpread::TypeSpread(HeapTypes& out)
 
 TypeSpread::~TypeSpread() = default;
 
-void TypeSpread::process(Worker& worker, const Item& item) {
-    if (item.count != 0) {
-        const std::uint64_t size = plans_[item.type].size;
-        for (std::uint32_t i = 0; i < item.count; ++i) {
-            const std::byte* data = worker.cursor.data_at(Address{item.at + i * size}, size);
-            if (data != nullptr) plan(worker, item.type, data, size);
-        }
-        return;
+void TypeSpread::follow(Worker& worker, const Item& item) {
+    const std::uint64_t size = plans_[item.type].size;
+    for (std::uint32_t i = 0; i < item.count; ++i) {
+        const std::byte* data = worker.cursor.data_at(Address{item.at + i * size}, size);
+        if (data != nullptr) plan(worker, item.type, data, size);
     }
-    const auto slot = static_cast<SlotId>(item.at);
+}
+
+void TypeSpread::follow_all(Worker& worker) {
+    while (!worker.items.empty()) {
+        const Item item = worker.items.back();
+        worker.items.pop_back();
+        follow(worker, item);
+    }
+}
+
+void TypeSpread::look_into(Worker& worker, SlotId slot) {
     const std::byte* data = slots_.data(slot);
     if (data == nullptr) return;
+    const std::uint32_t word = out_.words_[slot];
     const SlotSpan& span = slots_.slot_span(slot);
     const std::uint64_t offset = span.pointers == PointerInfo::header ? 8 : 0;
     const std::uint64_t available = std::uint64_t{span.words} * 8 - offset;
     data += offset;
-    const std::uint32_t type = TypeWord::type(item.type);
+    const std::uint32_t type = TypeWord::type(word);
     if (type >= first_closure_) {
         for (const TypeField& capture : out_.closures_[type - first_closure_].captures)
             if (capture.offset < available)
@@ -59,68 +66,63 @@ void TypeSpread::process(Worker& worker, const Item& item) {
     }
     const std::uint64_t size = plans_[type].size;
     if (size == 0 || plans_[type].empty()) return;
-    const std::uint64_t count = TypeWord::array(item.type) ? available / size : 1;
-    if (count > 2 * std::uint64_t{piece}) {
+    const std::uint64_t count = TypeWord::array(word) ? available / size : 1;
+    if (count > 2 * std::uint64_t{piece}) {  // for all workers
         const std::uint64_t base = slots_.base(slot).value + offset;
         for (std::uint64_t i = 0; i < count; i += piece)
-            worker.local.push_back(
-                {base + i * size, type, static_cast<std::uint32_t>(std::min<std::uint64_t>(piece, count - i))});
+            worker.hand.send(static_cast<unsigned>(i / piece % lanes_.count()),
+                             {.address = base + i * size,
+                              .count = std::min<std::uint64_t>(piece, count - i),
+                              .type = type,
+                              .what = Claim::What::item});
         return;
     }
     for (std::uint64_t i = 0; i < count; ++i) plan(worker, type, data + i * size, available - i * size);
 }
 
-void TypeSpread::share(Worker& worker) {
-    const std::lock_guard lock(mutex_);
-    const std::size_t half = worker.local.size() / 2;  // the oldest: they lead furthest
-    shared_.insert(shared_.end(), worker.local.begin(), worker.local.begin() + static_cast<std::ptrdiff_t>(half));
-    worker.local.erase(worker.local.begin(), worker.local.begin() + static_cast<std::ptrdiff_t>(half));
-    hungry_ = false;
-    wake_.notify_all();
+void TypeSpread::look_into(Worker& worker, SlotId first, std::uint64_t bits) {
+    std::array<SlotId, 64> slots;
+    std::size_t count = 0, fetched = 0;
+    for (; bits != 0; bits &= bits - 1) slots[count++] = first + static_cast<unsigned>(std::countr_zero(bits));
+    for (std::size_t i = 0; i < count; ++i) {
+        for (; fetched < std::min(i + ahead, count); ++fetched) slots_.prefetch(slots[fetched]);
+        look_into(worker, slots[i]);
+    }
+    follow_all(worker);
 }
 
-bool TypeSpread::take(Worker& worker) {
-    std::unique_lock lock(mutex_);
-    if (shared_.empty()) {
-        ++waiting_;
-        hungry_ = true;
-        if (waiting_ == working_) {
-            done_ = true;
-            wake_.notify_all();
-        }
-        wake_.wait(lock, [&] { return done_ || !shared_.empty(); });
-        if (shared_.empty()) return false;
-        --waiting_;
+void TypeSpread::receive(Worker& worker, std::span<const Claim> claims) {
+    for (std::size_t i = 0; i < claims.size(); ++i) {
+        if (i + ahead < claims.size() && claims[i + ahead].found.slot != no_slot)
+            out_.words_.prefetch(claims[i + ahead].found.slot);
+        const Claim& claim = claims[i];
+        if (claim.what == Claim::What::look)
+            worker.hand.add(claim.found.slot);
+        else if (claim.what == Claim::What::item)
+            worker.items.push_back({claim.address, claim.type, clip(claim.count)});
+        else
+            judge(worker, claim);
     }
-    const std::size_t count = std::min(shared_.size(), shared_chunk);
-    worker.local.insert(worker.local.end(), shared_.end() - static_cast<std::ptrdiff_t>(count), shared_.end());
-    shared_.resize(shared_.size() - count);
-    return true;
-}
-
-void TypeSpread::drain(Worker& worker) {
-    std::array<Item, ahead> ring;
-    std::size_t in = 0, held = 0;
-    for (;;) {
-        while (held < ahead && !worker.local.empty()) {
-            const Item item = worker.local.back();
-            worker.local.pop_back();
-            if (item.count == 0) slots_.prefetch(static_cast<SlotId>(item.at));
-            ring[in++ % ahead] = item;
-            ++held;
-        }
-        if (held == 0) {
-            judge_all(worker);
-            if (worker.local.empty()) return;
-            continue;
-        }
-        process(worker, ring[(in + ahead - held--) % ahead]);
-        if (worker.local.size() > worth_sharing && hungry_.load(std::memory_order_relaxed)) share(worker);
-    }
+    follow_all(worker);
 }
 
 void TypeSpread::work(Worker& worker) {
-    while (take(worker)) drain(worker);
+    worker.hand.walk([&](std::span<const Claim> claims) { receive(worker, claims); },
+                     [&](SlotId first, std::uint64_t bits) { look_into(worker, first, bits); },
+                     [&] {
+                         const bool any = judge_all(worker);
+                         follow_all(worker);
+                         return any;
+                     });
+}
+
+void TypeSpread::seed(SlotId slot) {
+    lanes_.post(lanes_.of(slot), {.found = {slot, false}, .what = Claim::What::look});
+}
+
+void TypeSpread::post(const Item& item) {
+    lanes_.post(next_lane_++ % lanes_.count(),
+                {.address = item.at, .count = item.count, .type = item.type, .what = Claim::What::item});
 }
 
 std::uint32_t TypeSpread::add_closure(Address entry) {
@@ -171,32 +173,28 @@ void TypeSpread::take_guesses(std::vector<std::unique_ptr<Worker>>& workers) {
     std::ranges::sort(guessed);
     guessed.erase(std::ranges::unique(guessed).begin(), guessed.end());
     for (const SlotId slot : guessed)
-        if (const std::uint32_t word = out_.words_[slot]; TypeWord::basis(word) < TypeBasis::edge)
-            shared_.push_back({slot, word, 0});
+        if (TypeWord::basis(out_.words_[slot]) < TypeBasis::edge) seed(slot);
     std::ranges::sort(inside, {}, [](const Item& item) { return std::tuple(item.at, item.type, item.count); });
     for (const Item& item : inside)
-        if (TypeWord::basis(out_.words_[slots_.find(Address{item.at})]) < TypeBasis::edge) shared_.push_back(item);
+        if (TypeWord::basis(out_.words_[slots_.find(Address{item.at})]) < TypeBasis::edge) post(item);
 }
 
-void TypeSpread::run(unsigned jobs) {
-    jobs = std::max(jobs, 1u);
+void TypeSpread::run() {
     for (int round = 0; round < most_rounds; ++round) {
-        judge_all(*own_);
-        shared_.insert(shared_.end(), own_->local.begin(), own_->local.end());
-        own_->local.clear();
+        for (const Item& item : std::exchange(own_->items, {})) post(item);
+        own_->hand.flush();
+        if (lanes_.empty()) return;
+        lanes_.rewind();
         std::vector<std::unique_ptr<Worker>> workers;
         workers.push_back(std::move(own_));
-        for (unsigned i = 1; i < jobs; ++i) workers.push_back(std::make_unique<Worker>(slots_.memory()));
-        waiting_ = 0;
-        working_ = jobs;
-        done_ = false;
-        hungry_ = false;
+        while (workers.size() < lanes_.workers()) workers.push_back(std::make_unique<Worker>(slots_.memory(), lanes_));
         {
             std::vector<std::jthread> threads;
-            for (unsigned i = 1; i < jobs; ++i) threads.emplace_back([this, &worker = *workers[i]] { work(worker); });
+            for (std::size_t i = 1; i < workers.size(); ++i)
+                threads.emplace_back([this, &worker = *workers[i]] { work(worker); });
             work(*workers[0]);
         }
-        own_ = std::make_unique<Worker>(slots_.memory());
+        own_ = std::make_unique<Worker>(slots_.memory(), lanes_);
         std::vector<std::pair<SlotId, std::uint64_t>> met;
         for (auto& worker : workers) {
             met.insert(met.end(), worker->closures.begin(), worker->closures.end());
@@ -206,12 +204,11 @@ void TypeSpread::run(unsigned jobs) {
         for (auto& [slot, entry] : met)
             if (add_closure(Address{entry}) != ~0u) claim_func(*own_, slots_.base(slot).value);
         take_guesses(workers);
-        if (shared_.empty() && own_->local.empty()) return;
     }
 }
 
 void TypeSpread::visit(Address at, TypeId id, std::uint64_t count) {
-    if (!plans_[id].empty()) own_->local.push_back({at.value, id, clip(count)});
+    if (!plans_[id].empty()) own_->items.push_back({at.value, id, clip(count)});
 }
 
 void TypeSpread::visit_step(const PlanStep& step, Address value) {

@@ -11,11 +11,13 @@
 namespace incident::go {
 
 struct TypeSpread::Worker {
-    explicit Worker(const Memory& memory) : cursor(memory) {}
-    std::vector<Item> local;
+    Worker(const Memory& memory, TypeLanes& lanes) : hand(lanes), cursor(memory) {}
+    TypeLanes::Hand hand;
+    std::vector<Item> items;
     MemoryCursor cursor;
     std::array<Claim, waiting_claims> claims;
     std::size_t next_claim = 0;
+    std::array<Claim, 512> told;                             ///< lately, to other lanes
     std::vector<std::pair<SlotId, std::uint64_t>> closures;  ///< objects of functions that are not known yet
     std::vector<SlotId> guessed;                             ///< objects whose type is not followed yet
     std::vector<Item> inside;                                ///< parts of objects that were not known

@@ -44,25 +44,13 @@ TypeWords::Code TypeWords::code_of(std::uint32_t word) noexcept {
     return code;
 }
 
-bool TypeWords::replace(SlotId slot, Seen& seen, std::uint32_t word) noexcept {
+void TypeWords::set(SlotId slot, std::uint32_t word) noexcept {
     const Code code = code_of(word);
-    std::atomic_ref place(codes_[slot]);
-    if (code != rare && seen.code != rare) {
-        Code expected = seen.code;
-        if (place.compare_exchange_strong(expected, code, std::memory_order_acq_rel)) return true;
-    } else {
-        const std::lock_guard lock(rare_->mutex);  // everything that makes an object rare, or no longer so, is under it
-        auto known = rare_->words.find(slot);
-        const std::uint32_t now = known == rare_->words.end() ? 0 : known->second;
-        Code expected = seen.code;
-        if (expected != rare || now == seen.word) {
-            if (code == rare) rare_->words[slot] = word;
-            if (place.compare_exchange_strong(expected, code, std::memory_order_acq_rel)) return true;
-            // It was common, and another thread changed it: what the map says of it counts for nothing.
-        }
+    if (code == rare) {
+        const std::lock_guard lock(rare_->mutex);
+        rare_->words[slot] = word;
     }
-    seen = look(slot);
-    return false;
+    codes_[slot] = code;
 }
 
 }  // namespace incident::go

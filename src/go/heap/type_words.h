@@ -36,7 +36,7 @@ struct TypeWord {
     static constexpr TypeBasis basis(std::uint32_t word) { return static_cast<TypeBasis>(word >> 28 & 7); }
 };
 
-/// Every function [any thread].
+/// Every function [any thread], for each slot one thread at a time.
 class TypeWords {
 public:
     using Code = std::uint16_t;
@@ -45,18 +45,12 @@ public:
     /// `most` codes are given out: fewer in tests.
     explicit TypeWords(SlotId limit = 0, Code most = rare - 1);
 
-    struct Seen {
-        Code code = 0;
-        std::uint32_t word = 0;
-    };
-    Seen look(SlotId slot) const noexcept {
-        const Code code = std::atomic_ref(codes_[slot]).load(std::memory_order_acquire);
-        return {code, code == rare ? rare_word(slot) : words_[code]};
+    std::uint32_t operator[](SlotId slot) const noexcept {
+        const Code code = codes_[slot];
+        return code == rare ? rare_word(slot) : words_[code];
     }
-    std::uint32_t operator[](SlotId slot) const noexcept { return look(slot).word; }
     void prefetch(SlotId slot) const noexcept { __builtin_prefetch(&codes_[slot], 1); }
-    /// False: it is no longer as seen; `seen` is what it is now.
-    bool replace(SlotId slot, Seen& seen, std::uint32_t word) noexcept;
+    void set(SlotId slot, std::uint32_t word) noexcept;
 
     /// For sums: an object's code, the number of codes, and what each means. `rare` means many.
     Code code(SlotId slot) const noexcept { return codes_[slot]; }
@@ -71,7 +65,7 @@ private:
     std::uint32_t rare_word(SlotId slot) const noexcept;
     Code code_of(std::uint32_t word) noexcept;
 
-    mutable std::vector<Code> codes_;  // per SlotId; 0: word 0
+    std::vector<Code> codes_;  // per SlotId; 0: word 0
     Code most_;
     std::size_t next_ = 1;                                 // under `mutex`
     std::unique_ptr<std::uint32_t[]> words_;               // per code; written before its code is given to anybody

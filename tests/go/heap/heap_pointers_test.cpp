@@ -367,11 +367,12 @@ TEST(Marking, CyclesEnd) {
                 .u64(test_arena + 8192 + 40 * 8192);
         heap.build();
         SlotBits todo = heap.slots->allocated_bits();
+        MarkLanes lanes(jobs, heap.slots->limit());
         SlotId seed = *heap.slots->slot_of(Address{test_arena + 48});
-        auto result = mark_from(*heap.pointers, std::span(&seed, 1), todo, jobs);
+        auto result = mark_from(*heap.pointers, std::span(&seed, 1), todo, lanes);
         EXPECT_EQ(result.marked, 9u);
         EXPECT_EQ(todo.count(), 0u);
-        EXPECT_EQ(mark_from(*heap.pointers, std::span(&seed, 1), todo, jobs).marked, 0u);
+        EXPECT_EQ(mark_from(*heap.pointers, std::span(&seed, 1), todo, lanes).marked, 0u);
     }
 }
 
@@ -384,8 +385,9 @@ TEST(Marking, WildPointersAndFreeSlotsLeadNowhere) {
     heap.memory().u64(test_arena + (64u << 20)).u64(test_arena - 1);
     heap.build();
     SlotBits todo = heap.slots->allocated_bits();
+    MarkLanes lanes(1, heap.slots->limit());
     SlotId seeds[] = {*heap.slots->slot_of(Address{test_arena}), no_slot};
-    EXPECT_EQ(mark_from(*heap.pointers, seeds, todo, 1).marked, 1u);
+    EXPECT_EQ(mark_from(*heap.pointers, seeds, todo, lanes).marked, 1u);
 }
 
 TEST(Marking, ClosedObjectsAreReachedButNotLookedInto) {
@@ -397,8 +399,9 @@ TEST(Marking, ClosedObjectsAreReachedButNotLookedInto) {
     heap.build();
     SlotBits todo = heap.slots->allocated_bits(), closed(heap.slots->limit());
     closed.set(*heap.slots->slot_of(Address{test_arena + 3 * 48}));
+    MarkLanes lanes(1, heap.slots->limit());
     SlotId seed = *heap.slots->slot_of(Address{test_arena});
-    EXPECT_EQ(mark_from(*heap.pointers, std::span(&seed, 1), todo, 1, &closed).marked, 4u);
+    EXPECT_EQ(mark_from(*heap.pointers, std::span(&seed, 1), todo, lanes, &closed).marked, 4u);
 }
 
 }  // namespace
