@@ -26,10 +26,9 @@ template <class Message>
 class Lanes {
 public:
     static constexpr unsigned stripe_bits = 17;  ///< slots of a stripe: some 10 MB of heap
-    /// Twice as many lanes as workers, rounded up to a power of two; one for one.
+    /// As many lanes as workers, rounded up to a power of two.
     Lanes(unsigned workers, SlotId limit)
-        : workers_(std::max(workers, 1u)),
-          bits_(workers_ == 1 ? 0 : static_cast<unsigned>(std::bit_width(workers_ - 1)) + 1) {
+        : workers_(std::max(workers, 1u)), bits_(static_cast<unsigned>(std::bit_width(workers_ - 1))) {
         for (unsigned i = 0; i <= mask(); ++i)
             all_.emplace_back(i, (std::size_t{limit} >> (stripe_bits + bits_) << stripe_bits) + stripe);
     }

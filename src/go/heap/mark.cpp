@@ -16,15 +16,13 @@ constexpr std::uint32_t oblet_words = 16 * 1024;  // 128 KB: larger objects are 
 /// Slots that were sent to other lanes lately: what many objects point to is sent once.
 class Lately {
 public:
-    bool fresh(SlotId slot) noexcept { return std::exchange(slots_[slot % slots_.size()], slot) != slot; }
+    bool fresh(SlotId slot) {
+        if (slots_.empty()) slots_.assign(4096, no_slot);
+        return std::exchange(slots_[slot % slots_.size()], slot) != slot;
+    }
 
 private:
-    std::array<SlotId, 4096> slots_ = filled();
-    static std::array<SlotId, 4096> filled() {
-        std::array<SlotId, 4096> all;
-        all.fill(no_slot);
-        return all;
-    }
+    std::vector<SlotId> slots_;  // made when the first is sent: there are many small markings by one worker
 };
 
 class Marker {
