@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/parallel.h"
 #include "base/text.h"
 #include "detect/pointers.h"
 #include "process/snapshot_values.h"
@@ -174,14 +175,19 @@ report::Finding tell(const Process& process, const Locator& locator, const Broke
 Detection detect_broken_chains(const Process& process) {
     Detection detection;
     const Locator& locator = *process.locator;
+    std::vector<std::vector<Broken>> parts(std::max(process.jobs, 1u));
+    parallel_chunks(process.jobs, process.stacks.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        for (std::size_t g = begin; g < end; ++g) {
+            const go::GoStack stack = process.stacks.load_physical(g);
+            if (auto broken = bad_return(process, locator, g, stack)) parts[worker].push_back(*broken);
+            std::uint64_t words = 0;
+            bad_frame_pointers(process, locator, g, stack, parts[worker], words);
+        }
+    });
+    detection.checked = process.stacks.size();
     std::vector<Broken> found;
-    for (std::size_t g = 0; g < process.stacks.size(); ++g) {
-        ++detection.checked;
-        const go::GoStack stack = process.stacks.load_physical(g);
-        if (auto broken = bad_return(process, locator, g, stack)) found.push_back(*broken);
-        std::uint64_t words = 0;
-        bad_frame_pointers(process, locator, g, stack, found, words);
-    }
+    for (auto& part : parts) found.insert(found.end(), part.begin(), part.end());
+    std::ranges::stable_sort(found, {}, &Broken::goroutine);  // each one's are in one part, in order
     // Twenty goroutines with the same damage are one line of code; more findings would say nothing new.
     const std::size_t told = std::min(found.size(), most_findings);
     for (std::size_t i = 0; i < told; ++i) detection.findings.push_back(tell(process, locator, found[i]));

@@ -84,10 +84,22 @@ std::string stack_key(const Goroutine& g) {
     return key;
 }
 
-std::string place_key(const Goroutine& g) {
+/// The frame is looked for once in stacks that are kept once: thousands wait in the same place.
+struct PlaceKey {
+    std::unordered_map<const Frame*, const Frame*> telling;  // by the first frame
+    std::string operator()(const Goroutine& g);
+};
+
+std::string PlaceKey::operator()(const Goroutine& g) {
     std::string key;
     append_bytes(key, state_of(g));
-    const auto* frame = telling_frame(g.frames.stored());
+    const std::span<const Frame> frames = g.frames.stored();
+    const Frame* frame = nullptr;
+    if (!frames.empty()) {
+        auto [at, fresh] = telling.try_emplace(frames.data());
+        if (fresh) at->second = telling_frame(frames);
+        frame = at->second;
+    }
     append_bytes(key, frame != nullptr ? frame->function : g.start);
     append_bytes(key, frame != nullptr ? frame->file : std::string_view());
     return key + fmt::format("{}", frame != nullptr ? frame->line : 0);
@@ -183,7 +195,7 @@ void print_goroutine_summary(Context& context) {
                     .add("  ")
                     .add(counts_by_status(context, goroutines)),
                 2);
-    auto groups = group_by(goroutines, place_key);
+    auto groups = group_by(goroutines, PlaceKey());
     std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
     constexpr std::size_t most = 10;
     std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
