@@ -50,7 +50,8 @@ private:
     std::vector<Address> chunks_;
 };
 
-class Scanner {
+/// One worker's, on cache lines of its own.
+class alignas(128) Scanner {
 public:
     Scanner(const Process& process, const Locator& locator, const RuntimeChunks& chunks, const go::MapCells& cells)
         : chunks_(chunks),
@@ -71,11 +72,14 @@ public:
 
     HeaderScan out;
 
-    void value(Address at, go::TypeId type, std::uint64_t count, BadHeader context) {
-        if (!judged_[type]) return;
+    bool judges(go::TypeId type) const { return judged_[type]; }
+    /// `context` says whose value it is; where in it is filled in.
+    void value(Address at, go::TypeId type, std::uint64_t count, BadHeader& context) {
+        if (!judges(type)) return;
         const go::TypePlan& plan = plans_[type];
         context.object_type = type;
-        if (cells_.is_unit(type)) {
+        context.in_cell = cells_.is_unit(type);
+        if (context.in_cell) {
             for (std::uint64_t i = 0; i < count && i < largest_array; ++i) {
                 context.object = at + i * plan.size;
                 if (!unit(context)) return;
@@ -94,12 +98,11 @@ private:
         AddressRange room;  ///< the object that its data lies in, when that is too small
     };
     /// A bucket or group of a map: only cells in use. False: the memory could not be read.
-    bool unit(BadHeader context) {
+    bool unit(BadHeader& context) {
         std::uint64_t control = 0;
         if (!cursor_.load(context.object, control)) return false;
         const std::uint8_t full = cells_.full(context.object_type, control);
         if (full == 0) return true;
-        context.in_cell = true;
         for (const go::MapCells::Part& part : cells_.parts(context.object_type)) {
             if (plans_[part.type].empty()) continue;
             for (unsigned i = 0; i < 8; ++i) {
@@ -189,14 +192,21 @@ private:
         if (len == 0) return std::nullopt;  // memory of C, where capacities are what one said
         if (data.value < first_page) return HeaderFault::no_data;
         if (data.value >> 47 != 0) return HeaderFault::not_address;
-        if (process_.memory.find(data) != nullptr && len < (1ull << 40) / std::min<std::uint64_t>(elem, 1 << 20)) {
+        const Segment* segment = find(data);
+        if (segment != nullptr && len < (1ull << 40) / std::min<std::uint64_t>(elem, 1 << 20)) {
             const Address last = data + (len * elem - 1);
-            if (process_.memory.find(last) != nullptr)
+            if (segment->range.contains(last) || process_.memory.find(last) != nullptr)
                 return chunks_.contains(data) ? std::optional(HeaderFault::runtimes_own) : std::nullopt;
             return locator_.place(last).kind == PlaceKind::unmapped ? std::optional(HeaderFault::unmapped)
                                                                     : std::nullopt;
         }
         return locator_.place(data).kind == PlaceKind::unmapped ? std::optional(HeaderFault::unmapped) : std::nullopt;
+    }
+
+    /// Most strings that are not on the heap lie in one segment: the program's read-only data.
+    const Segment* find(Address a) {
+        if (last_segment_ == nullptr || !last_segment_->range.contains(a)) last_segment_ = process_.memory.find(a);
+        return last_segment_;
     }
 
     std::optional<HeaderFault> interface(std::uint64_t word, bool empty) {
@@ -238,8 +248,9 @@ private:
     const go::TypePlans& plans_;
     const go::HeapSlots& slots_;
     MemoryCursor cursor_;
-    std::vector<bool> judged_;  // types of values that are looked at
+    std::vector<char> judged_;  // types of values that are looked at
     std::uint64_t last_good_[2] = {};
+    const Segment* last_segment_ = nullptr;
 };
 
 }  // namespace
@@ -303,6 +314,7 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
     for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator, chunks, cells);
     parallel_chunks(jobs, spans.size(), 16, [&](std::size_t begin, std::size_t end, unsigned worker) {
         Scanner& scanner = scanners[worker];
+        BadHeader context;
         for (std::size_t s = begin; s < end; ++s) {
             const go::SlotSpan& span = spans[s];
             if (span.pointers == go::PointerInfo::none) continue;  // headers hold pointers
@@ -310,8 +322,7 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
                 const go::SlotId slot = span.first + i;
                 if (!graph.live(slot)) continue;
                 const go::ObjectType type = heap_types.type_of(slot);
-                if (type.type == go::no_type) continue;
-                BadHeader context;
+                if (type.type == go::no_type || !scanner.judges(type.type)) continue;
                 context.slot = slot;
                 context.basis = type.basis;
                 context.count = type.count;
@@ -328,8 +339,9 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
     // A static value is known by a pointer to it alone: it must lie where values lie.
     for (auto& [address, type] : heap_types.statics())
         for (const go::ModuleData& module : process.go->modules())
-            if (address.is_aligned(8) && (module.data.contains(address) || module.bss.contains(address)))
-                scanners[0].value(address, type, 1, BadHeader{});
+            if (BadHeader context;
+                address.is_aligned(8) && (module.data.contains(address) || module.bss.contains(address)))
+                scanners[0].value(address, type, 1, context);
     scan_frames(process, scanners[0]);
     HeaderScan all;
     for (Scanner& scanner : scanners) {
