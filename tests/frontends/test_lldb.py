@@ -158,9 +158,10 @@ def test_no_files_are_left(one, tmp_path):
 
 
 @pytest.fixture
-def stopped(one):
-    """A Go program with seventy parked goroutines, alive, stopped at a breakpoint."""
-    return ["process handle -s false -n false -p true SIGURG", "breakpoint set -n main.finish", "process launch -- waits"], one.exe
+def stopped(one, tmp_path_factory):
+    """A Go program with seventy parked goroutines, alive, stopped at a breakpoint. It writes where it stands."""
+    folder = tmp_path_factory.mktemp("process")
+    return ["process handle -s false -n false -p true SIGURG", "breakpoint set -n main.finish", f"process launch -w {folder} -- waits"], one.exe
 
 
 def live(executable, *commands, **changes):
