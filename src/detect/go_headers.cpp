@@ -332,8 +332,8 @@ Detection detect_bad_headers(const Process& process) {
                                         fmt::format("a live {}; the collector's pointer mask agrees", type_name),
                                         "core", "types of heap objects"});
         if (holder)
-            finding.evidence.push_back({"the variable that leads to it", holder,
-                                        fmt::format("{:#x}", bad.object.value), "core", "data sections"});
+            finding.evidence.push_back({"the variable that leads to it", holder, fmt::format("{:#x}", bad.object.value),
+                                        "core", "data sections"});
         if (process.crash && process.crash->fault_address && bad.op != PlanStep::Op::eface &&
             bad.op != PlanStep::Op::iface) {
             const Address fault = *process.crash->fault_address, data{bad.words[0]};
