@@ -144,6 +144,22 @@ TEST(Terminal, RecursionAndLongStacksAreFolded) {
     EXPECT_LT(lines.size(), 160u);
 }
 
+TEST(Terminal, PathsFoldOnlyWholeNames) {
+    Report report = test::sample_memory();
+    report.command = "heap";
+    auto kept_by = [&](const std::string& path) {
+        report.location = Location{.address = 0x1000, .details = {{"kept by", path}}};
+        const std::string text = render(report, {});
+        const auto at = text.find("list");
+        return at == std::string::npos ? text : text.substr(at, text.find('\n', at) - at);
+    };
+    EXPECT_EQ(kept_by("list.next.next.next.next"), "list(.next × 4)");
+    EXPECT_EQ(kept_by("list.next.next.next.next[3].key"), "list(.next × 4)[3].key");
+    EXPECT_EQ(kept_by("list.next.next.next.next.nextName"), "list(.next × 4).nextName");
+    EXPECT_EQ(kept_by("list.next.next.next.nextName"), "list.next.next.next.nextName");
+    EXPECT_EQ(kept_by("list.next.next.next"), "list.next.next.next");
+}
+
 TEST(Terminal, ManyGoroutinesAreOneLineEach) {
     auto lines = lines_of(render(test::sample_many(10'000, 2), {}));
     EXPECT_GE(lines.size(), 10'000u);

@@ -11,6 +11,8 @@
 
 namespace incident::report::terminal {
 
+using namespace std::string_view_literals;
+
 namespace {
 
 constexpr std::size_t most_rows = 25;
@@ -138,15 +140,19 @@ void print_retainers(Context& context, const Heap& heap) {
     print("by type", "an object inside another of its type counts once", true);
 }
 
-/// "list.next.next.next.next" is "list(.next × 4)".
+/// "list.next.next.next.next" is "list(.next × 4)". A repeat ends where a name ends: ".next.nextName" has one.
 std::string fold_repeats(std::string_view path) {
     constexpr std::size_t enough = 4;
+    const auto stands_at = [&](std::size_t at, std::string_view part) {
+        const std::string_view rest = path.substr(at);
+        return rest.starts_with(part) && (rest.size() == part.size() || ".["sv.contains(rest[part.size()]));
+    };
     std::string out;
     for (std::size_t i = 0; i < path.size();) {
         const std::size_t end = std::min(path.find_first_of(".[", i + 1), path.size());
         const std::string_view part = path.substr(i, end - i);
         std::size_t times = 1;
-        while (path.substr(i + times * part.size()).starts_with(part)) ++times;
+        while (stands_at(i + times * part.size(), part)) ++times;
         if (part.front() != '.' || times < enough) {
             out += part;
             i = end;
