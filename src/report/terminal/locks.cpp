@@ -121,7 +121,7 @@ void print_locks(Context& context) {
     std::string note =
         waiting == 0 ? "nobody waits" : fmt::format("{} {}", grouped(waiting), waiting == 1 ? "waiter" : "waiters");
     if (waiting != 0) note += cycles ? ", some in a circle" : ", no circle";
-    canvas.heading(locks.empty() ? "no lock is waited for, nor held by a frame or a pending defer"
+    canvas.heading(locks.empty() ? "no lock is waited for, or known to be held"
                                  : fmt::format("{} {}", grouped(locks.size()), locks.size() == 1 ? "lock" : "locks"),
                    locks.empty() ? "" : note);
     print_wait_graph(context);
