@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "detect/crash_remedy.h"
 #include "process/fault_access.h"
 #include "process/snapshot.h"
 
@@ -228,9 +229,7 @@ Detection detect_crash(const Process& process) {
                 crash.signal && crash.fault != FaultClass::none && crash.fault != FaultClass::other
                     ? story.title
                     : fmt::format("uncaught panic: {}", crash.message.value_or("(its value could not be read)"));
-            finding.why = !story.why.empty() ? story.why
-                          : crash.message    ? "panic: " + *crash.message
-                                             : "the runtime ended the process in runtime.fatalpanic";
+            finding.why = !story.why.empty() ? story.why : "nothing recovered it: the runtime ended the process";
             break;
         }
         case CrashKind::go_fatal:
@@ -262,6 +261,9 @@ Detection detect_crash(const Process& process) {
                                                                       : "frame of " + crash.runtime_function});
     add_fault_evidence(process, crash, access, finding);
     add_check(process, crash, finding);
+    finding.remedy =
+        crash_remedy(crash, crash.frames.empty() ? "" : place_of(crash.frames[first_user_frame(crash.frames)]),
+                     process.go || process.go_expected);
     finding.subject.what = "process";
     finding.subject.address = crash.fault_address;
     if (crash.goid) finding.goroutines.push_back(*crash.goid);

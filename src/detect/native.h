@@ -32,6 +32,8 @@ const NativeThread* dying_thread(const Process& process);
 /// Index into crash->stack.frames: the innermost one outside libc, Go's runtime and the machinery of dying; nullopt:
 /// none.
 std::optional<std::size_t> first_own_frame(const Process& process);
+/// Words of malloc's abort (malloc/malloc.c, malloc_printerr): about memory, not the program's own abort.
+bool is_malloc_text(std::string_view text);
 /// "overrun_abort heap.c:95", else module and offset.
 std::string place_of(const report::Frame& frame);
 /// Adds the snapshot of frame `index` of the crash's stack.

@@ -25,24 +25,6 @@ using report::Finding;
 
 constexpr std::size_t most_findings = 8;
 
-/// Words of malloc's abort (malloc/malloc.c, malloc_printerr) that are about memory, not about the program's own abort.
-bool is_malloc_text(std::string_view text) {
-    static constexpr std::array beginnings = {"free(): ",
-                                              "malloc(): ",
-                                              "realloc(): ",
-                                              "calloc(): ",
-                                              "memalign",
-                                              "munmap_chunk(): ",
-                                              "double free or corruption",
-                                              "corrupted ",
-                                              "malloc_consolidate(",
-                                              "break adjusted to",
-                                              "tcache_thread_shutdown(): ",
-                                              "mremap_chunk(): ",
-                                              "malloc: top chunk is corrupt"};
-    return std::ranges::any_of(beginnings, [&](std::string_view b) { return text.starts_with(b); });
-}
-
 struct Argument {
     Address pointer;  ///< as given to free()
     std::string by;
@@ -361,6 +343,23 @@ private:
 };
 
 }  // namespace
+
+bool is_malloc_text(std::string_view text) {
+    static constexpr std::array beginnings = {"free(): ",
+                                              "malloc(): ",
+                                              "realloc(): ",
+                                              "calloc(): ",
+                                              "memalign",
+                                              "munmap_chunk(): ",
+                                              "double free or corruption",
+                                              "corrupted ",
+                                              "malloc_consolidate(",
+                                              "break adjusted to",
+                                              "tcache_thread_shutdown(): ",
+                                              "mremap_chunk(): ",
+                                              "malloc: top chunk is corrupt"};
+    return std::ranges::any_of(beginnings, [&](std::string_view b) { return text.starts_with(b); });
+}
 
 Detection detect_heap_faults(const Process& process) { return Teller(process).run(); }
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/text.h"
+#include "report/answer.h"
 #include "report/mermaid.h"
 #include "report/terminal/views.h"
 
@@ -87,7 +88,7 @@ private:
         line(fmt::format("\n{}{}\n{}\n{}", mark, language, text, mark));
     }
 
-    void answer(std::string_view what, std::string_view where, std::string_view why);
+    void answer(const Answer& answer);
     void head();
     void finding(const Finding& finding, std::size_t number);
     void diagram();
@@ -103,14 +104,15 @@ private:
     Context context_;
 };
 
-void Writer::answer(std::string_view what, std::string_view where, std::string_view why) {
+void Writer::answer(const Answer& answer) {
     std::string text;
     auto row = [&](std::string_view label, std::string_view value) {
         if (!value.empty()) text += fmt::format("{}**{}** {}", text.empty() ? "" : "  \n", label, escaped(value));
     };
-    row("What", what);
-    row("Where", where);
-    row("Why", why);
+    row("What", answer.what);
+    row("Where", answer.where);
+    row("Why", answer.why);
+    row("Next", answer.next);
     if (!text.empty()) paragraph(text);
 }
 
@@ -140,7 +142,7 @@ void Writer::head() {
 
 void Writer::finding(const Finding& f, std::size_t number) {
     paragraph(fmt::format("## {}. {} ({}, {})", number, code(f.kind), to_string(f.severity), to_string(f.strength)));
-    if (number > 1) answer(f.title, f.where, f.why);
+    if (number > 1) answer({&f, f.title, f.where, f.why, {}});
     std::string subject = f.subject.symbol.empty() ? std::string() : code(f.subject.symbol);
     auto add = [&](const std::string& text) { subject += (subject.empty() ? "" : " ") + text; };
     if (!f.subject.type.empty()) add(code(f.subject.type));
@@ -239,14 +241,12 @@ void Writer::write() {
         return;
     }
     auto shown = [&](const Finding& f) { return f.severity >= plain_.min_severity; };
-    auto first = std::ranges::find_if(report_.findings, shown);
-    if (first != report_.findings.end()) {
-        line("# " + escaped(first->title));
-        answer(first->title, first->where, first->why);
-    } else {
-        line("# No defect was found");
-        answer(report_.crash ? report_.crash->cause : "", "", "");
-    }
+    const Answer opening = answer_of(report_, plain_.min_severity);
+    const bool looked = report_.command != "crash";  // which asks how it ended, no more
+    line("# " + (opening.accused == nullptr && (looked || opening.what.empty())
+                     ? looked ? "No defect was found" : "How it ended"
+                     : escaped(opening.what)));
+    answer(opening);
     head();
     std::size_t number = 0;
     for (const auto& f : report_.findings)

@@ -31,7 +31,9 @@ def test_nil_dereference(case: Case) -> None:
     assert user_frames(crash["frames"]) == panics_stack(case)
     pc = re.search(r"addr=0x20 pc=(0x[0-9a-f]+)", case.truth().stderr)[1]
     assert crash["registers"]["rip"] == pc
-    assert [f["kind"] for f in r["findings"]] == ["crash.panic"]
+    finding, = r["findings"]
+    assert finding["kind"] == "crash.panic"
+    assert re.fullmatch(r"read main\.\(\*account\)\.ownerName \S+: which pointer can be nil there, .*", finding["remedy"])
 
 
 @pytest.mark.cores(mode="panicnested")

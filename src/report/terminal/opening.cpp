@@ -1,9 +1,8 @@
-// The first lines: which input this is, then what, where and why in three rows.
+// The first lines: which input this is, then what, where and why, a row each.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/text.h"
+#include "report/answer.h"
 #include "report/terminal/views.h"
 
 namespace incident::report::terminal {
@@ -49,35 +48,6 @@ void add_executable(Line& line, const std::optional<Module>& executable) {
     add_part(line, ink, fmt::format("executable {}", to_string(executable->status)));
 }
 
-/// Rows WHAT, WHERE, WHY; an empty one is left out.
-void print_rows(Context& context, Ink ink, std::string_view what, std::string_view where, std::string_view why) {
-    auto& canvas = context.canvas;
-    auto row = [&](std::string_view label, Ink text_ink, std::string_view text) {
-        if (text.empty()) return;
-        canvas.wrap(canvas.line(Ink::strong, label).to_column(7).add(text_ink, text), 7);
-    };
-    row("WHAT", ink, what);
-    row("WHERE", Ink::plain, where);
-    row("WHY", Ink::plain, why);
-}
-
-std::string quiet_why(const Report& report) {
-    auto with = [&](Outcome o) {
-        return static_cast<std::size_t>(std::ranges::count(report.detectors, o, &DetectorOutcome::outcome));
-    };
-    std::size_t clean = with(Outcome::clean) + with(Outcome::found), partial = with(Outcome::partial);
-    std::string text;
-    if (clean != 0) text = fmt::format("{} looked at everything and found nothing", count_of(clean, "detector"));
-    if (partial != 0 && clean != 0) text += fmt::format(", {} could not check everything", partial);
-    if (partial != 0 && clean == 0)
-        text = fmt::format("{} looked, none could check everything", count_of(partial, "detector"));
-    auto damage = static_cast<std::size_t>(std::ranges::count_if(report.gaps, &Gap::damage));
-    if (damage != 0)
-        text += fmt::format("{}{} in the input: silence is not health here", text.empty() ? "" : "; ",
-                            count_of(damage, "gap"));
-    return text;
-}
-
 }  // namespace
 
 void print_header(Context& context) {
@@ -95,21 +65,17 @@ void print_header(Context& context) {
 }
 
 void print_answer(Context& context) {
-    const auto& report = context.report;
-    context.canvas.blank();
-    auto first = std::ranges::find_if(report.findings,
-                                      [&](const Finding& f) { return f.severity >= context.options().min_severity; });
-    if (first != report.findings.end())
-        return print_rows(context, ink_of(first->severity), first->title, first->where, first->why);
-    // Nothing to accuse: say how the process ended, and what was looked at.
-    auto ended = std::ranges::find_if(report.findings, [](const Finding& f) { return f.kind.starts_with("crash."); });
-    bool known = ended != report.findings.end();
-    std::string what = known ? ended->title : report.crash ? report.crash->cause : std::string();
-    if (report.command == "analyze") what += what.empty() ? "No defect was found" : "; no defect was found";
-    print_rows(context, Ink::strong, what, known ? ended->where : "",
-               report.command == "analyze" ? quiet_why(report)
-               : known                     ? ended->why
-                                           : "");
+    auto& canvas = context.canvas;
+    const Answer answer = answer_of(context.report, context.options().min_severity);
+    canvas.blank();
+    auto row = [&](std::string_view label, Ink ink, std::string_view text) {
+        if (text.empty()) return;
+        canvas.wrap(canvas.line(Ink::strong, label).to_column(7).add(ink, text), 7);
+    };
+    row("WHAT", answer.accused != nullptr ? ink_of(answer.accused->severity) : Ink::strong, answer.what);
+    row("WHERE", Ink::plain, answer.where);
+    row("WHY", Ink::plain, answer.why);
+    row("NEXT", Ink::plain, answer.next);
 }
 
 }  // namespace incident::report::terminal

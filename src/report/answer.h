@@ -1,0 +1,19 @@
+// The answer that a report opens with, the same words in every format.
+#pragma once
+
+#include <string>
+
+#include "report/report.h"
+
+namespace incident::report {
+
+struct Answer {
+    const Finding* accused = nullptr;  ///< it is told in full below; null: nothing at or above the severity asked for
+    std::string what, where, why;      ///< empty: nothing to say
+    std::string next;                  ///< only where no finding is told, which has its own
+};
+
+/// Of `analyze` and `crash`.
+Answer answer_of(const Report& report, Severity min_severity);
+
+}  // namespace incident::report
