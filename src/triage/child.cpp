@@ -31,6 +31,16 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t most_output = 32u << 20, most_errors = 4096;
 constexpr auto look_every = std::chrono::milliseconds(25);
 
+// AddressSanitizer reserves terabytes of private address space for its shadow, and RLIMIT_DATA counts them: such a
+// build cannot start under the net. It is watched like any other.
+#if defined(__SANITIZE_ADDRESS__)  // gcc
+constexpr bool has_shadow_memory = true;
+#elif defined(__has_feature)
+constexpr bool has_shadow_memory = __has_feature(address_sanitizer);
+#else
+constexpr bool has_shadow_memory = false;
+#endif
+
 /// Anonymous and shared memory of a process; 0 when it is gone.
 std::uint64_t memory_of(pid_t pid) {
     auto path = fmt::format("/proc/{}/status", pid);
@@ -53,7 +63,7 @@ std::uint64_t memory_of(pid_t pid) {
     if (::getppid() != parent) ::_exit(127);  // it died before the line above
     rlimit none{0, 0};
     ::setrlimit(RLIMIT_CORE, &none);
-    if (limits.memory_bytes != 0) {
+    if (limits.memory_bytes != 0 && !has_shadow_memory) {
         auto net = limits.memory_bytes + limits.memory_bytes / 2 + (256ull << 20);
         rlimit data{net, net};
         ::setrlimit(RLIMIT_DATA, &data);

@@ -11,7 +11,9 @@
 
 #include <algorithm>
 #include <map>
+#include <ranges>
 #include <set>
+#include <tuple>
 
 #include "triage/normalize.h"
 
@@ -28,8 +30,9 @@ bool contains(const std::vector<std::uint64_t>& offsets, std::uint64_t offset) {
 /// One of the two has no symbol there, and both stand at the same offset in some build.
 bool same_offset(const SignatureFrame& a, const SignatureFrame& b) {
     if ((a.named && b.named) || a.offset == 0 || b.offset == 0) return false;
-    if (normal_program(a.module) != normal_program(b.module)) return false;
-    return a.offset == b.offset || contains(a.other_offsets, b.offset) || contains(b.other_offsets, a.offset);
+    const bool here =
+        a.offset == b.offset || contains(a.other_offsets, b.offset) || contains(b.other_offsets, a.offset);
+    return here && normal_program(a.module) == normal_program(b.module);  // names last: millions of pairs come here
 }
 
 std::size_t equal_offsets(const Signature& a, const Signature& b) {
@@ -83,13 +86,14 @@ Likeness like_stacks(const Signature& a, const Signature& b) {
     auto offsets = equal_offsets(a, b);
     bool by_offset = offsets >= 2 || (offsets == 1 && a.frames.size() == 1 && b.frames.size() == 1 &&
                                       a.frames[0].module == b.frames[0].module);
-    Likeness out{alignment(a, b, by_offset), ""};
     std::size_t equal = 0;
     for (const auto& fa : a.frames)
         equal += std::ranges::any_of(
                      b.frames, [&](const auto& fb) { return same_frame(fa, fb) || (by_offset && same_offset(fa, fb)); })
                      ? 1
                      : 0;
+    if (equal == 0) return {};  // most pairs end here
+    Likeness out{alignment(a, b, by_offset), ""};
     const auto most = std::max(a.frames.size(), b.frames.size());
     if (by_offset && equal == most)
         out.reason = "another build, without symbols: every frame is at the offset that it has there";
@@ -113,6 +117,7 @@ Likeness like_places(const Signature& a, const Signature& b) {
         else if (std::ranges::any_of(b.frames, [&](const auto& fb) { return same_offset(fa, fb); }))
             ++offsets;
     }
+    if (named == 0 && offsets == 0) return {};
     const auto most = std::max(a.frames.size(), b.frames.size());
     // Offsets of two builds are equal by chance now and then: they count when no place is left over.
     if (offsets > 0 && named + offsets == most)
@@ -170,8 +175,9 @@ void add_offsets(Signature& into, const Signature& from) {
 /// same code.
 Likeness likeness_to(const Cluster& cluster, const Signature& signature) {
     auto most = likeness(cluster.variants.front().signature, signature);
-    for (const auto& variant : cluster.variants)
-        if (most.value < near_enough && (nameless(signature) || nameless(variant.signature)))
+    const bool without_names = nameless(signature);
+    for (const auto& variant : cluster.variants | std::views::drop(1))
+        if (most.value < near_enough && (without_names || nameless(variant.signature)))
             if (auto here = likeness(variant.signature, signature); here.value > most.value) most = std::move(here);
     return most;
 }
@@ -218,7 +224,7 @@ Clustering cluster(const std::vector<Record>& records, const ClusterOptions& opt
     std::ranges::stable_sort(order, [](const Group& a, const Group& b) {
         return a.variant.records.size() != b.variant.records.size()
                    ? a.variant.records.size() > b.variant.records.size()
-                   : std::pair(-a.last_seen, a.variant.signature.id) < std::pair(-b.last_seen, b.variant.signature.id);
+                   : std::tie(b.last_seen, a.variant.signature.id) < std::tie(a.last_seen, b.variant.signature.id);
     });
     std::vector<std::string> programs;
     for (auto& group : order) {
@@ -242,8 +248,7 @@ Clustering cluster(const std::vector<Record>& records, const ClusterOptions& opt
     }
 
     auto newer = [&](std::size_t a, std::size_t b) {
-        return std::pair(-records[a].time, std::string_view(records[a].path)) <
-               std::pair(-records[b].time, std::string_view(records[b].path));
+        return std::tie(records[b].time, records[a].path) < std::tie(records[a].time, records[b].path);
     };
     std::set<std::string_view> known(options.baseline.begin(), options.baseline.end());
     for (auto& c : out.clusters) {

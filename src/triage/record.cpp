@@ -1,6 +1,7 @@
 // Writing and reading of the two schemas. Reading is forgiving (a store may come from a newer version, or have been cut
 // by a full disk): unknown members are passed over, a missing one has its default, and only a line that is no object of
-// the right schema is refused.
+// the right schema is refused. It may as well come from a stranger, and hold what a core says: numbers are bounded
+// here, strings where they are rendered.
 #include "triage/record.h"
 
 #define RAPIDJSON_HAS_STDSTRING 1
@@ -129,9 +130,24 @@ std::int64_t integer_of(const rapidjson::Value& object, const char* name, std::i
     return member != object.MemberEnd() && member->value.IsInt64() ? member->value.GetInt64() : otherwise;
 }
 
-double number_of(const rapidjson::Value& object, const char* name) {
+/// Seconds that a child took: what cannot be one (negative, more than thirty years) is none.
+double seconds_of(const rapidjson::Value& object, const char* name) {
+    constexpr double most = 1e9;
     auto member = object.FindMember(name);
-    return member != object.MemberEnd() && member->value.IsNumber() ? member->value.GetDouble() : 0;
+    if (member == object.MemberEnd() || !member->value.IsNumber()) return 0;
+    auto value = member->value.GetDouble();
+    return value >= 0 && value <= most ? value : 0;
+}
+
+/// Seconds since 1970; 0: unknown, or behind the year 9999.
+std::int64_t time_of(const rapidjson::Value& object, const char* name) {
+    constexpr std::int64_t latest = 253'402'300'799;
+    auto value = integer_of(object, name, 0);
+    return value >= 0 && value <= latest ? value : 0;
+}
+
+std::uint64_t bytes_of(const rapidjson::Value& object, const char* name) {
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(integer_of(object, name, 0), 0));
 }
 
 bool boolean_of(const rapidjson::Value& object, const char* name, bool otherwise) {
@@ -166,7 +182,8 @@ Signature signature_of(const rapidjson::Value& json) {
     s.context = texts_of(json, "context");
     s.notes = texts_of(json, "notes");
     each_of(json, "frames", [&](const rapidjson::Value& f) {
-        if (!f.IsObject()) return;
+        constexpr std::size_t most = 64;  // ten times what this version writes: comparing two stacks is quadratic
+        if (!f.IsObject() || s.frames.size() >= most) return;
         auto offset = text_of(f, "offset");
         s.frames.push_back({text_of(f, "text"), text_of(f, "module"),
                             offset.empty() ? 0 : std::strtoull(offset.c_str(), nullptr, 16),
@@ -316,8 +333,8 @@ std::expected<Record, std::string> parse_record(std::string_view line) {
     r.path = text_of(json, "path");
     if (r.digest.empty()) return std::unexpected("it has no digest");
     r.copy_of = text_of(json, "copy_of");
-    r.size = static_cast<std::uint64_t>(integer_of(json, "size", 0));
-    r.time = integer_of(json, "time", 0);
+    r.size = bytes_of(json, "size");
+    r.time = time_of(json, "time");
     r.name.program = text_of(json, "program");
     if (auto pid = integer_of(json, "pid", -1); pid >= 0) r.name.pid = pid;
     auto word = text_of(json, "outcome");
@@ -325,9 +342,9 @@ std::expected<Record, std::string> parse_record(std::string_view line) {
         if (to_string(outcome) == word) r.outcome = outcome;
     r.exit = static_cast<int>(integer_of(json, "exit", -1));
     r.reason = text_of(json, "reason");
-    r.seconds = number_of(json, "seconds");
-    r.cpu_seconds = number_of(json, "cpu_seconds");
-    r.peak_bytes = static_cast<std::uint64_t>(integer_of(json, "peak_bytes", 0));
+    r.seconds = seconds_of(json, "seconds");
+    r.cpu_seconds = seconds_of(json, "cpu_seconds");
+    r.peak_bytes = bytes_of(json, "peak_bytes");
     if (auto v = json.FindMember("verdict"); v != json.MemberEnd() && v->value.IsObject())
         r.verdict = verdict_of(v->value);
     return r;

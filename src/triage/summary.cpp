@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <ctime>
 #include <map>
-#include <set>
+#include <ranges>
 
 #include "base/text.h"
 #include "report/json_writer.h"
@@ -29,11 +29,14 @@ std::string date(std::int64_t seconds) {
     if (seconds <= 0) return "unknown";
     auto time = static_cast<std::time_t>(seconds);
     std::tm utc{};
-    ::gmtime_r(&time, &utc);
+    if (::gmtime_r(&time, &utc) == nullptr) return "unknown";  // a file's time may lie anywhere
     return fmt::format("{:%Y-%m-%d %H:%M:%S}Z", utc);
 }
 
-std::string duration(double seconds) { return human_duration(static_cast<std::uint64_t>(seconds * 1e9)); }
+std::string duration(double seconds) {
+    constexpr double most = 1e10;  // in nanoseconds it still fits
+    return human_duration(static_cast<std::uint64_t>(std::min(seconds, most) * 1e9));
+}
 
 /// "ledger (12), settle (3)": who appears, most often first, at most `most` of them.
 std::string census(const std::vector<Record>& records, const std::vector<std::size_t>& of,
@@ -327,7 +330,10 @@ void cluster_in_markdown(const Summary& s, const Cluster& c, std::size_t number,
     if (v.excerpt.empty()) return;
     std::string fence = "```";
     while (v.excerpt.contains(fence)) fence += '`';
-    fmt::format_to(back, "\n{}text\n{}\n{}\n", fence, v.excerpt, fence);
+    fmt::format_to(back, "\n{}text\n", fence);
+    for (auto line : v.excerpt | std::views::split('\n'))
+        out += escape_for_terminal(std::string_view(line.begin(), line.end())) + "\n";
+    fmt::format_to(back, "{}\n", fence);
 }
 
 }  // namespace

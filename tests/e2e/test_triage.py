@@ -98,8 +98,10 @@ def test_every_core_is_accounted_for(cores: pathlib.Path, tmp_path: pathlib.Path
 
 def test_killed_and_resumed(cores: pathlib.Path, tmp_path: pathlib.Path) -> None:
     store = tmp_path / "s.ndjson"
-    slow = fake(tmp_path, "  *) sleep 0.1;;")
-    process = subprocess.Popen([BIN, "triage", cores, "--store", store, "--jobs", "2", "--analyzer", slow], stdout=subprocess.DEVNULL)
+    started = tmp_path / "started"
+    started.mkdir()
+    stuck = fake(tmp_path, f"  *) touch {started}/$$; [ $(ls {started} | wc -l) -le 12 ] || exec sleep 1000;;")
+    process = subprocess.Popen([BIN, "triage", cores, "--store", store, "--jobs", "2", "--analyzer", stuck], stdout=subprocess.DEVNULL)
     deadline = time.time() + 60
     while time.time() < deadline and (not store.exists() or store.read_text().count("\n") < 8):
         time.sleep(0.05)

@@ -1,4 +1,5 @@
 // Records survive their store, and a store survives being cut at any byte; digests; clusters; the runbook; the doctor.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -81,6 +82,45 @@ TEST_F(StoreTest, RecordsSurviveATornLine) {
         EXPECT_EQ(records, cut == line.size() - 1 ? 3u : 2u) << cut;
     }
     EXPECT_THAT(Store::open(path, false).error(), HasSubstr("--resume"));
+}
+
+TEST_F(StoreTest, NumbersAreBoundedWhereTheyAreRead) {
+    const auto report = test::sample_crash();
+    auto line = record_line(record_of(report, "/a"), verdict_of(report));
+    const auto with = [&](std::string_view member, const std::string& value) {
+        const auto begin = line.find("\"" + std::string(member) + "\":") + member.size() + 3;
+        auto changed = line;
+        changed.replace(begin, line.find(',', begin) - begin, value);
+        auto record = parse_record(changed);
+        EXPECT_TRUE(record) << record.error();
+        return *record;
+    };
+    for (const char* time : {"-9223372036854775808", "-1", "9223372036854775807", "253402300800"})
+        EXPECT_EQ(with("time", time).time, 0) << time;
+    EXPECT_EQ(with("time", "253402300799").time, 253'402'300'799);
+    for (const char* seconds : {"1e308", "-1", "1000000001"}) {
+        EXPECT_EQ(with("cpu_seconds", seconds).cpu_seconds, 0) << seconds;
+        EXPECT_EQ(with("seconds", seconds).seconds, 0) << seconds;
+    }
+    EXPECT_EQ(with("size", "-5").size, 0u);
+    std::string frames;
+    for (int i = 0; i < 20'000; ++i) frames += fmt::format("{}{{\"text\":\"f{}\"}}", i == 0 ? "[" : ",", i);
+    EXPECT_LE(with("frames", frames + "],\"more\":[{\"text\":0").verdict->signature.frames.size(), 64u);
+}
+
+TEST_F(StoreTest, OneEndlessLineIsOneBrokenLine) {
+    const auto report = test::sample_crash();
+    const auto line = record_line(record_of(report, "/a"), verdict_of(report));
+    const auto path = file("s.ndjson", line);
+    std::filesystem::resize_file(path, line.size() + (65 << 20));  // a hole
+    std::ofstream(path, std::ios::binary | std::ios::app) << "\n" << line;
+    std::size_t records = 0;
+    auto contents = read_store(path, [&](Record&&, std::string_view) { ++records; });
+    ASSERT_TRUE(contents);
+    EXPECT_EQ(records, 2u);
+    EXPECT_EQ(contents->broken, 1u);
+    EXPECT_THAT(contents->first_broken, HasSubstr("line 2: it is too long"));
+    EXPECT_THAT(read_store(path_.string(), [](Record&&, std::string_view) {}).error(), HasSubstr("directory"));
 }
 
 TEST_F(StoreTest, DigestsTellCopiesApartFromCuts) {
