@@ -147,6 +147,21 @@ public:
         if (s.bits != nullptr) __builtin_prefetch(s.bits + at / 64);
     }
 
+    /// Calls fn(SlotId) for the slots of a block, 64 numbers from `first` on, that `bits` names, ascending; while it
+    /// looks at one, those behind it are on their way into the cache.
+    template <class Fn>
+    void for_each_of_block(SlotId first, std::uint64_t bits, Fn&& fn) const {
+        constexpr int ahead = 16;
+        const auto lowest = [&](std::uint64_t of) { return first + static_cast<unsigned>(std::countr_zero(of)); };
+        std::uint64_t coming = bits;
+        for (int i = 0; i < ahead && coming != 0; ++i, coming &= coming - 1) prefetch(lowest(coming));
+        for (; bits != 0; bits &= bits - 1) {
+            fn(lowest(bits));
+            if (coming == 0) continue;
+            prefetch(lowest(coming));
+            coming &= coming - 1;
+        }
+    }
     /// Calls fn(SlotId) for every slot, free ones too.
     template <class Fn>
     void for_each_slot(Fn&& fn) const {

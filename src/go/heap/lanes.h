@@ -8,6 +8,7 @@
 // crosses lanes at every step is walked by one.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <condition_variable>
@@ -15,6 +16,7 @@
 #include <deque>
 #include <mutex>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "go/heap/heap_slots.h"
@@ -105,8 +107,15 @@ public:
     bool empty() const {
         return std::ranges::all_of(all_, [](const Lane& lane) { return lane.inbox.empty(); });
     }
-    /// It can walk again.
-    void rewind() { done_ = false, idle_ = 0; }
+    /// Calls work(worker) on as many threads as there are workers, this one among them; each is to walk with a hand of
+    /// its own. Returns when nothing is left in any lane.
+    template <class Work>
+    void run(Work&& work) {
+        done_ = false;
+        std::vector<std::jthread> others;
+        for (unsigned worker = 1; worker < workers_; ++worker) others.emplace_back([&work, worker] { work(worker); });
+        work(0u);
+    }
 
 private:
     unsigned mask() const noexcept { return (1u << bits_) - 1; }

@@ -2,15 +2,12 @@
 #include "go/heap/mark.h"
 
 #include <algorithm>
-#include <array>
-#include <bit>
-#include <thread>
+#include <utility>
 
 namespace incident::go {
 
 namespace {
 
-constexpr std::size_t ahead = 16;                 // objects of a block on their way into the cache
 constexpr std::uint32_t oblet_words = 16 * 1024;  // 128 KB: larger objects are split, as the runtime does
 
 /// Slots that were sent to other lanes lately: what many objects point to is sent once.
@@ -43,7 +40,10 @@ public:
 
     void walk() {
         hand_.walk([&](std::span<const MarkMessage> messages) { receive(messages); },
-                   [&](SlotId first, std::uint64_t bits) { scan(first, bits); }, [] { return false; });
+                   [&](SlotId first, std::uint64_t bits) {
+                       slots_.for_each_of_block(first, bits, [&](SlotId slot) { scan({slot, 0}); });
+                   },
+                   [] { return false; });
     }
 
 private:
@@ -53,15 +53,6 @@ private:
                 mark({message.slot, message.part != 0}, no_slot, 0, 0);
             else
                 scan(message);
-        }
-    }
-    void scan(SlotId first, std::uint64_t bits) {
-        std::array<SlotId, 64> slots;
-        std::size_t count = 0, fetched = 0;
-        for (; bits != 0; bits &= bits - 1) slots[count++] = first + static_cast<unsigned>(std::countr_zero(bits));
-        for (std::size_t i = 0; i < count; ++i) {
-            for (; fetched < std::min(i + ahead, count); ++fetched) slots_.prefetch(slots[fetched]);
-            scan({slots[i], 0});
         }
     }
     void stray(SlotId holder, std::uint64_t offset, std::uint64_t value) {
@@ -127,18 +118,12 @@ MarkResult mark_from(const HeapPointers& pointers, std::span<const SlotId> seeds
     const HeapSlots& slots = pointers.slots();
     for (SlotId slot : seeds)
         if (slot != no_slot) lanes.post(lanes.of(slot), {slot, slots.noscan(slot) ? MarkMessage::noscan : 0});
-    lanes.rewind();
     std::vector<MarkResult> results(lanes.workers());
-    auto work = [&](unsigned worker) {
+    lanes.run([&](unsigned worker) {
         Marker marker(pointers, todo, closed, strays, lanes);
         marker.walk();
         results[worker] = std::move(marker.result);
-    };
-    {
-        std::vector<std::jthread> helpers;
-        for (unsigned worker = 1; worker < lanes.workers(); ++worker) helpers.emplace_back(work, worker);
-        work(0);
-    }
+    });
     MarkResult sum = std::move(results[0]);
     for (const MarkResult& part : std::span(results).subspan(1)) {
         sum.marked += part.marked;

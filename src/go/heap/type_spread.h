@@ -90,7 +90,7 @@ private:
         static constexpr std::size_t limit = 1 << 20;  // per shard; what comes later is not followed
         Shard shards_[16];
     };
-    static constexpr std::size_t ahead = 16;           // objects of a block on their way into the cache
+    static constexpr std::size_t ahead = 16;           // messages whose objects' words are on their way into the cache
     static constexpr std::size_t waiting_claims = 16;  // and words of objects
     struct Worker;
 

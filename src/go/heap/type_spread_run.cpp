@@ -1,6 +1,5 @@
 // The workers: who processes what, when nothing is left, and what is decided only then. See type_spread.h.
 #include <algorithm>
-#include <thread>
 
 #include "go/heap/type_spread_worker.h"
 #include "image/go_types.h"
@@ -81,13 +80,7 @@ void TypeSpread::look_into(Worker& worker, SlotId slot) {
 }
 
 void TypeSpread::look_into(Worker& worker, SlotId first, std::uint64_t bits) {
-    std::array<SlotId, 64> slots;
-    std::size_t count = 0, fetched = 0;
-    for (; bits != 0; bits &= bits - 1) slots[count++] = first + static_cast<unsigned>(std::countr_zero(bits));
-    for (std::size_t i = 0; i < count; ++i) {
-        for (; fetched < std::min(i + ahead, count); ++fetched) slots_.prefetch(slots[fetched]);
-        look_into(worker, slots[i]);
-    }
+    slots_.for_each_of_block(first, bits, [&](SlotId slot) { look_into(worker, slot); });
     follow_all(worker);
 }
 
@@ -184,16 +177,10 @@ void TypeSpread::run() {
         for (const Item& item : std::exchange(own_->items, {})) post(item);
         own_->hand.flush();
         if (lanes_.empty()) return;
-        lanes_.rewind();
         std::vector<std::unique_ptr<Worker>> workers;
         workers.push_back(std::move(own_));
         while (workers.size() < lanes_.workers()) workers.push_back(std::make_unique<Worker>(slots_.memory(), lanes_));
-        {
-            std::vector<std::jthread> threads;
-            for (std::size_t i = 1; i < workers.size(); ++i)
-                threads.emplace_back([this, &worker = *workers[i]] { work(worker); });
-            work(*workers[0]);
-        }
+        lanes_.run([&](unsigned worker) { work(*workers[worker]); });
         own_ = std::make_unique<Worker>(slots_.memory(), lanes_);
         std::vector<std::pair<SlotId, std::uint64_t>> met;
         for (auto& worker : workers) {

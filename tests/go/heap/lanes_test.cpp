@@ -5,7 +5,6 @@
 
 #include <bit>
 #include <random>
-#include <thread>
 
 namespace incident::go {
 namespace {
@@ -19,7 +18,7 @@ struct Graph {
 std::vector<int> walk(const Graph& graph, std::vector<SlotId> seeds, Lanes<SlotId>& lanes) {
     std::vector<int> looks(graph.edges.size());
     std::vector<char> reached(graph.edges.size());  // each written by its lane's holder alone
-    auto work = [&] {
+    auto work = [&](unsigned) {
         Lanes<SlotId>::Hand hand(lanes);
         auto reach = [&](SlotId node) {
             if (std::exchange(reached[node], 1) == 0) hand.add(node);
@@ -39,11 +38,7 @@ std::vector<int> walk(const Graph& graph, std::vector<SlotId> seeds, Lanes<SlotI
             [] { return false; });
     };
     for (SlotId seed : seeds) lanes.post(lanes.of(seed), seed);
-    lanes.rewind();
-    std::vector<std::jthread> helpers;
-    for (unsigned worker = 1; worker < lanes.workers(); ++worker) helpers.emplace_back(work);
-    work();
-    helpers.clear();
+    lanes.run(work);
     EXPECT_TRUE(lanes.empty());
     return looks;
 }
