@@ -35,4 +35,13 @@ void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
     work(0);
 }
 
+void side_by_side(unsigned jobs, const std::function<void()>& one, const std::function<void()>& other) {
+    std::jthread beside;
+    if (jobs > 1)
+        beside = std::jthread(one);
+    else
+        one();
+    other();
+}
+
 }  // namespace incident

@@ -15,4 +15,7 @@ unsigned default_jobs();
 void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
                      const std::function<void(std::size_t begin, std::size_t end, unsigned worker)>& body);
 
+/// Runs both, side by side when jobs > 1. Neither may throw.
+void side_by_side(unsigned jobs, const std::function<void()>& one, const std::function<void()>& other);
+
 }  // namespace incident

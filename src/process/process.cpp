@@ -7,8 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/parallel.h"
-#include "go/heap/heap_graph.h"
-#include "go/heap/heap_types.h"
+#include "go/heap/heap_build.h"
 #include "native/malloc.h"
 #include "process/native_threads.h"
 #include "process/pthread_waits.h"
@@ -75,8 +74,7 @@ void read_waits(Process& process) {
     std::ranges::copy(process.waits->gaps(), std::back_inserter(process.gaps));
 }
 
-void read_spans(Process& process) {
-    auto spans = go::Spans::read(process.memory, *process.go, process.jobs);
+void keep_spans(Process& process, Result<go::Spans> spans) {
     if (!spans) {
         process.gaps.push_back(
             {"the Go heap's spans", describe(spans.error()), "what heap addresses are, and whether they were freed"});
@@ -100,31 +98,36 @@ void read_malloc(Process& process) {
     process.malloc = std::make_shared<native::Heaps>(std::move(*heaps));
 }
 
-void build_heap(Process& process, bool leaks) {
+/// The heap is marked while the other passes go on.
+std::optional<go::HeapBuild> start_heap(Process& process, bool leaks) {
     process.core.expect_reading_all();
     go::HeapInput input{&process.core,        process.memory,  *process.go, *process.spans,
                         &*process.goroutines, &process.stacks, process.jobs};
-    auto heap = go::HeapGraph::build(input, [&](go::Reach& reach) {
+    auto build = go::HeapBuild::start(input, [&process, leaks](go::Reach& reach) {
         if (leaks && process.waits) process.leaks = find_leaks(process, reach);
     });
-    if (!heap) {
-        process.gaps.push_back({"the objects of the Go heap", describe(heap.error()), "everything about heap objects"});
-        return;
-    }
-    process.heap = std::move(*heap);
+    if (build) return std::move(*build);
+    process.gaps.push_back({"the objects of the Go heap", describe(build.error()), "everything about heap objects"});
+    return std::nullopt;
+}
+
+void finish_heap(Process& process, go::HeapBuild& build, bool types) {
+    auto heap = build.finish(types);
+    process.heap = std::move(heap.graph);
+    process.heap_types = std::move(heap.types);
     std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
 }
 
-LocateContext locate_context(const Process& process) {
+LocateContext locate_context(const Process& process, bool types) {
     LocateContext context{process.core, process.memory, *process.images};
     if (process.go) context.runtime = &*process.go;
     if (process.malloc) context.malloc = process.malloc.get();
     if (process.goroutines) context.goroutines = &*process.goroutines;
     if (process.spans) context.spans = &*process.spans;
     context.stacks = &process.stacks;
-    if (process.heap && process.heap_types)
+    if (types)
         context.object_type = [&process](const go::ObjectRef& object) -> std::string {
-            const auto slot = process.heap->slot_of(object.base);
+            const auto slot = process.heap_types ? process.heap->slot_of(object.base) : std::nullopt;
             return slot && process.heap_types->type_of(*slot).known() ? process.heap_types->name_of(*slot)
                                                                       : std::string();
         };
@@ -157,19 +160,22 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     progress("Go runtime");
     attach_go(*process);
     auto& passes = options.passes;
+    std::optional<go::HeapBuild> heap;
     if (process->go) {
-        read_goroutines(*process, passes.goroutines || passes.stacks);
-        if (process->goroutines && (passes.goroutines || passes.stacks)) read_waits(*process);
+        const bool all = passes.goroutines || passes.stacks;
+        std::optional<Result<go::Spans>> spans;
+        side_by_side(
+            process->jobs,
+            [&] {
+                if (passes.spans) spans = go::Spans::read(process->memory, *process->go, process->jobs);
+            },
+            [&] {
+                read_goroutines(*process, all);
+                if (process->goroutines && all) read_waits(*process);
+            });
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
-        if (passes.spans) progress("heap spans");
-        if (passes.spans) read_spans(*process);
-        if (passes.heap) progress("heap objects");
-        if (passes.heap && process->spans && process->goroutines) build_heap(*process, passes.leaks);
-        if (passes.heap_types) progress("types of heap objects");
-        if (passes.heap_types && process->heap)
-            process->heap_types = go::HeapTypes::build(
-                *process->heap,
-                std::make_shared<const go::TypeTable>(go::TypeTable::read(process->memory, *process->go)));
+        if (spans) keep_spans(*process, std::move(*spans));
+        if (passes.heap && process->spans && process->goroutines) heap = start_heap(*process, passes.leaks);
     }
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);
@@ -184,7 +190,11 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.locks && process->disassembler &&
         (process->go ? process->waits && !process->stacks.empty() : process->pthreads != nullptr))
         process->locks = find_locks(*process);
-    process->locator = std::make_unique<const Locator>(locate_context(*process));
+    process->locator = std::make_unique<const Locator>(locate_context(*process, heap && passes.heap_types));
+    if (heap) {
+        progress("heap objects");
+        finish_heap(*process, *heap, passes.heap_types);
+    }
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {
         if (process->go) trace_layout(*process->go, options.log);

@@ -13,8 +13,7 @@
 
 namespace incident::go {
 
-Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input,
-                                                          const std::function<void(Reach&)>& first) {
+Result<std::shared_ptr<HeapGraph>> HeapGraph::number(const HeapInput& input) {
     if (!input.runtime.globals().mheap) return fail(ErrorKind::absent, "runtime.mheap_ was not found");
     auto graph = std::shared_ptr<HeapGraph>(new HeapGraph(input));
     graph->slots_ = std::make_unique<HeapSlots>(TRY(HeapSlots::build(input.memory, input.spans)));
@@ -23,9 +22,7 @@ Result<std::shared_ptr<const HeapGraph>> HeapGraph::build(const HeapInput& input
                                                       input.runtime.modules(), *input.runtime.globals().mheap, slots);
     graph->roots_ = find_roots(input, slots, *graph->pointers_);
     graph->gaps_ = graph->roots_.gaps;
-    graph->mark(first);
-    graph->sum();
-    return std::shared_ptr<const HeapGraph>(std::move(graph));
+    return graph;
 }
 
 void HeapGraph::mark(const std::function<void(Reach&)>& first) {
@@ -47,6 +44,7 @@ void HeapGraph::mark(const std::function<void(Reach&)>& first) {
         return slot != no_slot && !known.insert(slot).second;
     });
     strays_.shrink_to_fit();
+    sum();
 }
 
 void HeapGraph::sum() {

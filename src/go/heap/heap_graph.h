@@ -33,10 +33,12 @@ class Reach;
 
 class HeapGraph {
 public:
-    /// `first` marks before everything else is marked, and may ask in between what is reached: such a question costs no
-    /// marking of its own, the roots of the whole are added to what it has reached. May be empty.
-    static Result<std::shared_ptr<const HeapGraph>> build(const HeapInput& input,
-                                                          const std::function<void(Reach&)>& first = {});
+    /// Numbers and roots; then mark() it, once. See heap_build.h.
+    static Result<std::shared_ptr<HeapGraph>> number(const HeapInput& input);
+    /// Sets everything below that speaks of live objects, the totals and the rest of the gaps. `first` marks before
+    /// everything else is marked, and may ask in between what is reached: such a question costs no marking of its own,
+    /// the roots of the whole are added to what it has reached. May be empty.
+    void mark(const std::function<void(Reach&)>& first);
 
     const HeapSlots& slots() const { return *slots_; }
     const HeapPointers& pointers() const { return *pointers_; }
@@ -63,7 +65,6 @@ public:
 
 private:
     explicit HeapGraph(const HeapInput& input) : input_(input) {}
-    void mark(const std::function<void(Reach&)>& first);
     void sum();
 
     HeapInput input_;

@@ -212,21 +212,42 @@ void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn
     });
 }
 
-std::shared_ptr<const HeapTypes> HeapTypes::build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types) {
-    std::shared_ptr<HeapTypes> out(new HeapTypes(graph, std::move(types)));
+struct HeapTypesBuilder::State {
+    explicit State(std::shared_ptr<HeapTypes> types)
+        : out(std::move(types)), spread(*out, out->graph().input().jobs), roots(*out, spread) {}
+    std::shared_ptr<HeapTypes> out;
+    TypeSpread spread;
+    TypeRoots roots;
+};
+
+HeapTypesBuilder::HeapTypesBuilder(const HeapGraph& graph) {
+    const HeapInput& input = graph.input();
+    auto table = std::make_shared<const TypeTable>(TypeTable::read(input.memory, input.runtime));
+    std::shared_ptr<HeapTypes> out(new HeapTypes(graph, std::move(table)));
     out->words_ = TypeWords(graph.slots().limit());
-    TypeSpread spread(*out, graph.input().jobs);
-    TypeRoots roots(*out, spread);
+    state_ = std::make_unique<State>(std::move(out));
+}
+
+HeapTypesBuilder::~HeapTypesBuilder() = default;
+
+void HeapTypesBuilder::spread() {
+    TypeRoots& roots = state_->roots;
     roots.note_headers();
     roots.add_globals();
     roots.add_runtime();
     roots.add_frames();
+    state_->spread.run();
+}
+
+std::shared_ptr<const HeapTypes> HeapTypesBuilder::finish() {
+    auto& [out, spread, roots] = *state_;
     roots.seed_noted();
     spread.run();
-    for (int round = 0; round < 6 && roots.look_into_untyped(); ++round) spread.run();
+    spread.run_with_guesses();
+    for (int round = 0; round < 6 && roots.look_into_untyped(); ++round) spread.run_with_guesses();
     spread.finish();
     out->sum();
-    return out;
+    return std::move(out);
 }
 
 }  // namespace incident::go

@@ -56,9 +56,6 @@ struct TypeCount {
 
 class HeapTypes {
 public:
-    /// Uses libdw: one thread at a time.
-    static std::shared_ptr<const HeapTypes> build(const HeapGraph& graph, std::shared_ptr<const TypeTable> types);
-
     const TypeTable& types() const { return *types_; }
     const TypePlans& plans() const { return *plans_; }
     const HeapGraph& graph() const { return graph_; }
@@ -95,6 +92,7 @@ public:
 private:
     friend class TypeSpread;
     friend class TypeRoots;
+    friend class HeapTypesBuilder;
     HeapTypes(const HeapGraph& graph, std::shared_ptr<const TypeTable> types)
         : graph_(graph), types_(std::move(types)), plans_(std::make_unique<TypePlans>(*types_)) {}
     void sum();
@@ -119,6 +117,21 @@ private:
     std::unordered_map<std::uint64_t, FrameShape> shapes_;  ///< by pc
     TypeShares shares_;
     std::vector<TypeCount> counts_;
+};
+
+/// Builds HeapTypes in two steps, of which the first needs no marks. Uses libdw: one thread at a time.
+class HeapTypesBuilder {
+public:
+    explicit HeapTypesBuilder(const HeapGraph& graph);
+    ~HeapTypesBuilder();
+    /// From the roots along typed edges. The graph may be in the midst of being marked.
+    void spread();
+    /// What that left: live objects that no typed edge leads to, and guesses. The graph is marked.
+    std::shared_ptr<const HeapTypes> finish();
+
+private:
+    struct State;
+    std::unique_ptr<State> state_;
 };
 
 }  // namespace incident::go

@@ -43,7 +43,7 @@ void TypeRoots::note_headers() {
                     std::uint64_t{span.words} * 8 - (span.pointers == PointerInfo::header ? 8 : 0);
                 if (type == no_type || size == 0 || size > available) continue;
                 out_.words_.set(slot, TypeWord::make(type, available / size > 1, TypeBasis::noted));
-                if (out_.graph_.live(slot) && !(*out_.plans_)[type].empty()) found[worker].push_back(slot);
+                if (!(*out_.plans_)[type].empty()) found[worker].push_back(slot);
             }
         }
     });
@@ -52,7 +52,8 @@ void TypeRoots::note_headers() {
 }
 
 void TypeRoots::seed_noted() {
-    for (const SlotId slot : noted_) spread_.seed(slot);
+    for (const SlotId slot : noted_)
+        if (out_.graph_.live(slot)) spread_.seed_noted(slot);
     noted_ = {};
 }
 

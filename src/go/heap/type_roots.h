@@ -10,7 +10,7 @@ public:
     TypeRoots(HeapTypes& out, TypeSpread& spread) : out_(out), spread_(spread) {}
 
     void note_headers();  ///< malloc headers and the types of large objects
-    void seed_noted();    ///< … whose contents are to be followed
+    void seed_noted();    ///< … of live objects that nothing typed leads to
     void add_globals();
     void add_runtime();  ///< what no variable of the program's DWARF names: allgs, allm, without DWARF
     void add_frames();   ///< live words of frames that a variable covers

@@ -175,7 +175,10 @@ void TypeSpread::judge(Worker& worker, const Claim& claim) {
     const auto& [address, count, found, claimed, basis, what] = claim;
     if (what == Claim::What::func) return judge_func(worker, found);
     const std::uint32_t seen = out_.words_[found.slot];
-    if (TypeWord::basis(seen) == TypeBasis::noted) return;
+    if (TypeWord::basis(seen) == TypeBasis::noted) {
+        if (basis >= TypeBasis::edge) look_into_noted(worker, found, seen);
+        return;
+    }
     if (basis == TypeBasis::edge && count == 1 && seen == TypeWord::make(claimed, false, TypeBasis::edge)) return;
     TypeId id = claimed;
     if (plans_[id].node) {
@@ -209,6 +212,13 @@ void TypeSpread::judge(Worker& worker, const Claim& claim) {
     if (offset != 0 && seen == 0 && worker.parts.size() < most_parts)
         worker.parts.push_back({found.slot, static_cast<std::uint32_t>(offset), id});
     if (!plan.empty() && inside_.fresh(address, id, count)) worker.inside.push_back({address, id, clip(count)});
+}
+
+/// Once, when the first edge leads there.
+void TypeSpread::look_into_noted(Worker& worker, HeapSlots::Found found, std::uint32_t word) {
+    if (found.noscan || (word & TypeWord::looked_into) != 0) return;
+    out_.words_.set(found.slot, word | TypeWord::looked_into);
+    worker.hand.add(found.slot);
 }
 
 void TypeSpread::step(Worker& worker, const PlanStep& step, const std::byte* at, std::uint64_t available) {

@@ -27,9 +27,15 @@ public:
     void visit_step(const PlanStep& step, Address value);
     void claim(Address at, TypeId id, std::uint64_t count, TypeBasis basis);
     void claim_closure(Address at);
-    void seed(SlotId slot);
-    /// Until nothing is left; closures met on the way become types between rounds.
+    /// An object whose type the allocator noted, unless what leads there was met already.
+    void seed_noted(SlotId slot);
+    /// Until nothing is left but guesses; closures met on the way become types between rounds.
     void run();
+    /// What was put off until nothing better can come goes on, too.
+    void run_with_guesses() {
+        do run();
+        while (take_guesses());
+    }
     std::uint32_t add_closure(Address entry);
     void finish();
     /// Objects that only pointers to their middle are known of: the one struct type that has such a field there, and
@@ -121,7 +127,9 @@ private:
     static std::uint32_t clip(std::uint64_t count) {
         return static_cast<std::uint32_t>(std::min<std::uint64_t>(count, 1u << 24));
     }
-    void take_guesses(std::vector<std::unique_ptr<Worker>>& workers);
+    void seed(SlotId slot);
+    void look_into_noted(Worker& worker, HeapSlots::Found found, std::uint32_t word);
+    bool take_guesses();
 
     HeapTypes& out_;
     const HeapSlots& slots_;
@@ -139,6 +147,8 @@ private:
     Visited lost_;    ///< claims that lost
     std::unique_ptr<Worker> own_;
     std::vector<Part> parts_;
+    std::vector<SlotId> guessed_;       ///< put off: objects whose guessed type is not followed yet
+    std::vector<Item> inside_unknown_;  ///< and parts of objects of which nothing else is known
     std::unordered_multimap<std::uint64_t, TypeId> fields_at_;  ///< offset and type of a field → structs
 };
 

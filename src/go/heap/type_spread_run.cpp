@@ -113,6 +113,13 @@ void TypeSpread::seed(SlotId slot) {
     lanes_.post(lanes_.of(slot), {.found = {slot, false}, .what = Claim::What::look});
 }
 
+void TypeSpread::seed_noted(SlotId slot) {
+    const std::uint32_t word = out_.words_[slot];
+    if ((word & TypeWord::looked_into) != 0) return;
+    out_.words_.set(slot, word | TypeWord::looked_into);
+    seed(slot);
+}
+
 void TypeSpread::post(const Item& item) {
     lanes_.post(next_lane_++ % lanes_.count(),
                 {.address = item.at, .count = item.count, .type = item.type, .what = Claim::What::item});
@@ -155,21 +162,16 @@ std::uint32_t TypeSpread::add_closure(Address entry) {
     return place->second;
 }
 
-/// What was put off until no better claim can come, in an order that does not depend on the workers.
-void TypeSpread::take_guesses(std::vector<std::unique_ptr<Worker>>& workers) {
-    std::vector<SlotId> guessed;
-    std::vector<Item> inside;
-    for (auto& worker : workers) {
-        guessed.insert(guessed.end(), worker->guessed.begin(), worker->guessed.end());
-        inside.insert(inside.end(), worker->inside.begin(), worker->inside.end());
-    }
-    std::ranges::sort(guessed);
-    guessed.erase(std::ranges::unique(guessed).begin(), guessed.end());
-    for (const SlotId slot : guessed)
+/// In an order that does not depend on the workers. False: there were none, or better is known by now.
+bool TypeSpread::take_guesses() {
+    std::ranges::sort(guessed_);
+    guessed_.erase(std::ranges::unique(guessed_).begin(), guessed_.end());
+    for (const SlotId slot : std::exchange(guessed_, {}))
         if (TypeWord::basis(out_.words_[slot]) < TypeBasis::edge) seed(slot);
-    std::ranges::sort(inside, {}, [](const Item& item) { return std::tuple(item.at, item.type, item.count); });
-    for (const Item& item : inside)
+    std::ranges::sort(inside_unknown_, {}, [](const Item& item) { return std::tuple(item.at, item.type, item.count); });
+    for (const Item& item : std::exchange(inside_unknown_, {}))
         if (TypeWord::basis(out_.words_[slots_.find(Address{item.at})]) < TypeBasis::edge) post(item);
+    return !lanes_.empty();
 }
 
 void TypeSpread::run() {
@@ -186,11 +188,12 @@ void TypeSpread::run() {
         for (auto& worker : workers) {
             met.insert(met.end(), worker->closures.begin(), worker->closures.end());
             parts_.insert(parts_.end(), worker->parts.begin(), worker->parts.end());
+            guessed_.insert(guessed_.end(), worker->guessed.begin(), worker->guessed.end());
+            inside_unknown_.insert(inside_unknown_.end(), worker->inside.begin(), worker->inside.end());
         }
         std::ranges::sort(met);
         for (auto& [slot, entry] : met)
             if (add_closure(Address{entry}) != ~0u) claim_func(*own_, slots_.base(slot).value);
-        take_guesses(workers);
     }
 }
 

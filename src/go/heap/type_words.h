@@ -25,9 +25,9 @@ enum class TypeBasis : std::uint8_t {
     noted,     ///< the allocator says so
 };
 
-/// Type in the low 27 bits, bit 27 array, bits 28 to 30 TypeBasis. 0: nothing is known.
+/// Type in the low 27 bits, bit 27 array, bits 28 to 30 TypeBasis, bit 31: noted, and looked into. 0: nothing is known.
 struct TypeWord {
-    static constexpr std::uint32_t type_mask = (1u << 27) - 1, array_bit = 1u << 27;
+    static constexpr std::uint32_t type_mask = (1u << 27) - 1, array_bit = 1u << 27, looked_into = 1u << 31;
     static constexpr std::uint32_t make(std::uint32_t type, bool array, TypeBasis basis) {
         return type | (array ? array_bit : 0) | static_cast<std::uint32_t>(basis) << 28;
     }

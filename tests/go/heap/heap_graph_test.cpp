@@ -1,6 +1,6 @@
 // The heap graph beside what the process said of itself: the collector's own marks, MemStats, and retained sizes that
 // the program computed by brute force. Subjects come from truth.txt.
-#include "go/heap/heap_graph.h"
+#include "go/heap/heap_build.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -46,10 +46,10 @@ struct HeapCore {
         return core;
     }
     bool build(unsigned jobs) {
-        auto built = HeapGraph::build(
+        auto built = HeapBuild::start(
             {&opened->core, opened->memory, opened->runtime, *spans, &opened->goroutines, stacks.get(), jobs});
         if (!built) return false;
-        graph = *built;
+        graph = built->finish(false).graph;
         return true;
     }
     /// `key=value` of a line, as a number.
