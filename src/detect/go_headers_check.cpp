@@ -20,10 +20,7 @@ constexpr std::uint64_t first_page = 4096;
 constexpr std::uint64_t largest_array = 1ull << 31;  // elements of a typed array that are looked at
 
 /// Types whose words are the runtime's own business: it keeps headers over memory that it manages by hand.
-bool of_the_runtime(std::string_view name) {
-    return name.starts_with("runtime.") || name.starts_with("internal/") || name.starts_with("maps.") ||
-           name.starts_with("abi.");
-}
+bool of_the_runtime(std::string_view name) { return name.starts_with("runtime.") || name.starts_with("internal/"); }
 
 /// Memory that persistentalloc took: the runtime's own tables, never a program's data. By its list, whose head only a
 /// symbol names; empty: not known.

@@ -512,7 +512,7 @@ Report sample_kept_by() {
                           {{"kept by", "main.cache.byKey[\"x\"].last"},
                            {"root", "package variable"},
                            {"main.cache.byKey", "0x58c0e0 ──▶ 0x1b00cd000000  map<string,*main.Entry>, 48 B"},
-                           {"·", "0x1b00cd000010 ──▶ 0x1b00cd001000  noalg.map.group[string]*main.Entry, 208 B"},
+                           {"·", "0x1b00cd000010 ──▶ 0x1b00cd001000  map.group[string]*main.Entry, 208 B"},
                            {"[\"x\"]", "0x1b00cd001018 ──▶ 0x1b00cd002000  main.Entry, 64 B"},
                            {".last", "0x1b00cd002038 ──▶ 0x1b00cd0e4120  main.Tx, 48 B"}}};
     return r;

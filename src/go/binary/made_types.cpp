@@ -24,7 +24,6 @@ constexpr std::array rows{
     Row{"map.bucket[", MadeType::map_cells, "bucket of "},
     Row{"group<", MadeType::map_cells, "group of "},
     Row{"map.group[", MadeType::map_cells, "group of "},
-    Row{"noalg.map.group[", MadeType::map_cells, "group of "},
 };
 
 const Row* row_of(std::string_view name) {

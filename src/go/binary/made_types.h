@@ -4,7 +4,7 @@
 //
 //   hash<K,V>, map<K,V>                                        the map's header, up to 1.23, from 1.24 on
 //   bucket<K,V>, map.bucket[K]V                                its cells, up to 1.23
-//   table<K,V>; group<K,V>, map.group[K]V, noalg.map.group[K]V  its tables and their cells, from 1.24 on
+//   table<K,V>; group<K,V>, map.group[K]V                      its tables and their cells, from 1.24 on
 //   hchan<T>                                                   a channel
 #pragma once
 
@@ -20,7 +20,7 @@ enum class MadeType : std::uint8_t { none, channel, map_header, map_table, map_c
 MadeType made_type(std::string_view name);
 
 /// As a Go programmer would say it: "chan int", "map[string]int", "table of map[string]int", "[]group of
-/// map[string]int" of "[]noalg.map.group[string]int". Other names as they are.
+/// map[string]int" of "[]map.group[string]int". Other names as they are.
 std::string spoken_type(std::string_view name);
 
 }  // namespace incident::go

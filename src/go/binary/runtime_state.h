@@ -4,6 +4,7 @@
 #include "go/binary/build_info.h"
 #include "go/binary/globals.h"
 #include "go/binary/module_data.h"
+#include "go/binary/rtypes.h"
 #include "go/binary/runtime.h"
 
 namespace incident::go {
@@ -22,11 +23,5 @@ struct RuntimeState {
 };
 
 struct Runtime::State : RuntimeState {};
-
-/// The text of a name record (of a type or a field), which begins with its flag byte.
-std::optional<std::string_view> read_type_name_at(const Memory& memory, const Version& version, Address name);
-/// Name of the type at `at`, from its rtype. go1.27 src/internal/abi/type.go.
-std::optional<std::string> read_type_name(const Memory& memory, const RuntimeLayout& layout, const Version& version,
-                                          std::span<const ModuleData> modules, Address at);
 
 }  // namespace incident::go

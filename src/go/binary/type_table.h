@@ -30,8 +30,8 @@ struct TypeField {
 };
 
 struct Type {
-    std::string_view name;         ///< "main.Order", "[]int"; with DWARF packages are whole: "net/http.Request"
-    Kind kind = Kind::invalid;     ///< structs that the linker made up are struct_
+    std::string_view name;      ///< "main.Order", "[]int", "net/http.Request": packages are whole, also without DWARF
+    Kind kind = Kind::invalid;  ///< structs that the linker made up are struct_
     bool empty_interface = false;  ///< interface without methods: its first word is the type itself, not an itab
     bool direct_interface = false;
     std::uint64_t size = 0;           ///< bytes
@@ -65,7 +65,7 @@ public:
     const TypeField* field(TypeId id, std::string_view name) const;  ///< null: none
 
     TypeId find(Address rtype) const noexcept;
-    TypeId find(std::string_view name) const;  ///< as in Type::name, and of rtypes as the runtime prints it
+    TypeId find(std::string_view name) const;  ///< as in Type::name
     /// What a DWARF type of one module's executable stands for, typedefs followed.
     TypeId find_die(std::uint64_t die, std::size_t module = 0) const;
     bool has_dwarf() const;

@@ -1,26 +1,13 @@
 // Types from DWARF. Typedefs that only repeat a name vanish: whoever refers to them gets what they stand for.
 #include <algorithm>
 
+#include "go/binary/rtypes.h"
 #include "go/binary/type_table_state.h"
 
 namespace incident::go {
 namespace {
 
 constexpr unsigned longest_chain = 16;  ///< typedefs of typedefs
-
-/// DWARF writes dots of import paths as in symbols: "gopkg.in/yaml%2ev3.Node".
-std::string unescape(std::string_view name) {
-    std::string out;
-    for (std::size_t at = 0; at < name.size(); ++at) {
-        if (name.substr(at, 3) == "%2e") {
-            out += '.';
-            at += 2;
-        } else {
-            out += name[at];
-        }
-    }
-    return out;
-}
 
 class DwarfTypes {
 public:
@@ -76,7 +63,8 @@ private:
         if (stands_for_other(row)) return;
         auto& out = builder_.out;
         Type type;
-        type.name = row.name.contains("%2e") ? builder_.keep(unescape(row.name)) : row.name;
+        auto written = as_written(std::string(row.name));
+        type.name = written == row.name ? row.name : builder_.keep(std::move(written));
         type.kind =
             row.kind <= static_cast<unsigned>(Kind::unsafe_pointer) ? static_cast<Kind>(row.kind) : Kind::invalid;
         type.size = row.size;

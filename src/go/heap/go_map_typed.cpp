@@ -18,8 +18,7 @@ bool same_form(const MapShape& a, const MapShape& b) {
 }
 
 bool is_iterator(std::string_view name) {
-    return name == "runtime.hiter" || name == "reflect.hiter" || name == "internal/runtime/maps.Iter" ||
-           name == "maps.Iter";
+    return name == "runtime.hiter" || name == "reflect.hiter" || name == "internal/runtime/maps.Iter";
 }
 
 /// Where iterators stand in a value of this type.

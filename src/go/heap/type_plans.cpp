@@ -20,8 +20,8 @@ bool is_trie_node(std::string_view name) {
 
 /// go1.19 src/sync/atomic/type.go, go1.19 src/runtime/internal/atomic/types.go; the latter moved to internal/runtime.
 bool is_atomic_pointer(std::string_view name) {
-    return name.starts_with("sync/atomic.Pointer[") || name.starts_with("atomic.Pointer[") ||
-           name.starts_with("internal/runtime/atomic.Pointer[") || name.starts_with("runtime/internal/atomic.Pointer[");
+    return name.starts_with("sync/atomic.Pointer[") || name.starts_with("internal/runtime/atomic.Pointer[") ||
+           name.starts_with("runtime/internal/atomic.Pointer[");
 }
 
 /// "[interface {},*abi.Type]" → "[go.shape.interface {},go.shape.*abi.Type]"

@@ -123,7 +123,7 @@ std::optional<std::string> Values::error_text(Address type, Address data, int de
         if (!func || !number || !error) return std::nullopt;
         return "strconv." + *func + ": parsing " + quoted(*number) + ": " + *error;
     }
-    if (*name == "*fs.PathError" || *name == "*os.PathError") {  // {Op, Path string; Err error}
+    if (*name == "*io/fs.PathError" || *name == "*os.PathError") {  // {Op, Path string; Err error}
         auto op = text_at(0), path = text_at(16), error = interface_error(data + 32, depth);
         if (!op || !path || !error) return std::nullopt;
         return *op + " " + *path + ": " + *error;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/byte_reader.h"
+#include "go/binary/rtypes.h"
 
 namespace incident::go {
 
@@ -58,20 +59,8 @@ std::string Values::type_text(Address type) const {
     return runtime_.type_name(type).value_or(fmt::format("type at {:#x}", type.value));
 }
 
-/// go1.17+ src/internal/abi/type.go, Name: flags, uvarint length, bytes; before, the length is two bytes, big-endian.
 std::string Values::name_at(Address name) const {
-    auto bytes = memory_.view_up_to(name, 512);
-    if (!bytes) return {};
-    ByteReader reader(*bytes);
-    if (!reader.skip(1)) return {};
-    std::uint64_t length = 0;
-    if (runtime_.version().at_least(17)) {
-        length = reader.read_uvarint().value_or(0);
-    } else if (auto high = reader.read<std::uint8_t>(), low = reader.read<std::uint8_t>(); high && low) {
-        length = static_cast<std::uint64_t>(*high) << 8 | *low;
-    }
-    auto text = reader.view(std::min<std::uint64_t>(length, reader.remaining()));
-    return text ? std::string(reinterpret_cast<const char*>(text->data()), text->size()) : std::string();
+    return std::string(read_type_name_at(memory_, runtime_.version(), name).value_or(""));
 }
 
 std::vector<Values::FieldOf> Values::fields(Address type) const {
@@ -96,25 +85,10 @@ std::vector<Values::FieldOf> Values::fields(Address type) const {
     return result;
 }
 
-std::uint64_t Values::uncommon_offset(Kind kind) const {
-    const auto& layout = runtime_.layout();
-    switch (kind) {
-        case Kind::struct_: return layout.structtype.size;
-        case Kind::pointer: return layout.ptrtype.size;
-        case Kind::func: return layout.functype.size;
-        case Kind::slice: return layout.slicetype.size;
-        case Kind::array: return layout.arraytype.size;
-        case Kind::chan: return layout.chantype.size;
-        case Kind::map: return layout.maptype.size;
-        case Kind::interface: return layout.interfacetype.size;
-        default: return layout.type.size;
-    }
-}
-
 bool Values::has_method(Address type, std::string_view name) const {
     const auto& layout = runtime_.layout();
     auto flags = StructView(memory_, type).get(layout.type.tflag);
-    const std::uint64_t offset = uncommon_offset(kind(type));
+    const std::uint64_t offset = size_before_uncommon(layout, kind(type));
     if (!flags || (*flags & 1) == 0 || offset == 0) return false;  // tflagUncommon
     StructView uncommon(memory_, type + offset);
     auto count = uncommon.get(layout.uncommontype.xcount);

@@ -8,40 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "go/binary/kind.h"
 #include "go/binary/runtime.h"
 
 namespace incident::go {
-
-/// reflect.Kind, as in the low five bits of a type's kind byte.
-enum class Kind : std::uint8_t {
-    invalid,
-    boolean,
-    int_,
-    int8,
-    int16,
-    int32,
-    int64,
-    uint,
-    uint8,
-    uint16,
-    uint32,
-    uint64,
-    uintptr,
-    float32,
-    float64,
-    complex64,
-    complex128,
-    array,
-    chan,
-    func,
-    interface,
-    map,
-    pointer,
-    slice,
-    string,
-    struct_,
-    unsafe_pointer,
-};
 
 class Values {
 public:
@@ -73,7 +43,6 @@ private:
     std::string type_assertion_error(Address at) const;
     std::optional<std::string> interface_error(Address at, int depth) const;
     std::string type_text(Address type) const;
-    std::uint64_t uncommon_offset(Kind kind) const;
 
     const Memory& memory_;
     const Runtime& runtime_;

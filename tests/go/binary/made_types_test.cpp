@@ -15,7 +15,7 @@ TEST(MadeTypes, AreSpokenAsGoWritesThem) {
     EXPECT_EQ(spoken_type("map<struct { a, b int },<-chan int>"), "map[struct { a, b int }]<-chan int");
     EXPECT_EQ(spoken_type("map<chan<- int,map[string]int>"), "map[chan<- int]map[string]int");
     EXPECT_EQ(spoken_type("*table<string,int>"), "*table of map[string]int");
-    EXPECT_EQ(spoken_type("[]noalg.map.group[string]func()"), "[]group of map[string]func()");
+    EXPECT_EQ(spoken_type("[]map.group[string]func()"), "[]group of map[string]func()");
     EXPECT_EQ(spoken_type("map.bucket[[2]int]*main.leaf"), "bucket of map[[2]int]*main.leaf");
     EXPECT_EQ(spoken_type("[8]*bucket<int,int>"), "[8]*bucket of map[int]int");
 }

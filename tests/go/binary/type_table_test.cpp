@@ -76,6 +76,22 @@ TEST_P(TypesOf, DwarfAndDescriptorsAgree) {
     }
 }
 
+/// Descriptors hold the last part of a package's path; names put together from them are those of DWARF.
+TEST_P(TypesOf, NamesAreTheSameWithoutDwarf) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "heap");
+    auto opened = open(*probe);
+    ASSERT_NE(opened, nullptr);
+    auto types = TypeTable::read(opened->memory, opened->runtime);
+    std::size_t whole = 0;
+    for (TypeId id = 1; id < types.size(); ++id) {
+        // go1.18 leaves the package of a shape's fields out.
+        if (types[id].rtype.is_null() || types[id].name.contains("go.shape.struct")) continue;
+        EXPECT_EQ(opened->runtime.type_name(types[id].rtype), types[id].name);
+        whole += types[id].name.contains('/') ? 1 : 0;
+    }
+    EXPECT_GT(whole, 20u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Bundles, TypesOf, ::testing::ValuesIn(test::bundles("go1.")),
                          [](auto& bundle) { return "go1_" + bundle.param.substr(4); });
 
