@@ -4,12 +4,28 @@
 
 #include <algorithm>
 #include <atomic>
+#include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace incident {
 
-unsigned default_jobs() {
+namespace {
+
+/// Nothing when the machine gives no more threads: a container's limit on tasks.
+template <class Body>
+std::optional<std::jthread> start(const Body& body) {
+    try {
+        return std::jthread(body);
+    } catch (const std::system_error&) { return std::nullopt; }
+}
+
+}  // namespace
+
+unsigned worker_count(unsigned asked) {
+    constexpr unsigned most = 1024;
+    if (asked != 0) return std::min(asked, most);
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return std::max(1u, std::thread::hardware_concurrency());
     return std::max(1, CPU_COUNT(&set));
@@ -30,17 +46,17 @@ void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
     auto chunks = (count - 1) / grain + 1;
     auto workers = static_cast<unsigned>(std::min<std::size_t>(std::max(jobs, 1u), chunks));
     std::vector<std::jthread> helpers;
-    helpers.reserve(workers - 1);
-    for (unsigned worker = 1; worker < workers; ++worker) helpers.emplace_back(work, worker);
+    for (unsigned worker = 1; worker < workers; ++worker) {
+        auto helper = start([&work, worker] { work(worker); });
+        if (!helper) break;  // those that are there do the work
+        helpers.push_back(std::move(*helper));
+    }
     work(0);
 }
 
 void side_by_side(unsigned jobs, const std::function<void()>& one, const std::function<void()>& other) {
-    std::jthread beside;
-    if (jobs > 1)
-        beside = std::jthread(one);
-    else
-        one();
+    const auto beside = jobs > 1 ? start(one) : std::nullopt;
+    if (!beside) one();
     other();
 }
 

@@ -7,11 +7,13 @@
 
 namespace incident {
 
-/// How many workers to use when the user did not say (`--jobs 0`): the processors this process may run on.
-unsigned default_jobs();
+/// How many workers `--jobs asked` means. 0: the processors this process may run on. Never more than 1024: some passes
+/// keep a table for each two of them.
+unsigned worker_count(unsigned asked);
 
 /// Calls `body(begin, end, worker)` for chunks of at most `grain` indices that cover [0, count) exactly once; `worker`
-/// is in [0, jobs). Runs in the calling thread when jobs <= 1 or the work fits one chunk. `body` must not throw.
+/// is in [0, jobs). Runs in the calling thread when jobs <= 1, the work fits one chunk, or the machine gives no more
+/// threads. `body` must not throw.
 void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
                      const std::function<void(std::size_t begin, std::size_t end, unsigned worker)>& body);
 

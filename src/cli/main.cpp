@@ -63,10 +63,7 @@ int run(Invocation& inv) {
         if (!book) return complain(book.error());
         runbook = std::move(*book);
     }
-    for (const auto& path : {inv.output, inv.json_output}) {
-        if (!path.empty() && (same_file(path, inv.analyze.core_path) || same_file(path, inv.analyze.images.executable)))
-            return complain(fmt::format("{} is an input: it will not be overwritten", path));
-    }
+    if (auto no = overwrites(inv); !no.empty()) return complain(no);
 
     Progress progress(inv.progress == "auto" && ::isatty(STDERR_FILENO) == 1);
     inv.analyze.progress = [&](std::string_view phase, std::uint64_t done, std::uint64_t total) {

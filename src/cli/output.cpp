@@ -12,7 +12,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "base/text.h"
 #include "report/verdict.h"
@@ -101,6 +103,16 @@ bool locale_is_utf8() {
 bool same_file(const std::string& a, const std::string& b) {
     std::error_code error;
     return std::filesystem::equivalent(a, b, error) && !error;
+}
+
+std::string overwrites(const Invocation& inv) {
+    const auto& [analyze, triage] = std::tie(inv.analyze, inv.triage);
+    std::vector inputs{analyze.core_path, analyze.images.executable, inv.runbook, triage.baseline, triage.runbook};
+    inputs.insert(inputs.end(), triage.words.begin(), triage.words.end());
+    for (const auto& path : {inv.output, inv.json_output, analyze.pprof_path, triage.store})
+        if (std::ranges::any_of(inputs, [&](const auto& input) { return same_file(path, input); }))
+            return fmt::format("{} is an input: it will not be overwritten", path);
+    return {};
 }
 
 }  // namespace incident::cli

@@ -43,5 +43,7 @@ report::RenderOptions options_for(const Invocation& inv, const Output& output);
 bool wants_color(const std::string& when, bool is_terminal);
 bool locale_is_utf8();
 bool same_file(const std::string& a, const std::string& b);
+/// An input that the invocation would write over, in words; empty: none.
+std::string overwrites(const Invocation& inv);
 
 }  // namespace incident::cli

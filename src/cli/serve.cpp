@@ -73,6 +73,7 @@ private:
     Answer answer(Invocation& asked, unsigned columns) {
         if (!asked.output.empty() || !asked.json_output.empty())
             return refused("serve: an answer goes to the asker, not to a file");
+        if (auto no = overwrites(asked); !no.empty()) return refused(no);
         auto options = asked.render;
         options.color = asked.color == "always";
         options.unicode = locale_is_utf8();

@@ -112,11 +112,11 @@ int run_triage(const Invocation& inv) {
     options.retry = a.retry;
     options.shard = a.shard_number;
     options.shards = a.shards;
-    options.jobs = inv.analyze.jobs != 0 ? inv.analyze.jobs : default_jobs();
+    options.jobs = worker_count(inv.analyze.jobs);
     options.limits = {a.timeout_seconds, a.memory_bytes != 0 ? a.memory_bytes : memory_share(options.jobs)};
     options.engine_options = a.engine;
     options.engine_options.insert(options.engine_options.end(),
-                                  {"--jobs", std::to_string(std::max(1u, default_jobs() / options.jobs))});
+                                  {"--jobs", std::to_string(std::max(1u, worker_count(0) / options.jobs))});
     options.progress = [&](std::size_t done, std::size_t total, std::size_t analysed, double seconds) {
         progress.show(progress_words(done, total, analysed, seconds), done, total);
     };
@@ -131,8 +131,6 @@ int run_merge(const Invocation& inv) {
     const auto& a = inv.triage;
     std::optional<triage::Store> out;
     if (!a.store.empty()) {
-        for (const auto& input : a.words)
-            if (same_file(input, a.store)) return complain(a.store + " is an input: it will not be overwritten");
         auto store = triage::Store::open(a.store, false);
         if (!store) return complain(store.error());
         out.emplace(std::move(*store));
@@ -186,6 +184,7 @@ int run_collect(const Invocation& inv) {
 }  // namespace
 
 int run_triage_command(Invocation& inv) {
+    if (auto no = overwrites(inv); !no.empty()) return complain(no);
     if (inv.row->name == "triage") return run_triage(inv);
     if (inv.row->name == "doctor") return run_doctor(inv);
     if (inv.row->name == "collect") return run_collect(inv);

@@ -138,7 +138,7 @@ LocateContext locate_context(const Process& process, bool types) {
 
 Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& options) {
     auto process = std::make_shared<Process>(TRY(CoreFile::open(options.core_path, options.open)));
-    process->jobs = options.jobs == 0 ? default_jobs() : options.jobs;
+    process->jobs = worker_count(options.jobs);
     process->trace = options.trace;
     note_damage(*process);
 

@@ -105,9 +105,18 @@ class WithACore(unittest.TestCase):
     def test_inputs_are_not_overwritten(self):
         before = self.exe.stat().st_size
         for target in (self.core, self.exe):
-            done = run("crash", self.core, self.exe, "-o", target)
-            self.assertEqual((done.returncode, done.stdout), (2, b""))
+            for words in (("crash", "-o"), ("crash", "--json"), ("heap", "--pprof")):
+                done = run(words[0], self.core, self.exe, words[1], target)
+                self.assertEqual((done.returncode, done.stdout), (2, b""), words)
         self.assertEqual(self.exe.stat().st_size, before)
+        store = self.file("s.ndjson")
+        store.write_text("{}\n")
+        for words in (("merge", store, "-o", store), ("merge", store, "--store", store), ("triage", self.core, "--baseline", store, "--json", store),
+                      ("triage", self.core, "-o", self.core)):
+            done = run(*words)
+            self.assertEqual((done.returncode, done.stdout), (2, b""), words)
+            self.assertIn(b"will not be overwritten", done.stderr)
+        self.assertEqual(store.read_text(), "{}\n")
 
     def test_a_full_disk_is_an_error(self):
         done = run("crash", self.core, self.exe, "-o", "/dev/full")

@@ -1,6 +1,7 @@
 """Runs the real command on bundled cores and reads the programs' own ground truth.
 
-INCIDENT_BIN names the command (default build/incident), INCIDENT_CORPORA the unpacked bundles (default build/corpora).
+INCIDENT_BIN names the command (default build/incident), INCIDENT_CORPORA the unpacked bundles (default build/corpora);
+INCIDENT_PATIENCE multiplies the time that a command gets (a sanitizer build needs 10).
 """
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("INCIDENT_BIN", ROOT / "build" / "incident"))
 CORPORA = pathlib.Path(os.environ.get("INCIDENT_CORPORA", ROOT / "build" / "corpora"))
+PATIENCE = float(os.environ.get("INCIDENT_PATIENCE", "1"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Run:
 
 def incident(*arguments: object, timeout: float = 120, **environment: str) -> Run:
     """Runs the command; a death by signal is always a failure of ours."""
-    done = subprocess.run([BIN, *map(str, arguments)], capture_output=True, timeout=timeout,
+    done = subprocess.run([BIN, *map(str, arguments)], capture_output=True, timeout=timeout * PATIENCE,
                           env={**{k: v for k, v in os.environ.items() if k != "COLUMNS"}, "NO_COLOR": "1", **environment})
     assert done.returncode >= 0, f"incident {arguments} died of signal {-done.returncode}: {done.stderr[-2000:]!r}"
     assert b"Sanitizer" not in done.stderr, done.stderr[-4000:].decode(errors="replace")

@@ -65,6 +65,17 @@ void search_headers(const Memory& memory, AddressRange range, std::vector<Addres
     });
 }
 
+/// As much of it as memory holds without a gap: what is sized after it stays in proportion to the core.
+AddressRange held(const Memory& memory, AddressRange range) {
+    Address end = range.begin;
+    while (end < range.end) {
+        const Segment* segment = memory.find(end);
+        if (segment == nullptr) break;
+        end = std::min(range.end, segment->range.end);
+    }
+    return {range.begin, end};
+}
+
 std::string read_string(const Memory& memory, Address data, std::uint64_t length) {
     if (length > 4096) return {};
     auto bytes = memory.view(data, length);
@@ -133,7 +144,7 @@ Result<ModuleData> read_module(const Memory& memory, const RuntimeLayout& layout
     module.data = {TRY(md.get(f.data)), TRY(md.get(f.edata))};
     module.bss = {TRY(md.get(f.bss)), TRY(md.get(f.ebss))};
     module.noptrbss = {TRY(md.get(f.noptrbss)), TRY(md.get(f.enoptrbss))};
-    module.types = {TRY(md.get(f.types)), TRY(md.get(f.etypes))};
+    module.types = held(memory, {TRY(md.get(f.types)), TRY(md.get(f.etypes))});
     if (f.rodata.present()) module.rodata = TRY(md.get(f.rodata));
     if (f.typelinks_data.present()) {
         module.typelinks = TRY(bytes(f.typelinks_data, f.typelinks_len, 4));

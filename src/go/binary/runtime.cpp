@@ -193,12 +193,16 @@ void Search::find_all_modules(const std::vector<const Image*>& list) {
         const bool known = std::any_of(state.modules.begin(), state.modules.end(),
                                        [&](const ModuleData& m) { return m.address == *next; });
         if (known) continue;
-        if (auto module = read_module(memory, state.layout, state.version, *next, images.find(*next)))
+        auto module = read_module(memory, state.layout, state.version, *next, images.find(*next));
+        const bool own = module && std::ranges::none_of(state.modules, [&](const ModuleData& m) {
+                             return m.types.overlaps(module->types) || m.text.overlaps(module->text);
+                         });
+        if (own)
             state.modules.push_back(std::move(*module));
         else
             state.gaps.push_back({"a further Go module (plugin) at " + hex(next->value),
-                                  incident::describe(module.error()), "functions, lines and types of that plugin",
-                                  true});
+                                  module ? "it claims code or types of another" : incident::describe(module.error()),
+                                  "functions, lines and types of that plugin", true});
     }
 }
 

@@ -192,7 +192,7 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
         allgs.length = on_threads.size();
     }
 
-    if (jobs == 0) jobs = default_jobs();
+    jobs = worker_count(jobs);
     struct Part {
         std::size_t begin = 0;
         std::vector<Goroutine> live;

@@ -12,23 +12,18 @@ namespace {
 constexpr std::size_t max_queue = 1u << 22;
 constexpr std::size_t max_cases = 65536;  // reflect.Select allows as many
 
-std::size_t queue_length(const Memory& memory, const RuntimeLayout& layout, Address first) {
-    std::size_t length = 0;
-    walk_chain(first, max_queue, [&](Address at) -> std::optional<Address> {
-        auto next = StructView(memory, at).get(layout.sudog.next);
-        if (!next) return std::nullopt;
-        ++length;
-        return *next;
-    });
-    return length;
-}
-
-void collect(const Memory& memory, const RuntimeLayout& layout, Address first,
-             std::unordered_set<std::uint64_t>& sudogs) {
-    walk_chain(first, max_queue, [&](Address at) -> std::optional<Address> {
-        auto next = StructView(memory, at).get(layout.sudog.next);
-        if (!next) return std::nullopt;
-        sudogs.insert(at.value);
+/// Calls visit(sudog) along one queue of the channel. A sudog knows its channel (go1.16 src/runtime/chan.go sets c
+/// before it enqueues): the queue of a damaged one ends where another's begins, so that no list is walked for many
+/// channels.
+template <class Visit>
+void for_each_waiter(const Memory& memory, const RuntimeLayout& layout, Address channel, Field<Address> first,
+                     Visit&& visit) {
+    auto head = StructView(memory, channel).get(first);
+    walk_chain(head.value_or(Address{}), max_queue, [&](Address at) -> std::optional<Address> {
+        StructView view(memory, at);
+        auto next = view.get(layout.sudog.next), of = view.get(layout.sudog.c);
+        if (!next || !of || *of != channel) return std::nullopt;
+        visit(at);
         return *next;
     });
 }
@@ -43,11 +38,10 @@ const Waits::Queues::Channel& Waits::Queues::channel(Address at, bool with_queue
     entry.summary = read_channel(memory, runtime, at);
     entry.text = entry.summary ? entry.summary->text() : "chan (unreadable)";
     if (with_queues) {
-        StructView view(memory, at);
-        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.recvq_first).value_or(Address{}),
-                entry.receivers);
-        collect(memory, runtime.layout(), view.get(runtime.layout().hchan.sendq_first).value_or(Address{}),
-                entry.senders);
+        const auto& layout = runtime.layout();
+        for (auto [queue, sudogs] : {std::pair(layout.hchan.recvq_first, &entry.receivers),
+                                     std::pair(layout.hchan.sendq_first, &entry.senders)})
+            for_each_waiter(memory, layout, at, queue, [&](Address sudog) { sudogs->insert(sudog.value); });
     }
     return entry;
 }
@@ -58,7 +52,8 @@ Address Waits::Queues::on_notify_list(Address list, Address g) {
     if (fresh) {
         const auto& layout = runtime.layout();
         auto head = StructView(memory, list).get(layout.notifyList.head);
-        walk_chain(head.value_or(Address{}), max_queue, [&](Address at) -> std::optional<Address> {
+        walk_chain(head.value_or(Address{}), notified_left, [&](Address at) -> std::optional<Address> {
+            --notified_left;
             StructView view(memory, at);
             auto owner = view.get(layout.sudog.g);
             auto next = view.get(layout.sudog.next);
@@ -84,8 +79,8 @@ Result<ChannelSummary> read_channel(const Memory& memory, const Runtime& runtime
                     channel);
     }
     summary.timer = !view.get(layout.hchan.timer).value_or(Address{}).is_null();
-    summary.receivers = queue_length(memory, layout, view.get(layout.hchan.recvq_first).value_or(Address{}));
-    summary.senders = queue_length(memory, layout, view.get(layout.hchan.sendq_first).value_or(Address{}));
+    for_each_waiter(memory, layout, channel, layout.hchan.recvq_first, [&](Address) { ++summary.receivers; });
+    for_each_waiter(memory, layout, channel, layout.hchan.sendq_first, [&](Address) { ++summary.senders; });
     if (auto type = view.get(layout.hchan.elemtype)) summary.element = runtime.type_name(*type).value_or("");
     return summary;
 }

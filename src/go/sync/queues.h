@@ -27,6 +27,7 @@ struct Waits::Queues {
     std::mutex mutex;
     std::unordered_map<std::uint64_t, Channel> channels, channels_with_queues;
     std::unordered_map<std::uint64_t, std::unordered_map<std::uint64_t, Address>> notify_lists;  ///< g → sudog
+    std::size_t notified_left = 1u << 22;  ///< sudogs that are still read: one list may hang on many damaged heads
 };
 
 }  // namespace incident::go

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "go/binary/globals.h"
+#include "go/binary/module_data.h"
 #include "image/images.h"
 #include "support/opened_target.h"
 
@@ -58,6 +59,28 @@ TEST_P(Attach, FindsTheRuntime) {
     EXPECT_EQ(runtime->find_func(main->entry + 5)->name, "main.main");
     EXPECT_EQ(runtime->find_func("runtime.goexit")->special, SpecialFunc::goexit);
     EXPECT_FALSE(runtime->find_func(Address{0x10}));
+}
+
+/// Whatever is sized after the types is sized after what is there.
+TEST_P(Attach, TypesEndWhereMemoryEnds) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "waits");
+    OPEN(target, probe);
+    const ModuleData& module = runtime->modules().front();
+    const auto& fields = runtime->layout().moduledata;
+    ASSERT_FALSE(module.types.empty());
+    for (const std::uint64_t size : {std::uint64_t{1} << 30, ~module.types.begin.value}) {
+        const std::uint64_t claimed = module.types.begin.value + size;
+        const Address at = module.address + static_cast<std::uint64_t>(fields.etypes.offset);
+        Memory lying;
+        for (const Segment& segment : target->memory->segments()) lying.add(segment);
+        lying.add({{at, at + 8}, reinterpret_cast<const std::byte*>(&claimed), Origin::core, 6});
+        lying.freeze();
+        auto read = read_module(lying, runtime->layout(), runtime->version(), module.address, module.image);
+        ASSERT_TRUE(read) << describe(read.error());
+        EXPECT_TRUE(read->types.contains(module.types));
+        EXPECT_NE(lying.find(Address{read->types.end.value - 1}), nullptr);
+        EXPECT_EQ(lying.find(read->types.end), nullptr);
+    }
 }
 
 /// Each answer by decoding equals the symbol; each by scanning equals it too.
