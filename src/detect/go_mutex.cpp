@@ -97,8 +97,8 @@ Detection detect_mutexes(const Process& process) {
                             : fmt::format("No holder of a lock was found: {}", teller->name(lock));
         finding.where = fmt::format("goroutines wait for it in {}; {}", teller->locked_in(lock),
                                     !lock.possible.empty() ? "who holds it is not known"
-                                    : writer               ? "the writer that took it is gone"
-                                                           : "whoever took it is gone");
+                                    : writer               ? "the writer that took it is gone or never unlocks it"
+                                                           : "whoever took it is gone or never unlocks it");
         finding.why =
             fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock", lock.state.raw,
                         lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
@@ -106,8 +106,8 @@ Detection detect_mutexes(const Process& process) {
             teller->add_snapshot(finding, lock.waiters[i].goroutine);
         teller->add_verify(finding, lock);
         finding.remedy = fmt::format(
-            "find the early return or recovered panic between Lock and Unlock in {}; put `defer mu.Unlock()` right "
-            "after Lock",
+            "find the early return or recovered panic between Lock and Unlock, in {} or wherever else it is taken; put "
+            "`defer mu.Unlock()` right after Lock",
             teller->locked_in(lock));
         detection.findings.push_back(std::move(finding));
         folder->told();
