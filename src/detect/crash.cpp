@@ -242,9 +242,12 @@ Detection detect_crash(const Process& process) {
         case CrashKind::abort:
             finding.kind = "crash.abort";
             finding.title = crash.message ? fmt::format("aborted: {}", *crash.message)
-                                          : "aborted (SIGABRT raised by the program's own C code)";
-            finding.why =
-                crash.message ? "libc kept the message it printed before abort()" : "no message was found in libc";
+                                          : "aborted (SIGABRT that the program sent itself)";
+            finding.why = crash.message ? "libc kept the message it printed before abort()"
+                          : process.go_expected
+                              ? "the Go runtime could not be read: whether a panic came before is not "
+                                "known, what it printed to stderr would tell"
+                              : "libc kept no message of an abort()";
             break;
         case CrashKind::requested:
             finding.kind = "crash.requested";

@@ -114,6 +114,7 @@ std::string crash_remedy(const CrashContext& crash, const std::string& place, bo
         }
         case CrashKind::abort: {
             if (is_malloc_text(message)) return read(place, of_malloc);
+            if (message.empty()) return read(place, "what made it end itself there");
             const Advice* known = find(aborts, message);
             return read(place, known != nullptr ? known->text : "which of its checks failed, and on what value");
         }

@@ -1,4 +1,5 @@
 """What died, where and why, against what the program and the runtime themselves said."""
+import pathlib
 import re
 
 import pytest
@@ -101,3 +102,17 @@ def test_quit_from_outside_is_no_fault(case: Case) -> None:
 @pytest.mark.cores(mode="chold")
 def test_abort_from_c(case: Case) -> None:
     assert report("crash", case.core, case.exe)["crash"]["kind"] == "abort"
+
+
+@pytest.mark.cores(mode="panicnested", versions=("1.19", "1.26"))
+def test_abort_of_a_runtime_that_cannot_be_read(case: Case, tmp_path: pathlib.Path) -> None:
+    """As garble leaves it: the version is no version. Then the abort is the program's, and nobody says C or libc did it."""
+    version = report("crash", case.core, case.exe)["runtime"]["go"]["version"].encode()
+    for name, path in (("core", case.core), ("exe", case.exe)):
+        (tmp_path / name).write_bytes(pathlib.Path(path).read_bytes().replace(version, b"xx" + version[2:]))
+    r = report("crash", tmp_path / "core", tmp_path / "exe")
+    finding, = r["findings"]
+    assert finding["kind"] == "crash.abort"
+    assert finding["title"] == "aborted (SIGABRT that the program sent itself)"
+    assert "the Go runtime could not be read" in finding["why"] and "stderr" in finding["why"]
+    assert any("Go runtime" in gap["what"] for gap in r["gaps"])
