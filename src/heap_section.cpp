@@ -141,6 +141,7 @@ public:
         }
         std::ranges::stable_sort(rows, [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
         if (rows.size() > most_retainers) rows.resize(most_retainers);
+        std::unordered_map<go::Dominators::Node, std::size_t> row_of;
         for (const Row& row : rows) {
             HeapRetainer retainer;
             const auto retained_here = dominators.retained(row.node);
@@ -164,7 +165,13 @@ public:
                                                                                                     : "root";
                 if (group.goroutine == go::no_owner) retainer.address = root.where;
             }
+            const std::size_t index = out.retainers.size();
             out.retainers.push_back(retainer.row());
+            row_of.emplace(row.node, index);
+            if (const auto above = row_of.find(row.parent); above != row_of.end()) {
+                report::HeapType& holder = out.retainers[above->second];
+                if (holder.bytes - holder.live == retainer.bytes) holder.only = index;
+            }
         }
         add_types(dominators, key, out);
     }

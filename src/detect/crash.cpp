@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "detect/crash_remedy.h"
+#include "detect/native.h"
 #include "process/fault_access.h"
 #include "process/snapshot.h"
 
@@ -24,28 +25,14 @@ using report::Evidence;
 using report::Finding;
 using report::Frame;
 
-std::string line_of(const Frame& frame) {
-    if (frame.file.empty() || frame.line == 0) return {};
-    auto slash = frame.file.rfind('/');
-    return fmt::format("{}:{}", slash == std::string_view::npos ? frame.file : frame.file.substr(slash + 1),
-                       frame.line);
-}
-
-std::string place_of(const Frame& frame) {
-    std::string name = !frame.function.empty() ? std::string(frame.function)
-                       : !frame.module.empty() ? fmt::format("{}+{:#x}", frame.module, frame.module_offset)
-                                               : hex(frame.pc.value);
-    auto line = line_of(frame);
-    return line.empty() ? name : name + " " + line;
-}
-
 /// The first frame that is the program's own, and the one that called it.
 std::size_t first_user_frame(const std::vector<Frame>& frames) {
     auto own = std::ranges::find_if(frames, [](const Frame& f) {
         if (f.kind == report::FrameKind::go)
             return !f.runtime_internal && f.function != "panic" && f.function != "runtime.throw" &&
                    f.function != "runtime.fatal" && !f.function.starts_with("runtime.") &&
-                   !f.function.starts_with("sync.") && !f.function.starts_with("internal/");
+                   !f.function.starts_with("sync.") && !f.function.starts_with("syscall.") &&
+                   !f.function.starts_with("internal/");
         return f.kind == report::FrameKind::native && !f.module.ends_with(".so.6") && !f.module.empty();
     });
     return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());

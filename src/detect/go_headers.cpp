@@ -19,6 +19,7 @@
 
 #include "detect/go_headers_check.h"
 #include "detect/go_map.h"
+#include "go/binary/field_path.h"
 #include "go/heap/heap_graph.h"
 
 namespace incident::detect {
@@ -43,21 +44,6 @@ std::string_view word_of(const BadHeader& bad) {
         case PlanStep::Op::string: return "string";
         default: return "interface";
     }
-}
-
-/// "body", "list[3].name": the field at `offset` of a value; empty: the value itself.
-std::string field_path(const go::TypeTable& types, go::TypeId id, std::uint64_t offset, unsigned depth = 0) {
-    const go::Type& type = types[id];
-    if (depth > 12 || type.kind == go::Kind::slice || type.kind == go::Kind::string || type.kind == go::Kind::interface)
-        return {};
-    if (type.kind == go::Kind::array && type.elem != go::no_type && types[type.elem].size != 0) {
-        const std::uint64_t size = types[type.elem].size;
-        return fmt::format("[{}]", offset / size) + field_path(types, type.elem, offset % size, depth + 1);
-    }
-    for (const go::TypeField& field : types.fields(type))
-        if (offset >= field.offset && offset < field.offset + std::max<std::uint64_t>(types[field.type].size, 1))
-            return "." + std::string(field.name) + field_path(types, field.type, offset - field.offset, depth + 1);
-    return {};
 }
 
 /// Which words of the value the collector takes for pointers; empty: not known.
@@ -275,7 +261,7 @@ Detection detect_bad_headers(const Process& process) {
         }
         const std::string_view kind = kind_of(bad);
         const std::uint64_t elem = bad.op == PlanStep::Op::slice ? types[bad.elem].size : 1;
-        const std::string path = field_path(types, bad.object_type, bad.offset);
+        const std::string path = go::field_path(types, bad.object_type, bad.offset, go::Until::leaf).text;
         report::Evidence words{fmt::format("{}the {}'s words", path.empty() ? "" : path.substr(1) + ": ", word_of(bad)),
                                bad.at, header_words(bad), "core",
                                bad.slot != go::no_slot ? "types of heap objects"

@@ -104,7 +104,7 @@ Detection detect_lock_cycles(const Process& process) {
         finding.goroutines.clear();
         finding.threads.clear();
         finding.evidence.clear();
-        std::string where;
+        std::vector<std::string> places;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
             if (teller.in_c(edge))
@@ -116,13 +116,15 @@ Detection detect_lock_cycles(const Process& process) {
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
             teller.snapshot(finding, edge);
             if (auto* frame = teller.asking(edge); frame != nullptr && !frame->function.empty())
-                where += (where.empty() ? "" : " and ") + place(*frame);
+                if (std::string text = place(*frame); std::ranges::find(places, text) == places.end())
+                    places.push_back(std::move(text));
         }
         finding.title = fmt::format("{} {} wait for each other in a circle", cycle.size(),
                                     threads == 0              ? "goroutines"
                                     : threads == cycle.size() ? "threads"
                                                               : "goroutines and threads");
-        finding.where = where;
+        finding.where = places.size() == 1 && cycle.size() > 1 ? "all of them in " + places.front()
+                                                               : fmt::format("{}", fmt::join(places, " and "));
         finding.why = "each holds what the one before it wants";
         if (!certain)
             finding.innocent.push_back(

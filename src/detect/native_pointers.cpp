@@ -351,8 +351,8 @@ private:
     void add_table(Finding& finding, const UnorderedTable& table) {
         finding.evidence.push_back(
             {table.name.empty() ? "the table" : "the table " + table.name, table.header,
-             fmt::format("{} elements in {} buckets, nodes of {} B{}", table.elements, table.bucket_count,
-                         table.node_size,
+             fmt::format("{} elements in {} buckets{}{}", table.elements, table.bucket_count,
+                         table.node_size == 0 ? "" : fmt::format(", nodes of {} B", table.node_size),
                          table.load_factor == 1 ? "" : fmt::format(", max_load_factor {}", table.load_factor)),
              "core", table.name.empty() ? "structure" : "dwarf"});
     }

@@ -42,6 +42,9 @@ struct LocateContext {
     const go::GoStacks* stacks = nullptr;  ///< parallel to goroutines->all; null or empty: not walked
     /// Type of a Go heap object, when a pass knows it better than the span does ("main.Tx"); may be empty.
     std::function<std::string(const go::ObjectRef&)> object_type = {};
+    /// A package variable's word, or what lies behind the pointer there, by its type ("main.accounts[1].mu"); may be
+    /// empty. go::variable_path.
+    std::function<std::string(Address, std::optional<std::uint64_t> behind)> variable_path = {};
     const native::Heaps* malloc = nullptr;  ///< null: chunks are not told apart, only "C heap (brk)" is
 };
 

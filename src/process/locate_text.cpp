@@ -128,18 +128,33 @@ std::string go_text(const go::Runtime* runtime, Address a, bool with_line, bool 
     return fmt::format("{} {}:{}", text, escape_for_terminal(base_name(position.file)), position.line);
 }
 
+/// A symbol and an offset into it, or what a variable's type makes of them.
+std::string symbol_text(const Locator::State& state, const Symbol& symbol, Address a) {
+    // The version of a symbol that a library defines: "__libc_start_main@GLIBC_2.2.5".
+    std::string_view name = symbol.name;
+    if (const auto at = name.find('@'); at != 0 && at != std::string_view::npos) name = name.substr(0, at);
+    if (a != symbol.address && state.context.variable_path)
+        if (std::string typed = state.context.variable_path(a, std::nullopt); !typed.empty())
+            return escape_for_terminal(typed);
+    return escape_for_terminal(demangle(name)) + plus(a.value - symbol.address.value);
+}
+
 std::string native_text(const Locator::State& state, const Image& image, Address a) {
     auto symbol = image.symbol_at(a);
-    if (!symbol || symbol->name.empty()) {
-        const auto* reference = state.reference_to(a);
-        auto holder = reference != nullptr ? image.symbol_at(reference->holder) : std::nullopt;
-        if (!holder || holder->name.empty()) return {};
-        std::string name =
-            escape_for_terminal(demangle(holder->name)) + plus(reference->holder.value - holder->address.value);
-        return a == reference->value ? "*" + name
-                                     : fmt::format("(*{}){}", name, plus(a.value - reference->value.value));
-    }
-    return escape_for_terminal(demangle(symbol->name)) + plus(a.value - symbol->address.value);
+    // `var book = &ledger{}` again, where the compiler's own name for what it points to was kept.
+    const bool temporary = symbol && symbol->name.contains("..stmp_");
+    if (symbol && !symbol->name.empty() && !temporary) return symbol_text(state, *symbol, a);
+    const auto* reference = state.reference_to(a);
+    if (temporary && (reference == nullptr || reference->value != symbol->address))
+        return symbol_text(state, *symbol, a);
+    auto holder = reference != nullptr ? image.symbol_at(reference->holder) : std::nullopt;
+    if (!holder || holder->name.empty()) return {};
+    const std::uint64_t behind = a.value - reference->value.value;
+    if (behind != 0 && state.context.variable_path)
+        if (std::string typed = state.context.variable_path(reference->holder, behind); !typed.empty())
+            return escape_for_terminal(typed);
+    std::string name = symbol_text(state, *holder, reference->holder);
+    return behind == 0 ? "*" + name : fmt::format("(*{}){}", name, plus(behind));
 }
 
 std::string image_text(const Locator::State& state, const Placement& p) {

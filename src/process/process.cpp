@@ -3,10 +3,12 @@
 #include "process/process.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
 #include "base/parallel.h"
+#include "go/binary/field_path.h"
 #include "go/heap/heap_build.h"
 #include "native/malloc.h"
 #include "process/native_threads.h"
@@ -118,6 +120,18 @@ void finish_heap(Process& process, go::HeapBuild& build, bool types) {
     std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
 }
 
+/// Types only to name locks that lie in package variables: a quick question does not read them for nothing.
+std::shared_ptr<const go::TypeTable> types_of_locks(const Process& process) {
+    if (!process.go || !process.locks || process.go->description().debug_info != "dwarf") return nullptr;
+    const bool needed = std::ranges::any_of(process.locks->locks, [&](const GoLock& lock) {
+        return std::ranges::any_of(process.go->modules(), [&](const go::ModuleData& module) {
+            return std::ranges::any_of(std::array{module.data, module.bss, module.noptrdata, module.noptrbss},
+                                       [&](AddressRange range) { return range.contains(lock.state.address); });
+        });
+    });
+    return needed ? std::make_shared<const go::TypeTable>(go::TypeTable::read(process.memory, *process.go)) : nullptr;
+}
+
 LocateContext locate_context(const Process& process, bool types) {
     LocateContext context{process.core, process.memory, *process.images};
     if (process.go) context.runtime = &*process.go;
@@ -125,6 +139,15 @@ LocateContext locate_context(const Process& process, bool types) {
     if (process.goroutines) context.goroutines = &*process.goroutines;
     if (process.spans) context.spans = &*process.spans;
     context.stacks = &process.stacks;
+    if (types) {
+        context.variable_path = [&process](Address word, std::optional<std::uint64_t> behind) {
+            return process.heap_types ? go::variable_path(process.heap_types->types(), word, behind) : std::string();
+        };
+    } else if (auto own = types_of_locks(process)) {
+        context.variable_path = [own = std::move(own)](Address word, std::optional<std::uint64_t> behind) {
+            return go::variable_path(*own, word, behind);
+        };
+    }
     if (types)
         context.object_type = [&process](const go::ObjectRef& object) -> std::string {
             const auto slot = process.heap_types ? process.heap->slot_of(object.base) : std::nullopt;

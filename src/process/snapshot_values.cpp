@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "go/binary/rtypes.h"
 
 namespace incident {
 
@@ -137,7 +138,7 @@ void describe_pointer(const Locator& locator, std::uint64_t value, report::Slot&
 void describe_variable(const Locator& locator, const Variable& variable, report::Slot& slot) {
     const Memory& memory = locator.context().memory;
     slot.name = escape_for_terminal(variable.name);
-    slot.type = escape_for_terminal(variable.type);
+    slot.type = escape_for_terminal(go::as_written(variable.type));
     slot.by = "dwarf";
     Scalar scalar = scalar_of(variable.type, variable.pointer);
     if (variable.value) {

@@ -28,16 +28,33 @@ std::string quiet_why(const Report& report) {
     return text;
 }
 
+/// A long first finding hides those below it.
+std::string others(const std::vector<Finding>& findings, const Finding& first, Severity min_severity) {
+    constexpr std::size_t most = 3;
+    std::string text;
+    std::size_t count = 0;
+    for (const Finding& f : findings) {
+        if (&f == &first || f.severity < min_severity) continue;
+        if (count++ < most) text += (text.empty() ? "" : "; ") + f.title;
+    }
+    return count > most ? fmt::format("{}; {} more", text, count - most) : text;
+}
+
 }  // namespace
 
 Answer answer_of(const Report& report, Severity min_severity) {
     auto first = std::ranges::find_if(report.findings, [&](const Finding& f) { return f.severity >= min_severity; });
-    if (first != report.findings.end()) return {&*first, first->title, first->where, first->why, {}};
+    if (first != report.findings.end())
+        return {.accused = &*first,
+                .what = first->title,
+                .where = first->where,
+                .why = first->why,
+                .also = others(report.findings, *first, min_severity)};
     // Nothing to accuse: say how the process ended, and what was looked at.
     Answer answer;
     auto ended = std::ranges::find_if(report.findings, [](const Finding& f) { return f.kind.starts_with("crash."); });
     const bool known = ended != report.findings.end();
-    if (known) answer = {nullptr, ended->title, ended->where, ended->why, ended->remedy};
+    if (known) answer = {.what = ended->title, .where = ended->where, .why = ended->why, .next = ended->remedy};
     if (!known && report.crash) answer.what = report.crash->cause;
     if (report.command == "analyze") {
         answer.what += answer.what.empty() ? "No defect was found" : "; no defect was found";

@@ -112,6 +112,7 @@ void Writer::answer(const Answer& answer) {
     row("What", answer.what);
     row("Where", answer.where);
     row("Why", answer.why);
+    row("Also", answer.also);
     row("Next", answer.next);
     if (!text.empty()) paragraph(text);
 }
@@ -142,7 +143,7 @@ void Writer::head() {
 
 void Writer::finding(const Finding& f, std::size_t number) {
     paragraph(fmt::format("## {}. {} ({}, {})", number, code(f.kind), to_string(f.severity), to_string(f.strength)));
-    if (number > 1) answer({&f, f.title, f.where, f.why, {}});
+    if (number > 1) answer({.accused = &f, .what = f.title, .where = f.where, .why = f.why});
     std::string subject = f.subject.symbol.empty() ? std::string() : code(f.subject.symbol);
     auto add = [&](const std::string& text) { subject += (subject.empty() ? "" : " ") + text; };
     if (!f.subject.type.empty()) add(code(f.subject.type));

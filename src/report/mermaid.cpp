@@ -24,6 +24,12 @@ namespace {
 constexpr std::size_t most_nodes = 60, most_edges = 120;
 constexpr std::size_t label_length = 60;
 
+/// Part of a word for Markdown; so is every byte of a character beyond ASCII.
+bool is_word(char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte >= 0x80 || std::isalnum(byte) != 0;
+}
+
 class Drawing {
 public:
     explicit Drawing(const Report& report) : graph_(*report.wait_graph), nodes_(graph_) {
@@ -86,7 +92,7 @@ std::string Drawing::label_of(std::uint32_t node, std::size_t equal) const {
     const Actor& who = nodes_.actors[node];
     std::string name =
         who.goroutine ? fmt::format("goroutine {}", *who.goroutine) : fmt::format("thread {}", who.thread.value_or(0));
-    if (equal > 1) name += fmt::format(" and {} alike", terminal::grouped(equal - 1));
+    if (equal > 1) name += fmt::format(", and {} more like it", terminal::grouped(equal - 1));
     std::string place = place_of(who);
     return mermaid_label(name) + (place.empty() ? "" : "<br/>" + mermaid_label(place));
 }
@@ -187,12 +193,17 @@ std::string mermaid_label(std::string_view raw) {
         };
         text = text.substr(0, boundary(label_length / 2)) + "…" + text.substr(boundary(text.size() - label_length / 2));
     }
+    const bool one_star = std::ranges::count(text, '*') == 1;
     std::string out;
-    for (char c : text) {
-        const auto byte = static_cast<unsigned char>(c);
-        const bool plain = byte >= 0x80 || std::isalnum(byte) != 0 || std::string_view(" .,:/()[]*_-+=").contains(c);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto byte = static_cast<unsigned char>(text[i]);
+        const auto in_word = [&](std::size_t at) { return at < text.size() && is_word(text[at]); };
+        // Labels are Markdown too: a pair of stars, or of underscores at the ends of a word, would be emphasis.
+        const bool plain = is_word(text[i]) || std::string_view(" .,:/()[]-+=").contains(text[i]) ||
+                           (text[i] == '*' && one_star) ||
+                           (text[i] == '_' && i > 0 && in_word(i - 1) && in_word(i + 1));
         if (plain)
-            out += c;
+            out += text[i];
         else
             out += fmt::format("#{};", byte);
     }

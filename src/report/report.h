@@ -240,7 +240,8 @@ struct HeapType {
     std::string name;
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;
-    std::uint64_t live = 0;  ///< bytes reachable
+    std::uint64_t live = 0;           ///< bytes reachable; of a retainer: its own
+    std::optional<std::size_t> only;  ///< of a retainer: the row of an object that is all it keeps, beside itself
 };
 
 struct Heap {

@@ -43,3 +43,13 @@ def test_locks_command_prints_table_and_graph() -> None:
     report = support.report("locks", folder / "core", exe)
     assert len(report["wait_graph"]["cycles"]) == 1
     assert all(lock["holders"] and lock["waiters"] for lock in report["locks"])
+
+
+@pytest.mark.skipif(not CORES, reason="no locks bundle is unpacked")
+def test_locks_are_named_as_go_code_names_them() -> None:
+    """By the type of the variable that leads there; the report and the list use one name."""
+    for name, folder, exe, _ in (c for c in CORES if c[1].name == "dwarf.orphan_panic"):
+        finding = next(f for f in support.report("analyze", folder / "core", exe)["findings"] if f["kind"] == "go.mutex.orphaned")
+        assert finding["subject"]["symbol"] == "main.theLedger.mu", name
+        lock, = support.report("locks", folder / "core", exe)["locks"]
+        assert lock["where"] == "main.theLedger.mu", name

@@ -123,6 +123,7 @@ TEST(Mermaid, CannotBeBrokenOutOf) {
         EXPECT_THAT(text, Not(HasSubstr(bad))) << bad;
     EXPECT_EQ(mermaid_label("a#b\"c"), "a#35;b#34;c");
     EXPECT_EQ(mermaid_label("main.(*T).f"), "main.(*T).f");
+    EXPECT_EQ(mermaid_label("map[*T]*U a_b _c_"), "map[#42;T]#42;U a_b #95;c#95;") << "no emphasis";
     EXPECT_LT(mermaid_label(std::string(5000, 'x')).size(), 100u);
 }
 
@@ -141,7 +142,7 @@ TEST(Mermaid, WaitersThatAreAlikeAreOneNode) {
     auto graph = graph_of(edges);
     for (auto& edge : graph.edges) edge.object = Address{0x2000};
     auto drawn = mermaid_wait_graph(report_of(graph));
-    EXPECT_THAT(drawn.text, HasSubstr("and 999 alike"));
+    EXPECT_THAT(drawn.text, HasSubstr(", and 999 more like it"));
     EXPECT_EQ(drawn.left_out, "");
 }
 

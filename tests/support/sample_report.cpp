@@ -500,6 +500,9 @@ Report sample_retained() {
     r.heap->retainers = {{"main.cache (variable 0x58c0e0)", 1'000'000, 90'000'000, 0},
                          {"goroutine 41, main.settle", 12, 5'000'000, 0},
                          {"main.Ledger 0x1b00cd0e4120, held by main.cache", 900'000, 80'000'000, 96},
+                         {"main.index (variable 0x58c0f8)", 42, 4'000'096, 0, 4},
+                         {"main.Index 0x1b00cd0e4180, held by main.index", 42, 4'000'096, 96, 5},
+                         {"map[string]int 0x1b00cd000010, held by main.Index", 41, 4'000'000, 48},
                          {"every main.Order", 1'200'000, 95'000'000, 95'000'000}};
     return r;
 }

@@ -107,14 +107,51 @@ void print_types(Context& context, const Heap& heap) {
     }
 }
 
+/// One row of "who keeps how much": an object that is all that the one above it keeps stands in that one's row, since
+/// its numbers are the same but for what lies between.
+struct Kept {
+    std::vector<const HeapType*> chain;  ///< outermost first
+    std::uint64_t own = 0;               ///< bytes of the objects in it
+};
+
+std::vector<Kept> fold_chains(const std::vector<HeapType>& retainers, bool types) {
+    std::vector<Kept> rows;
+    std::vector<bool> shown(retainers.size());
+    for (std::size_t i = 0; i < retainers.size(); ++i) {
+        if (shown[i] || retainers[i].name.starts_with("every ") != types) continue;
+        Kept row;
+        for (std::optional<std::size_t> at = i; at && *at < retainers.size() && !shown[*at]; at = retainers[*at].only) {
+            shown[*at] = true;
+            row.chain.push_back(&retainers[*at]);
+            row.own += retainers[*at].live;
+        }
+        rows.push_back(std::move(row));
+    }
+    return rows;
+}
+
+/// "main.cache → map[string]int 0x1b00cd000010": who holds the next one stands before it, and where its word lies says
+/// less than where the object does.
+Line chain_cell(Canvas& canvas, const Kept& kept, bool types) {
+    Line who = canvas.line();
+    for (const HeapType* row : kept.chain) {
+        const std::string_view name = row->name;
+        const bool first = row == kept.chain.front();
+        const auto held = name.find(", held by ");
+        const auto end = first && kept.chain.size() > 1 ? std::min(held, name.rfind(" (variable 0x")) : held;
+        who.add(Ink::quiet, first ? "" : " → ");
+        who.add(types ? Ink::type : Ink::strong, name.substr(0, end));
+        if (first && held != std::string::npos) who.add(Ink::quiet, name.substr(held));
+    }
+    return who;
+}
+
 void print_retainers(Context& context, const Heap& heap) {
     auto& canvas = context.canvas;
     canvas.blank();
     const std::uint64_t live = total(heap, "live_bytes");
     const auto print = [&](std::string_view title, std::string_view note, bool types) {
-        std::vector<const HeapType*> rows;
-        for (const auto& row : heap.retainers)
-            if (row.name.starts_with("every ") == types) rows.push_back(&row);
+        const std::vector<Kept> rows = fold_chains(heap.retainers, types);
         if (rows.empty()) return;
         canvas.blank();
         canvas.heading(title, note);
@@ -124,13 +161,11 @@ void print_retainers(Context& context, const Heap& heap) {
         table.row({canvas.line(Ink::quiet, "retained"), canvas.line(Ink::quiet, "share"),
                    canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, "own"), canvas.line(Ink::quiet, "by")});
         for (std::size_t i = 0; i < shown; ++i) {
-            const HeapType& row = *rows[i];
-            const auto held = row.name.find(", held by ");
-            Line who = canvas.line(types ? Ink::type : Ink::strong, std::string_view(row.name).substr(0, held));
-            if (held != std::string::npos) who.add(Ink::quiet, std::string_view(row.name).substr(held));
-            table.row({canvas.line(Ink::strong, human_size(row.bytes)), canvas.line(percent(row.bytes, live)),
-                       canvas.line(grouped(row.count)), canvas.line(row.live == 0 ? "" : human_size(row.live)),
-                       std::move(who)});
+            const HeapType& outermost = *rows[i].chain.front();
+            table.row({canvas.line(Ink::strong, human_size(outermost.bytes)),
+                       canvas.line(percent(outermost.bytes, live)), canvas.line(grouped(outermost.count)),
+                       canvas.line(rows[i].own == 0 ? "" : human_size(rows[i].own)),
+                       chain_cell(canvas, rows[i], types)});
         }
         table.flush();
         if (shown < rows.size())

@@ -70,7 +70,7 @@ void print_lock_rows(Context& context, const Lock& lock) {
             break;
         }
         Line line = actor(context, h->who);
-        if (equal > 1) line.add(Ink::quiet, fmt::format(" and {} alike", grouped(equal - 1)));
+        if (equal > 1) line.add(Ink::quiet, fmt::format(", and {} more like it", grouped(equal - 1)));
         line.space(2).add(place_of(context, h->who));
         line.space(2).add(Ink::quiet, fmt::format("{}: ", to_string(h->strength))).add(h->basis);
         canvas.row(i == 0 ? "held by" : "", line);
@@ -93,6 +93,13 @@ std::string story_of(const Context& context, const Lock& lock) {
     return key;
 }
 
+/// A lock of the list, where no finding says what is wrong about it.
+void print_listed(Context& context, const Lock& lock) {
+    print_lock_rows(context, lock);
+    if (lock.state.locked.value_or(false) && lock.holders.empty())
+        context.canvas.row("held by", context.canvas.line(Ink::quiet, "nobody that was found"));
+}
+
 void print_folded(Context& context, const std::vector<const Lock*>& group) {
     auto& canvas = context.canvas;
     const Lock& first = *group.front();
@@ -105,7 +112,7 @@ void print_folded(Context& context, const std::vector<const Lock*>& group) {
     if (!first.waiters.empty())
         canvas.row("each", canvas.line(fmt::format("as the first of them, below; {} wait in all",
                                                    grouped(group.size() * first.waiters.size()))));
-    print_lock_rows(context, first);
+    print_listed(context, first);
 }
 
 }  // namespace
@@ -120,7 +127,7 @@ void print_locks(Context& context) {
     const bool cycles = context.report.wait_graph && !context.report.wait_graph->cycles.empty();
     std::string note =
         waiting == 0 ? "nobody waits" : fmt::format("{} {}", grouped(waiting), waiting == 1 ? "waiter" : "waiters");
-    if (waiting != 0) note += cycles ? ", some in a circle" : ", no circle";
+    if (waiting != 0) note += cycles ? ", some in a cycle" : ", no cycle";
     canvas.heading(locks.empty() ? "no lock is waited for, or known to be held"
                                  : fmt::format("{} {}", grouped(locks.size()), locks.size() == 1 ? "lock" : "locks"),
                    locks.empty() ? "" : note);
@@ -152,7 +159,7 @@ void print_locks(Context& context) {
             for (const Lock* lock : group) {
                 canvas.blank();
                 canvas.row("lock", lock_name(context, *lock));
-                print_lock_rows(context, *lock);
+                print_listed(context, *lock);
                 ++blocks;
             }
         }

@@ -75,6 +75,7 @@ void print_answer(Context& context) {
     row("WHAT", answer.accused != nullptr ? ink_of(answer.accused->severity) : Ink::strong, answer.what);
     row("WHERE", Ink::plain, answer.where);
     row("WHY", Ink::plain, answer.why);
+    row("ALSO", Ink::plain, answer.also);
     row("NEXT", Ink::plain, answer.next);
 }
 

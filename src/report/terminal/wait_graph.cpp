@@ -241,7 +241,7 @@ void print_blockers(Context& context, const WaitGraph& graph) {
         else
             doing.add(Ink::quiet, busy_with(context, blocker->who));
         Line who = canvas.line(Ink::strong, name_of(blocker->who));
-        if (equal > 1) who.add(Ink::quiet, fmt::format(" and {} alike", equal - 1));
+        if (equal > 1) who.add(Ink::quiet, fmt::format(", and {} more like it", grouped(equal - 1)));
         table.row({std::move(who), place_of(context, blocker->who), std::move(doing), std::move(blocks)});
     }
     if (rows.empty()) return;

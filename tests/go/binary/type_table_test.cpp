@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "../stacks/opened_core.h"
+#include "go/binary/field_path.h"
 #include "support/corpora.h"
 
 namespace incident::go {
@@ -90,6 +91,31 @@ TEST_P(TypesOf, NamesAreTheSameWithoutDwarf) {
         whole += types[id].name.contains('/') ? 1 : 0;
     }
     EXPECT_GT(whole, 20u);
+}
+
+TEST_P(TypesOf, NamesWordsAsGoDoes) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "heap");
+    auto opened = open(*probe);
+    ASSERT_NE(opened, nullptr);
+    auto types = TypeTable::read(opened->memory, opened->runtime);
+    const GlobalOfType* roots = types.find_global("main.roots");
+    ASSERT_NE(roots, nullptr);
+    const TypeField* list = types.field(roots->type, "list");  // *main.node
+    ASSERT_NE(list, nullptr);
+    const Address word = roots->address + list->offset;
+    EXPECT_EQ(variable_path(types, roots->address), "main.roots");
+    EXPECT_EQ(variable_path(types, word), "main.roots.list");
+    EXPECT_EQ(variable_path(types, word + 4), "main.roots.list+0x4");
+    const auto fields = types.fields(types[list->type].elem);
+    ASSERT_GT(fields.size(), 1u);
+    EXPECT_EQ(variable_path(types, word, fields[1].offset), "main.roots.list." + std::string(fields[1].name));
+    EXPECT_EQ(variable_path(types, word, 0), "main.roots.list");
+    EXPECT_EQ(variable_path(types, word, 1 << 20), "") << "behind the end of what it points to";
+    EXPECT_EQ(variable_path(types, Address{0x1000}), "");
+    const TypeId record = types.find("main.record");
+    EXPECT_EQ(field_path(types, record, 120, Until::first).text, ".arr[1]");
+    EXPECT_EQ(field_path(types, record, 0, Until::first).text, "");
+    EXPECT_EQ(field_path(types, record, 0, Until::leaf).text, ".id");
 }
 
 INSTANTIATE_TEST_SUITE_P(Bundles, TypesOf, ::testing::ValuesIn(test::bundles("go1.")),
