@@ -25,7 +25,7 @@ test: build
 	@scripts/test.sh
 
 asan-test: setup
-	@cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) && ctest --preset asan -j $(JOBS)
+	@JOBS=$(JOBS) scripts/asan_test.sh
 
 bench: build
 	@scripts/bench.sh
