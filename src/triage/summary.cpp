@@ -9,6 +9,7 @@
 #include <ctime>
 #include <map>
 #include <ranges>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "report/json_writer.h"
@@ -243,12 +244,19 @@ void TerminalSummary::write() {
         table.right(0).right(1).one_line();
         table.row({canvas_.line(), canvas_.line(Ink::quiet, "cores"), canvas_.line(), canvas_.line(Ink::quiet, "kind"),
                    canvas_.line(Ink::quiet, "what, in its newest example")});
+        // Where several say the same words, the places that tell them apart come first.
+        std::unordered_map<std::string_view, std::size_t> alike;
+        for (const auto& c : s_.clustering.clusters) ++alike[s_.result.records[c.example].verdict->what];
         std::size_t number = 0;
         for (const auto& c : s_.clustering.clusters) {
             const auto& v = *s_.result.records[c.example].verdict;
+            std::string what;
+            if (alike[v.what] > 1)
+                for (const auto& place : v.signature.frames) what += (what.empty() ? "" : ", ") + place.text;
+            what += (what.empty() ? "" : ": ") + v.what;
             table.row({canvas_.line(fmt::format("{}.", ++number)), canvas_.line(grouped(c.records.size())),
                        c.is_new ? canvas_.line(Ink::warning, "NEW") : canvas_.line(),
-                       canvas_.line(Ink::error, v.signature.kind), canvas_.line(v.what)});
+                       canvas_.line(Ink::error, v.signature.kind), canvas_.line(what)});
         }
         table.flush();
     }
