@@ -303,30 +303,22 @@ void scan_frames(const Process& process, Scanner& scanner) {
 HeaderScan scan_headers(const Process& process, const Locator& locator) {
     const unsigned jobs = std::max(process.jobs, 1u);
     const go::HeapTypes& heap_types = *process.heap_types;
-    const go::HeapGraph& graph = *process.heap;
-    const auto spans = graph.slots().slot_spans();
+    const go::HeapSlots& slots = process.heap->slots();
     const RuntimeChunks chunks(process);
     const go::MapCells cells(heap_types.types());
     std::vector<Scanner> scanners;
     for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator, chunks, cells);
-    parallel_chunks(jobs, spans.size(), 16, [&](std::size_t begin, std::size_t end, unsigned worker) {
-        Scanner& scanner = scanners[worker];
-        BadHeader context;
-        for (std::size_t s = begin; s < end; ++s) {
-            const go::SlotSpan& span = spans[s];
-            if (span.pointers == go::PointerInfo::none) continue;  // headers hold pointers
-            for (std::uint32_t i = 0; i < span.count; ++i) {
-                const go::SlotId slot = span.first + i;
-                if (!graph.live(slot)) continue;
-                const go::ObjectType type = heap_types.type_of(slot);
-                if (type.type == go::no_type || !scanner.judges(type.type)) continue;
-                context.slot = slot;
-                context.basis = type.basis;
-                context.count = type.count;
-                scanner.value(graph.slots().base(slot) + type.offset, type.type, type.count, context);
-            }
-        }
-    });
+    std::vector<BadHeader> contexts(jobs);
+    heap_types.for_each_live(
+        jobs, [&](go::TypeId id) { return scanners[0].judges(id); },
+        [&](go::SlotId slot, const go::ObjectType& type, unsigned worker) {
+            if (slots.noscan(slot)) return;  // headers hold pointers
+            BadHeader& context = contexts[worker];
+            context.slot = slot;
+            context.basis = type.basis;
+            context.count = type.count;
+            scanners[worker].value(slots.base(slot) + type.offset, type.type, type.count, context);
+        });
     for (const go::GlobalOfType& global : heap_types.types().globals()) {
         if (global.name.starts_with("runtime.") || global.name.starts_with("internal/")) continue;
         BadHeader context;

@@ -86,34 +86,28 @@ std::vector<HiddenWord> find_hidden_words(const Process& process, std::size_t li
     }
 
     const go::HeapSlots& slots = process.heap->slots();
-    const auto all = slots.slot_spans();
     struct Hit {
         Address base;
         go::TypeId type;
         const Field* field;
     };
     std::vector<std::vector<Hit>> hits(std::max(process.jobs, 1u));
-    parallel_chunks(process.jobs, all.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
-        for (std::size_t s = begin; s < end; ++s)
-            for (std::uint32_t i = 0; i < all[s].count; ++i) {
-                const go::SlotId slot = all[s].first + i;
-                if (!process.heap->live(slot)) continue;
-                const go::ObjectType type = heap_types.type_of(slot);
-                if (type.basis < go::TypeBasis::edge || type.type == go::no_type || fields[type.type].empty()) continue;
-                const std::byte* data = slots.data(slot);
-                if (data == nullptr) continue;
-                const std::uint64_t size = types[type.type].size, bytes = slots.size(slot);
-                for (std::uint64_t n = 0; n < type.count; ++n)
-                    for (const Field& field : fields[type.type]) {
-                        const std::uint64_t at = type.offset + n * size + field.offset;
-                        if (bare(field) || at + 8 > bytes) continue;
-                        Address value;
-                        std::memcpy(&value.value, data + at, 8);
-                        if (spans.in_arena(value) && hits[worker].size() < limit)
-                            hits[worker].push_back({slots.base(slot) + type.offset + n * size, type.type, &field});
-                    }
-            }
-    });
+    heap_types.for_each_live(
+        process.jobs, [&](go::TypeId id) { return !fields[id].empty(); },
+        [&](go::SlotId slot, const go::ObjectType& type, unsigned worker) {
+            const std::byte* data = slots.data(slot);
+            if (type.basis < go::TypeBasis::edge || data == nullptr) return;
+            const std::uint64_t size = types[type.type].size, bytes = slots.size(slot);
+            for (std::uint64_t n = 0; n < type.count; ++n)
+                for (const Field& field : fields[type.type]) {
+                    const std::uint64_t at = type.offset + n * size + field.offset;
+                    if (bare(field) || at + 8 > bytes) continue;
+                    Address value;
+                    std::memcpy(&value.value, data + at, 8);
+                    if (spans.in_arena(value) && hits[worker].size() < limit)
+                        hits[worker].push_back({slots.base(slot) + type.offset + n * size, type.type, &field});
+                }
+        });
     for (const auto& part : hits)
         for (const Hit& hit : part) look(hit.base, hit.type, {}, *hit.field);
     std::ranges::sort(found, {}, &HiddenWord::word);

@@ -155,7 +155,7 @@ bool fits(const Memory& memory, const go::Spans& spans, const go::Runtime& runti
 
 bool runtime_type(std::string_view name) {
     while (name.starts_with('*') || name.starts_with("[]")) name.remove_prefix(name.front() == '*' ? 1 : 2);
-    constexpr std::array<std::string_view, 5> own = {"runtime.", "internal/", "abi.", "atomic.", "maps."};
+    constexpr std::array<std::string_view, 3> own = {"runtime.", "runtime/internal/", "internal/"};
     return std::ranges::any_of(own, [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
 

@@ -75,19 +75,13 @@ TypedLocks find_typed_locks(const Process& process) {
     std::vector<Search> workers(std::max(process.jobs, 1u), Search(process));
     for (const go::GlobalOfType& global : types.globals()) workers[0].look(global.address, places[global.type]);
     const go::HeapSlots& slots = process.heap->slots();
-    const auto spans = slots.slot_spans();
-    parallel_chunks(process.jobs, spans.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
-        for (std::size_t s = begin; s < end; ++s)
-            for (std::uint32_t i = 0; i < spans[s].count; ++i) {
-                const go::SlotId slot = spans[s].first + i;
-                const go::ObjectType type = heap_types.type_of(slot);
-                if (type.basis < go::TypeBasis::edge || type.type == go::no_type || places[type.type].empty() ||
-                    !process.heap->live(slot))
-                    continue;
-                for (std::uint64_t n = 0; n < type.count; ++n)
-                    workers[worker].look(slots.base(slot) + type.offset + n * types[type.type].size, places[type.type]);
-            }
-    });
+    heap_types.for_each_live(
+        process.jobs, [&](go::TypeId id) { return !places[id].empty(); },
+        [&](go::SlotId slot, const go::ObjectType& type, unsigned worker) {
+            if (type.basis < go::TypeBasis::edge) return;
+            for (std::uint64_t n = 0; n < type.count; ++n)
+                workers[worker].look(slots.base(slot) + type.offset + n * types[type.type].size, places[type.type]);
+        });
     for (Search& worker : workers) {
         all.checked += worker.out.checked;
         all.more += worker.out.more;

@@ -70,33 +70,35 @@ const MapShape* TypedMaps::shape_of(Address header) const {
 
 std::vector<MapIteratorInHeap> TypedMaps::iterators() const {
     const TypeTable& types = types_.types();
-    std::unordered_map<TypeId, std::vector<std::uint64_t>> places;
+    std::vector<std::vector<std::uint64_t>> places(types.size());
+    bool any = false;
     for (const TypeCount& row : types_.counts()) {
         // Keys of untyped objects and of closures lie above the table's ids.
         const TypeId id = row.key & ((1u << 27) - 1);
-        if (row.live_objects == 0 || row.key >> 28 != 0 || id >= types.size() || places.contains(id)) continue;
-        std::vector<std::uint64_t> offsets;
-        iterator_offsets(types, id, 0, 0, offsets);
-        if (!offsets.empty()) places.emplace(id, std::move(offsets));
+        if (row.live_objects == 0 || row.key >> 28 != 0 || id >= types.size() || !places[id].empty()) continue;
+        iterator_offsets(types, id, 0, 0, places[id]);
+        any = any || !places[id].empty();
     }
     std::vector<MapIteratorInHeap> found;
-    if (places.empty()) return found;
-    const HeapGraph& graph = types_.graph();
-    const HeapSlots& slots = graph.slots();
-    graph.live_bits().for_each([&](SlotId slot) {
-        const ObjectType type = types_.type_of(slot);
-        // A guess will do: what stands in an iterator's words is no other object's (a map's own descriptor, a map).
-        if (type.type == no_type || type.basis < TypeBasis::contents || found.size() >= most_iterators) return;
-        auto place = places.find(type.type);
-        if (place == places.end()) return;
-        const std::uint64_t size = types[type.type].size;
-        for (std::uint64_t n = 0; n < type.count; ++n)
-            for (const std::uint64_t offset : place->second) {
-                const std::uint64_t at = type.offset + n * size + offset;
-                auto it = read_map_iterator(slots.memory(), graph.input().runtime, slots.base(slot) + at);
-                if (it && !it->header.is_null()) found.push_back({*it, slot, at});
-            }
-    });
+    if (!any) return found;
+    const HeapInput& input = types_.graph().input();
+    const HeapSlots& slots = types_.graph().slots();
+    std::vector<std::vector<MapIteratorInHeap>> parts(std::max(input.jobs, 1u));
+    // A guess will do: what stands in an iterator's words is no other object's (a map's own descriptor, a map).
+    types_.for_each_live(
+        input.jobs, [&](TypeId id) { return !places[id].empty(); },
+        [&](SlotId slot, const ObjectType& type, unsigned worker) {
+            const std::uint64_t size = types[type.type].size;
+            for (std::uint64_t n = 0; n < type.count && parts[worker].size() < most_iterators; ++n)
+                for (const std::uint64_t offset : places[type.type]) {
+                    const std::uint64_t at = type.offset + n * size + offset;
+                    auto it = read_map_iterator(slots.memory(), input.runtime, slots.base(slot) + at);
+                    if (it && !it->header.is_null()) parts[worker].push_back({*it, slot, at});
+                }
+        });
+    for (auto& part : parts) std::ranges::move(part, std::back_inserter(found));
+    std::ranges::sort(found, {}, [](const MapIteratorInHeap& it) { return std::pair(it.holder, it.offset); });
+    if (found.size() > most_iterators) found.resize(most_iterators);
     return found;
 }
 

@@ -69,6 +69,11 @@ public:
     /// What of a map or channel it is, or none. A pointer to it, and an array of them, count as the same.
     MadeType made_of_key(std::uint32_t key) const;
 
+    /// Calls body(slot, its type, worker < jobs) for every live object of a type of the table that `wanted` says yes
+    /// to. Two bytes of each object tell most of them apart; nothing else of the others is read.
+    void for_each_live(unsigned jobs, const std::function<bool(TypeId)>& wanted,
+                       const std::function<void(SlotId, const ObjectType&, unsigned worker)>& body) const;
+
     const TypeShares& shares() const { return shares_; }
     std::span<const TypeCount> counts() const { return counts_; }  ///< most live bytes first
     /// What a package variable, a frame's variable or an object is: calls fn(address, type, count). Each object once.
