@@ -1,6 +1,7 @@
 #include "locks_section.h"
 
 #include "go/heap/heap_types.h"
+#include "process/lock_name.h"
 #include "process/pthread_waits.h"
 #include "process/typed_locks.h"
 #include "pthread_section.h"
@@ -15,9 +16,9 @@ namespace incident {
 
 namespace {
 
-std::string where_of(const Locator& locator, Address lock) {
-    Placement place = locator.place(lock);
-    if (place.kind == PlaceKind::image) return locator.symbol(lock);
+std::string where_of(const Process& process, const Locator& locator, Address lock, std::string_view type) {
+    if (std::string name = lock_name(process, locator, lock, type); !name.empty()) return name;
+    const Placement place = locator.place(lock);
     return place.kind == PlaceKind::go_object ? locator.describe(place) : std::string{};
 }
 
@@ -27,11 +28,11 @@ std::string basis_of(const LockHolderRow& holder) {
 }
 
 /// The lock itself, without who waits for it or holds it.
-report::Lock row_of(const GoLock& lock, const Locator& locator) {
+report::Lock row_of(const GoLock& lock, const Process& process, const Locator& locator) {
     report::Lock row;
     row.address = lock.state.address;
     row.type = to_string(lock.state.type);
-    row.where = where_of(locator, lock.state.address);
+    row.where = where_of(process, locator, lock.state.address, row.type);
     if (lock.readable) {
         row.state.raw = lock.state.raw;
         if (lock.state.type != go::WaitObject::wait_group)
@@ -54,7 +55,7 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
     auto& all = process.goroutines ? process.goroutines->all : none;
     rows.reserve(process.locks->locks.size());
     for (const GoLock& lock : process.locks->locks) {
-        report::Lock row = row_of(lock, locator);
+        report::Lock row = row_of(lock, process, locator);
         for (auto& waiter : lock.waiters)
             row.waiters.push_back({{all[waiter.goroutine].goid, std::nullopt},
                                    std::string(to_string(waiter.mode)),
@@ -78,7 +79,7 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
     for (const go::LockState& state : find_typed_locks(process).locked) {
         GoLock lock;
         lock.state = state;
-        rows.push_back(row_of(lock, locator));
+        rows.push_back(row_of(lock, process, locator));
     }
     std::ranges::stable_sort(rows, {}, &report::Lock::address);
     add_pthread_rows(process, locator, rows);
@@ -101,9 +102,8 @@ report::WaitGraph wait_graph_section(const Process& process, const Locator& loca
     graph.edges.reserve(process.locks->edges.size());
     for (const BlockEdge& edge : process.locks->edges) {
         std::string what = edge.what;
-        if (std::string where = where_of(locator, edge.object);
-            !where.empty() && locator.place(edge.object).kind == PlaceKind::image)
-            what += " " + where;
+        const std::string_view type = std::string_view(edge.what).substr(0, edge.what.find(' '));
+        if (std::string name = lock_name(process, locator, edge.object, type); !name.empty()) what += " " + name;
         graph.edges.push_back(
             {actor_of(process, edge.from), actor_of(process, edge.to), std::move(what), edge.basis, edge.object});
     }

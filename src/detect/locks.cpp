@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "process/lock_name.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -20,11 +21,10 @@ std::string plural(std::size_t n, std::string_view what) { return fmt::format("{
 }  // namespace
 
 std::string LockTeller::name(const GoLock& lock) const {
-    std::string symbol = locator_.place(lock.state.address).kind == PlaceKind::image
-                             ? locator_.symbol(lock.state.address)
-                             : std::string{};
-    if (!symbol.empty()) return symbol;
-    return fmt::format("{} at {:#x}", to_string(lock.state.type), lock.state.address.value);
+    const std::string_view type = to_string(lock.state.type);
+    const std::string name = lock_name(process_, locator_, lock.state.address, type);
+    if (!name.empty() && locator_.place(lock.state.address).kind == PlaceKind::image) return name;
+    return fmt::format("{} at {:#x}", name.empty() ? type : name, lock.state.address.value);
 }
 
 const report::Frame* LockTeller::asking_frame(std::uint32_t goroutine) const {
@@ -45,8 +45,7 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
     report::Finding finding;
     finding.kind = std::move(kind);
     finding.subject = {lock.state.address, "lock", std::string(to_string(lock.state.type)),
-                       locator_.place(lock.state.address).kind == PlaceKind::image ? locator_.symbol(lock.state.address)
-                                                                                   : std::string{}};
+                       lock_name(process_, locator_, lock.state.address, to_string(lock.state.type))};
     if (finding.subject.symbol.empty())
         finding.explanation = "the lock lies in " + locator_.describe(lock.state.address);
     for (auto& waiter : lock.waiters) finding.goroutines.push_back(goid(waiter.goroutine));
