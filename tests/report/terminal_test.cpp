@@ -8,6 +8,7 @@
 #include "report/explain.h"
 #include "report/renderers.h"
 #include "report/terminal/canvas.h"
+#include "report/terminal/parts.h"
 #include "support/sample_report.h"
 
 namespace incident::report {
@@ -158,6 +159,17 @@ TEST(Terminal, PathsFoldOnlyWholeNames) {
     EXPECT_EQ(kept_by("list.next.next.next.next.nextName"), "list(.next × 4).nextName");
     EXPECT_EQ(kept_by("list.next.next.next.nextName"), "list.next.next.next.nextName");
     EXPECT_EQ(kept_by("list.next.next.next"), "list.next.next.next");
+}
+
+TEST(Terminal, TablesNamePackagesAsGoCodeDoes) {
+    using terminal::without_directories;
+    EXPECT_EQ(without_directories("main.run"), "main.run");
+    EXPECT_EQ(without_directories("go.etcd.io/raft/v3.(*node).run"), "raft.(*node).run");
+    EXPECT_EQ(without_directories("github.com/soheilhy/cmux.(*cMux).Serve.gowrap1"), "cmux.(*cMux).Serve.gowrap1");
+    EXPECT_EQ(without_directories("a/b.F[go.shape.*net/http.Header]"), "b.F[go.shape.*net/http.Header]");
+    EXPECT_EQ(without_directories("a/vm.Run"), "vm.Run");
+    EXPECT_EQ(without_directories("a/v2"), "v2");
+    EXPECT_EQ(without_directories("v2.f"), "v2.f");
 }
 
 TEST(Terminal, ManyGoroutinesAreOneLineEach) {

@@ -21,9 +21,9 @@ std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
     // began with.
     const auto* frame = telling_frame(g.frames.stored());
     if (frame != nullptr && !(frame->function.starts_with("runtime.") && !g.start.empty()))
-        return {function_of(context, *frame), source_of(context, frame->file, frame->line)};
+        return {brief_function_of(context, *frame), source_of(context, frame->file, frame->line)};
     Line out = context.canvas.line();
-    if (!g.start.empty()) out.add(Ink::function, g.start);
+    if (!g.start.empty()) out.add(Ink::function, context.options().all ? g.start : without_directories(g.start));
     return {std::move(out), context.canvas.line()};
 }
 
@@ -199,7 +199,7 @@ void print_goroutine_summary(Context& context) {
     std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
     constexpr std::size_t most = 10;
     std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
-    Table table(canvas, 2, {0, 26, 0, 52, 32, 0});
+    Table table(canvas, 2, {0, 26, 0, std::max(40u, canvas.width() * 2 / 5), 32, 0});
     table.right(0);
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& group = groups[i];

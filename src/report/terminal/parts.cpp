@@ -78,6 +78,26 @@ Line function_of(const Context& context, const Frame& frame) {
     return out.add(frame.pc).add(Ink::quiet, " in no known module");
 }
 
+std::string without_directories(std::string_view go_function) {
+    // Receivers and type arguments may hold paths of their own.
+    const auto slash = go_function.substr(0, go_function.find_first_of("([")).rfind('/');
+    if (slash == std::string_view::npos) return std::string(go_function);
+    const std::string_view above = go_function.substr(0, slash), last = go_function.substr(slash + 1);
+    const auto dot = last.find('.');
+    const std::string_view package = last.substr(0, dot);
+    // A major version is no package's name: "raft/v3".
+    const bool version = package.size() > 1 && package.front() == 'v' && dot != std::string_view::npos &&
+                         package.find_first_not_of("0123456789", 1) == std::string_view::npos;
+    if (!version) return std::string(last);
+    return fmt::format("{}{}", above.substr(above.rfind('/') + 1), last.substr(dot));
+}
+
+Line brief_function_of(const Context& context, const Frame& frame) {
+    if (context.options().all || frame.kind != FrameKind::go || frame.function.empty())
+        return function_of(context, frame);
+    return context.canvas.line(Ink::function, without_directories(frame.function));
+}
+
 Line place_of(const Context& context, const Frame& frame) {
     Line out = function_of(context, frame);
     auto source = source_of(context, frame.file, frame.line);

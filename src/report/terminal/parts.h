@@ -34,6 +34,10 @@ Ink ink_of(Severity severity);
 Line source_of(const Context& context, std::string_view file, std::uint32_t line);
 /// "main.(*Ledger).Apply", or "libc.so.6+0x8f2c" or "0x7f…" when there is no name.
 Line function_of(const Context& context, const Frame& frame);
+/// "raft.(*node).run" of "go.etcd.io/raft/v3.(*node).run": the package as Go code calls it, for tables, which would cut
+/// the name itself; whole with --all.
+Line brief_function_of(const Context& context, const Frame& frame);
+std::string without_directories(std::string_view go_function);
 /// function  file:line
 Line place_of(const Context& context, const Frame& frame);
 

@@ -242,7 +242,12 @@ void print_blockers(Context& context, const WaitGraph& graph) {
             doing.add(Ink::quiet, busy_with(context, blocker->who));
         Line who = canvas.line(Ink::strong, name_of(blocker->who));
         if (equal > 1) who.add(Ink::quiet, fmt::format(", and {} more like it", grouped(equal - 1)));
-        table.row({std::move(who), place_of(context, blocker->who), std::move(doing), std::move(blocks)});
+        Line place = canvas.line();
+        if (const auto* frame = telling_frame(context, blocker->who)) {
+            place = brief_function_of(context, *frame);
+            place.space(2).add(source_of(context, frame->file, frame->line));
+        }
+        table.row({std::move(who), std::move(place), std::move(doing), std::move(blocks)});
     }
     if (rows.empty()) return;
     canvas.blank();
