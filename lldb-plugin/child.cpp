@@ -71,6 +71,7 @@ std::vector<std::string> child_environment(unsigned columns) {
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
     std::vector<char*> result;
+    result.reserve(strings.size() + 1);
     for (auto& s : strings) result.push_back(s.data());
     result.push_back(nullptr);
     return result;

@@ -140,6 +140,7 @@ void Children::start(std::size_t token, const std::vector<std::string>& argument
     child->started = child->looked = Clock::now();
     std::vector<std::string> copy = arguments;
     std::vector<char*> argv;
+    argv.reserve(copy.size() + 1);
     for (auto& word : copy) argv.push_back(word.data());
     argv.push_back(nullptr);
     int out[2] = {-1, -1}, err[2] = {-1, -1};

@@ -220,6 +220,7 @@ Clustering cluster(const std::vector<Record>& records, const ClusterOptions& opt
     }
 
     std::vector<Group> order;
+    order.reserve(groups.size());
     for (auto& [key, group] : groups) order.push_back(std::move(group));
     std::ranges::stable_sort(order, [](const Group& a, const Group& b) {
         return a.variant.records.size() != b.variant.records.size()

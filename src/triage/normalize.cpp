@@ -88,7 +88,7 @@ std::string normal_go_name(std::string_view name) {
 
 std::string normal_native_name(std::string_view name) {
     name = behind_cgo(name);
-    if (auto at = name.find("@"); at != std::string_view::npos && at > 0) name = name.substr(0, at);
+    if (auto at = name.find('@'); at != std::string_view::npos && at > 0) name = name.substr(0, at);
     if (auto at = name.find(" [clone"); at != std::string_view::npos) name = name.substr(0, at);
     std::string out(name);
     for (std::string_view part : {".cold", ".part.", ".isra.", ".constprop.", ".lto_priv."})
