@@ -4,24 +4,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <optional>
 #include <system_error>
-#include <thread>
+#include <utility>
 #include <vector>
 
 namespace incident {
 
-namespace {
-
-/// Nothing when the machine gives no more threads: a container's limit on tasks.
-template <class Body>
-std::optional<std::jthread> start(const Body& body) {
+std::optional<std::jthread> start_thread(std::function<void()> body) {
     try {
-        return std::jthread(body);
+        return std::jthread(std::move(body));
     } catch (const std::system_error&) { return std::nullopt; }
 }
-
-}  // namespace
 
 unsigned worker_count(unsigned asked) {
     constexpr unsigned most = 1024;
@@ -47,7 +40,7 @@ void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
     auto workers = static_cast<unsigned>(std::min<std::size_t>(std::max(jobs, 1u), chunks));
     std::vector<std::jthread> helpers;
     for (unsigned worker = 1; worker < workers; ++worker) {
-        auto helper = start([&work, worker] { work(worker); });
+        auto helper = start_thread([&work, worker] { work(worker); });
         if (!helper) break;  // those that are there do the work
         helpers.push_back(std::move(*helper));
     }
@@ -55,7 +48,7 @@ void parallel_chunks(unsigned jobs, std::size_t count, std::size_t grain,
 }
 
 void side_by_side(unsigned jobs, const std::function<void()>& one, const std::function<void()>& other) {
-    const auto beside = jobs > 1 ? start(one) : std::nullopt;
+    const auto beside = jobs > 1 ? start_thread(one) : std::nullopt;
     if (!beside) one();
     other();
 }

@@ -4,12 +4,17 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
+#include <thread>
 
 namespace incident {
 
 /// How many workers `--jobs asked` means. 0: the processors this process may run on. Never more than 1024: some passes
 /// keep a table for each two of them.
 unsigned worker_count(unsigned asked);
+
+/// A thread that runs `body`; nothing when the machine gives no more of them: a container's limit on tasks.
+std::optional<std::jthread> start_thread(std::function<void()> body);
 
 /// Calls `body(begin, end, worker)` for chunks of at most `grain` indices that cover [0, count) exactly once; `worker`
 /// is in [0, jobs). Runs in the calling thread when jobs <= 1, the work fits one chunk, or the machine gives no more

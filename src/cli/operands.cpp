@@ -50,6 +50,14 @@ std::string_view number_name(Extra extra) {
     }
 }
 
+/// Why file_kind() says so. Core files are often their owner's alone.
+std::string why_unreadable(const std::string& path) {
+    errno = 0;
+    std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rbe"), &std::fclose);
+    if (file) std::fgetc(file.get());
+    return errno != 0 ? std::strerror(errno) : "it changed meanwhile";
+}
+
 }  // namespace
 
 FileKind file_kind(const std::string& path) {
@@ -148,8 +156,7 @@ std::expected<Operands, std::string> sort_operands(const CommandRow& command, co
     auto first = file_kind(files[0]), second = file_kind(files[1]);
     for (const auto& [kind, path] : {std::pair{first, files[0]}, std::pair{second, files[1]}})
         if (kind == FileKind::unreadable)
-            return std::unexpected(
-                fmt::format("cannot read {}: {}", path, std::strerror(exists(path) ? EISDIR : ENOENT)));
+            return std::unexpected(fmt::format("cannot read {}: {}", path, why_unreadable(path)));
     if (first == FileKind::core && second == FileKind::core)
         return std::unexpected(fmt::format(
             "{} and {} are both core files: give one core and, if you like, its executable", files[0], files[1]));

@@ -26,6 +26,15 @@ def test_no_core_at_all(tmp_path: pathlib.Path, name: str, content: bytes, says:
     assert run.out == ""
 
 
+def test_why_one_of_two_operands_cannot_be_read(tmp_path: pathlib.Path, small: Case) -> None:
+    (tmp_path / "loop").symlink_to("loop")  # what a core that is its owner's alone gets, root does not get
+    for what, says in ((tmp_path, "Is a directory"), (tmp_path / "absent", "No such file"), (tmp_path / "loop", "symbolic links")):
+        for operands in ((what, small.exe), (small.core, what)):
+            run = incident("analyze", *operands)
+            assert run.code == 2
+            assert f"cannot read {what}" in run.err and says in run.err
+
+
 def test_directory_missing_and_executable(tmp_path: pathlib.Path, small: Case) -> None:
     for what, says in ((tmp_path, "directory"), (tmp_path / "absent", "No such file"), (small.exe, "executable")):
         run = incident("analyze", what)

@@ -1,5 +1,7 @@
 #include "go/heap/heap_build.h"
 
+#include "base/parallel.h"
+
 namespace incident::go {
 
 Result<HeapBuild> HeapBuild::start(const HeapInput& input, std::function<void(Reach&)> first) {
@@ -8,12 +10,12 @@ Result<HeapBuild> HeapBuild::start(const HeapInput& input, std::function<void(Re
 
 HeapBuild::HeapBuild(std::shared_ptr<HeapGraph> graph, std::function<void(Reach&)> first)
     : graph_(std::move(graph)), first_(std::move(first)) {
-    if (graph_->input().jobs > 1) marking_ = std::jthread([graph = graph_, first = first_] { graph->mark(first); });
+    if (graph_->input().jobs > 1) marking_ = start_thread([graph = graph_, first = first_] { graph->mark(first); });
 }
 
 void HeapBuild::marked() {
-    if (marking_.joinable())
-        marking_.join();
+    if (marking_)
+        marking_->join();
     else
         graph_->mark(first_);
 }

@@ -34,7 +34,7 @@ private:
 
     std::shared_ptr<HeapGraph> graph_;
     std::function<void(Reach&)> first_;
-    std::jthread marking_;
+    std::optional<std::jthread> marking_;
 };
 
 }  // namespace incident::go

@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/parallel.h"
 #include "go/heap/heap_slots.h"
 #include "go/heap/slot_queue.h"
 
@@ -107,13 +108,14 @@ public:
     bool empty() const {
         return std::ranges::all_of(all_, [](const Lane& lane) { return lane.inbox.empty(); });
     }
-    /// Calls work(worker) on as many threads as there are workers, this one among them; each is to walk with a hand of
-    /// its own. Returns when nothing is left in any lane.
+    /// Calls work(worker) on as many threads as there are workers, this one among them, or as the machine gives; each
+    /// is to walk with a hand of its own. Returns when nothing is left in any lane.
     template <class Work>
     void run(Work&& work) {
         done_ = false;
         std::vector<std::jthread> others;
-        for (unsigned worker = 1; worker < workers_; ++worker) others.emplace_back([&work, worker] { work(worker); });
+        for (unsigned worker = 1; worker < workers_; ++worker)
+            if (auto other = start_thread([&work, worker] { work(worker); })) others.push_back(std::move(*other));
         work(0u);
     }
 
