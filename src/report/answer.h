@@ -8,10 +8,10 @@
 namespace incident::report {
 
 struct Answer {
-    const Finding* accused = nullptr;  ///< it is told in full below; null: nothing at or above the severity asked for
-    std::string what, where, why;      ///< empty: nothing to say
-    std::string also;                  ///< what the other findings say
-    std::string next;                  ///< only where no finding is told, which has its own
+    const Finding* accused = nullptr;    ///< it is told in full below; null: nothing at or above the severity asked for
+    std::string what{}, where{}, why{};  ///< empty: nothing to say
+    std::string also{};                  ///< what the other findings say
+    std::string next{};                  ///< only where no finding is told, which has its own
 };
 
 /// Of `analyze` and `crash`.
