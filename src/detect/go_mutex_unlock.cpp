@@ -14,7 +14,7 @@ namespace incident::detect {
 namespace {
 
 struct Word {
-    std::string_view message, type;
+    std::string_view message, type, call;
     std::uint64_t offset;  ///< of the counter that the bad release left below zero
     bool minus_one;
 };
@@ -64,9 +64,9 @@ Detection detect_bad_unlock(const Process& process) {
     detection.checked = 1;
     if (crash.kind != report::CrashKind::go_fatal || !crash.message) return detection;
     const auto reader = static_cast<std::uint64_t>(std::max(process.go->layout().sync_RWMutex.readerCount.offset, 16));
-    const Word known[] = {{"sync: unlock of unlocked mutex", "sync.Mutex", 0, true},
-                          {"sync: RUnlock of unlocked RWMutex", "sync.RWMutex", reader, true},
-                          {"sync: Unlock of unlocked RWMutex", "sync.RWMutex", reader, false}};
+    const Word known[] = {{"sync: unlock of unlocked mutex", "sync.Mutex", "Unlock", 0, true},
+                          {"sync: RUnlock of unlocked RWMutex", "sync.RWMutex", "RUnlock", reader, true},
+                          {"sync: Unlock of unlocked RWMutex", "sync.RWMutex", "Unlock", reader, false}};
     auto word =
         std::ranges::find_if(known, [&](const Word& w) { return crash.message->find(w.message) != std::string::npos; });
     if (word == std::end(known)) return detection;
@@ -88,7 +88,8 @@ Detection detect_bad_unlock(const Process& process) {
     if (caller < stack.frames.size()) {
         const auto& frame = stack.frames[caller];
         where = fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
-        finding.evidence.push_back({fmt::format("{} called Unlock", frame.function), frame.pc, where, "core", "stack"});
+        finding.evidence.push_back(
+            {fmt::format("{} called {}", frame.function, word->call), frame.pc, where, "core", "stack"});
         if (auto at = find_lock(process, stack, stack.frame_of[caller], *word)) {
             finding.subject.address = *at;
             if (locator.place(*at).kind == PlaceKind::image) finding.subject.symbol = locator.symbol(*at);
@@ -117,8 +118,9 @@ Detection detect_bad_unlock(const Process& process) {
                                                        "core", "frame of " + crash.runtime_function});
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
     if (crash.tid) finding.threads.push_back(*crash.tid);
-    finding.remedy =
-        "look for an Unlock both deferred and explicit, two Unlocks on one path, or a lock that was copied by value";
+    finding.remedy = fmt::format(
+        "look for an {0} both deferred and explicit, two of them on one path, or a lock that was copied by value",
+        word->call);
     detection.findings.push_back(std::move(finding));
     return detection;
 }
