@@ -79,7 +79,6 @@ Reach::Reach(const HeapGraph& graph, bool strays)
     : graph_(graph),
       strays_(strays),
       todo_(graph.slots().allocated_bits()),
-      alone_(1, graph.slots().limit()),
       together_(graph.input().jobs, graph.slots().limit()) {
     if (strays) std::ranges::fill(todo_.words(), ~std::uint64_t{0});
 }
@@ -105,7 +104,9 @@ bool Reach::add(std::span<const SlotId> slots) {
 }
 
 bool Reach::mark(std::span<const SlotId> slots, unsigned jobs) {
-    MarkResult marked = mark_from(graph_.pointers(), slots, todo_, jobs > 1 ? together_ : alone_,
+    const bool alone = jobs < together_.workers();
+    if (alone && !alone_) alone_.emplace(1, graph_.slots().limit());
+    MarkResult marked = mark_from(graph_.pointers(), slots, todo_, alone ? *alone_ : together_,
                                   closed_.empty() ? nullptr : &closed_, strays_);
     sum_.without_map += marked.without_map;
     sum_.strays.insert(sum_.strays.end(), marked.strays.begin(), marked.strays.end());

@@ -113,7 +113,8 @@ private:
     const bool strays_;
     SlotBits closed_;  // may be empty
     SlotBits todo_;
-    MarkLanes alone_, together_;
+    MarkLanes together_;
+    std::optional<MarkLanes> alone_;  // for small markings; made when the first comes
     MarkResult sum_;
     std::vector<SlotId> seeds_;
 };
