@@ -16,8 +16,8 @@
 #include <fmt/format.h>
 
 #include "go/heap/dominators.h"
+#include "go/heap/heap_build.h"
 #include "go/heap/heap_edges.h"
-#include "go/heap/heap_graph.h"
 #include "process/process.h"
 
 using namespace incident;
@@ -86,13 +86,14 @@ int main(int argc, char** argv) {
     const Process& p = **opened;
     if (!p.go || !p.spans || !p.goroutines) return 1;
     auto ready = std::chrono::steady_clock::now();
-    auto built = go::HeapGraph::build({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, &p.stacks, p.jobs});
+    auto built = go::HeapBuild::start({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, &p.stacks, p.jobs});
     if (!built) {
         fmt::print("{}: {}\n", argv[1], describe(built.error()));
         return 1;
     }
+    const go::GoHeap heap = built->finish(false);
     auto done = std::chrono::steady_clock::now();
-    const go::HeapGraph& graph = **built;
+    const go::HeapGraph& graph = *heap.graph;
     const go::HeapSlots& slots = graph.slots();
     std::uint64_t lost = 0, fresh = 0, fresh_live = 0, held = 0, lost_bytes = 0;
     auto show = [&](const char* what, std::uint64_t count, go::SlotId slot) {
