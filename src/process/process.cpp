@@ -132,6 +132,7 @@ std::shared_ptr<const go::TypeTable> types_of_locks(const Process& process) {
     return needed ? std::make_shared<const go::TypeTable>(go::TypeTable::read(process.memory, *process.go)) : nullptr;
 }
 
+/// `types`: they are being read with the heap, and will be there when anybody asks.
 LocateContext locate_context(const Process& process, bool types) {
     LocateContext context{process.core, process.memory, *process.images};
     if (process.go) context.runtime = &*process.go;
@@ -143,17 +144,16 @@ LocateContext locate_context(const Process& process, bool types) {
         context.variable_path = [&process](Address word, std::optional<std::uint64_t> behind) {
             return process.heap_types ? go::variable_path(process.heap_types->types(), word, behind) : std::string();
         };
-    } else if (auto own = types_of_locks(process)) {
-        context.variable_path = [own = std::move(own)](Address word, std::optional<std::uint64_t> behind) {
-            return go::variable_path(*own, word, behind);
-        };
-    }
-    if (types)
         context.object_type = [&process](const go::ObjectRef& object) -> std::string {
             const auto slot = process.heap_types ? process.heap->slot_of(object.base) : std::nullopt;
             return slot && process.heap_types->type_of(*slot).known() ? process.heap_types->name_of(*slot)
                                                                       : std::string();
         };
+    } else if (auto own = types_of_locks(process)) {
+        context.variable_path = [own = std::move(own)](Address word, std::optional<std::uint64_t> behind) {
+            return go::variable_path(*own, word, behind);
+        };
+    }
     return context;
 }
 

@@ -128,3 +128,11 @@ def test_pprof(tmp_path: pathlib.Path) -> None:
     top = subprocess.run([go, "tool", "pprof", "-top", "-sample_index=inuse_objects", str(profile)], capture_output=True, text=True)
     assert top.returncode == 0, top.stderr
     assert re.search(r"^\s*100\s.*main\.listNode$", top.stdout, re.M), top.stdout
+
+
+@pytest.mark.parametrize("folder", GRAPHS + PROBES, ids=lambda f: f.parent.name)
+def test_the_same_with_any_number_of_workers(folder: pathlib.Path) -> None:
+    """With several, the heap is marked while types spread; with one, afterwards."""
+    for command in ("heap", "analyze"):
+        alone, two, five = (support.incident(command, folder / "core", exe_of(folder), "--format", "json", "--jobs", n).out for n in (1, 2, 5))
+        assert alone and alone == two == five
