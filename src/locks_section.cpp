@@ -93,7 +93,9 @@ void note_unread_locks(const Process& process, std::vector<report::Gap>& gaps) {
                         "their types are read together with the Go heap: locks --held, analyze", "", false});
     else if (!process.heap_types->types().has_dwarf())
         gaps.push_back({"locked locks in package variables that nobody waits for and that no frame will release",
-                        "without debug information nothing names these variables' types", "", false});
+                        "without debug information such a variable is known only where the code passes its address "
+                        "straight to Lock, to Unlock or to a method of a type that has a descriptor",
+                        "", false});
 }
 
 report::WaitGraph wait_graph_section(const Process& process, const Locator& locator,

@@ -40,9 +40,38 @@ void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, unsi
         collect(types, field.type, base + field.offset, depth + 1, visits, out);
 }
 
+struct Pointer {
+    std::uint64_t offset = 0;
+    go::TypeId to = go::no_type;
+};
+
+/// Pointers in a value of `id` to types that have locks.
+void collect_pointers(const go::TypeTable& types, const std::vector<std::vector<Place>>& places, go::TypeId id,
+                      std::uint64_t base, unsigned depth, std::size_t& visits, std::vector<Pointer>& out) {
+    const go::Type& type = types[id];
+    if (depth > deepest || out.size() >= most_of_a_type || ++visits > most_visits) return;
+    if (type.kind == go::Kind::pointer && !places[type.elem].empty()) out.push_back({base, type.elem});
+    if (type.kind == go::Kind::array)
+        for (std::uint64_t i = 0; i < type.count && out.size() < most_of_a_type && visits <= most_visits; ++i)
+            collect_pointers(types, places, type.elem, base + i * types[type.elem].size, depth + 1, visits, out);
+    if (type.kind != go::Kind::struct_) return;
+    for (const go::TypeField& field : types.fields(type))
+        collect_pointers(types, places, field.type, base + field.offset, depth + 1, visits, out);
+}
+
 class Search {
 public:
     explicit Search(const Process& process) : process_(process) {}
+
+    /// What the linker laid out and only a variable's pointer leads to: `var books = &ledger{}`.
+    void look_behind(Address value, go::TypeId id, const std::vector<std::vector<Place>>& places) {
+        std::vector<Pointer> pointers;
+        std::size_t visits = 0;
+        collect_pointers(process_.heap_types->types(), places, id, 0, 0, visits, pointers);
+        for (const Pointer& pointer : pointers)
+            if (auto to = process_.memory.load_address(value + pointer.offset); to && laid_out(*to))
+                look(*to, places[pointer.to]);
+    }
 
     void look(Address value, const std::vector<Place>& places) {
         for (const Place& place : places) {
@@ -58,6 +87,12 @@ public:
     TypedLocks out;
 
 private:
+    bool laid_out(Address a) const {
+        return std::ranges::any_of(process_.go->modules(), [&](const go::ModuleData& module) {
+            return module.noptrdata.contains(a) || module.data.contains(a) || module.bss.contains(a) ||
+                   module.noptrbss.contains(a);
+        });
+    }
     const Process& process_;
 };
 
@@ -73,7 +108,14 @@ TypedLocks find_typed_locks(const Process& process) {
         if (std::size_t visits = 0; types[id].size >= 8) collect(types, id, 0, 0, visits, places[id]);
 
     std::vector<Search> workers(std::max(process.jobs, 1u), Search(process));
-    for (const go::GlobalOfType& global : types.globals()) workers[0].look(global.address, places[global.type]);
+    for (const go::GlobalOfType& global : types.globals()) {
+        workers[0].look(global.address, places[global.type]);
+        workers[0].look_behind(global.address, global.type, places);
+    }
+    for (const auto& [address, type] : heap_types.statics()) {
+        workers[0].look(address, places[type]);
+        workers[0].look_behind(address, type, places);
+    }
     const go::HeapSlots& slots = process.heap->slots();
     heap_types.for_each_live(
         process.jobs, [&](go::TypeId id) { return !places[id].empty(); },

@@ -1,6 +1,7 @@
-// Locked locks that types name: sync.Mutex and sync.RWMutex in package variables and in live objects of the Go heap,
-// whether anybody waits for them or not. Who holds them is not said: a frame or a pending defer that will release one
-// makes it a lock of the wait graph (wait_graph.h), and it is not listed again.
+// Locked locks that types name: sync.Mutex and sync.RWMutex in package variables, in what those lead to in the
+// program's data, and in live objects of the Go heap, whether anybody waits for them or not. Who holds them is not
+// said: a frame or a pending defer that will release one makes it a lock of the wait graph (wait_graph.h), and it is
+// not listed again.
 #pragma once
 
 #include <vector>

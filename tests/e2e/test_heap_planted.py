@@ -2,6 +2,7 @@
 import pathlib
 import struct
 import subprocess
+import types
 import typing
 
 import pytest
@@ -15,7 +16,7 @@ SWISS = 24  # the first Go with Swiss maps
 class Patched:
     """A copy of a core whose words can be read and overwritten by address."""
 
-    def __init__(self, case: support.Case, folder: pathlib.Path) -> None:
+    def __init__(self, case: support.Case | types.SimpleNamespace, folder: pathlib.Path) -> None:
         self.path = folder / "core"
         subprocess.run(["cp", "--sparse=always", case.core, self.path], check=True)
         self.path.chmod(0o644)
@@ -136,6 +137,27 @@ def test_a_held_lock_that_nobody_waits_for_is_listed_by_its_type(version: str, t
         assert not any("locks --held" in why for why in gaps)
     found, gaps = rows("locks")  # a quick question does not pay for the heap, and says so
     assert found == [] and any("locks --held" in why for why in gaps)
+
+
+STRIPPED = sorted(support.CORPORA.glob("locks-go1.*/stripped.holder_global_plain/core"))
+
+
+@pytest.mark.skipif(not STRIPPED, reason="no locks bundle is unpacked")
+@pytest.mark.parametrize("held", STRIPPED, ids=[c.parents[1].name for c in STRIPPED])
+def test_without_debug_information_code_tells_which_package_variables_are_locks(held: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The address is that of another core of the same executable, where somebody waits for the lock."""
+    lock = int(support.Truth((held.parent / "truth.txt").read_text()).objects()["stockMu"]["addr"], 16)
+    exe = held.parents[1] / "exe.stripped"
+    core = Patched(types.SimpleNamespace(core=held.parents[1] / "stripped.bad_unlock" / "core"), tmp_path)
+
+    def rows() -> list[dict[str, typing.Any]]:
+        report = support.incident("locks", core.path, exe, "--held", "--format", "json").json
+        return [row for row in report["locks"] if int(row["address"], 16) == lock]
+
+    assert rows() == []
+    core.write(lock, b"\x01")
+    (row,) = rows()
+    assert row["type"] == "sync.Mutex" and row["state"]["locked"] and not row["waiters"]
 
 
 SERVERS = sorted(support.CORPORA.glob("heap-go1.*/dwarf.server/core"))

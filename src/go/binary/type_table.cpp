@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint64_t largest_section = 1ull << 30;  // bytes of rtypes
 }
 
-TypeTable TypeTable::read(const Memory& memory, const Runtime& runtime) {
+TypeTable TypeTable::read(const Memory& memory, const Runtime& runtime, bool ignore_dwarf) {
     auto state = std::make_shared<State>();
     state->memory = &memory;
     state->itab_type = runtime.layout().itab.type;
@@ -22,11 +22,13 @@ TypeTable TypeTable::read(const Memory& memory, const Runtime& runtime) {
         module.types = modules[i].types;
         if (module.types.size() > largest_section) module.types.end = module.types.begin;
         module.by_word.resize(module.types.size() / 8 + 1);
-        builder.add_dwarf(i);
+        if (!ignore_dwarf) builder.add_dwarf(i);
     }
+    const bool named_by_dwarf = !state->globals.empty();
     for (std::size_t i = 0; i < modules.size(); ++i) builder.add_rtypes(i);
     state->by_name.reserve(state->types.size());
     for (TypeId id = 1; id < state->types.size(); ++id) state->by_name.try_emplace(state->types[id].name, id);
+    for (std::size_t i = 0; i < modules.size() && !named_by_dwarf; ++i) builder.add_variables_by_code(i);
     builder.add_runtime_structs();
     builder.add_headers();
     state->byte = builder.basic("uint8", Kind::uint8, 1);

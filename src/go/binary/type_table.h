@@ -55,8 +55,9 @@ class TypeTable {
 public:
     struct State;  ///< private to go/binary
 
-    /// Reads DWARF of every Go module (libdw's thread), then all rtypes.
-    static TypeTable read(const Memory& memory, const Runtime& runtime);
+    /// Reads DWARF of every Go module (libdw's thread), then all rtypes; without DWARF, the code that uses package
+    /// variables. `ignore_dwarf`: as if there were none.
+    static TypeTable read(const Memory& memory, const Runtime& runtime, bool ignore_dwarf = false);
 
     std::size_t size() const;                 ///< ids are [1, size())
     const Type& operator[](TypeId id) const;  ///< of no_type: a Type without name and size
@@ -69,7 +70,9 @@ public:
     /// What a DWARF type of one module's executable stands for, typedefs followed.
     TypeId find_die(std::uint64_t die, std::size_t module = 0) const;
     bool has_dwarf() const;
-    std::span<const GlobalOfType> globals() const;   ///< by address; without DWARF empty
+    /// By address. Without DWARF only those whose type their uses prove (type_table_code.cpp), parts of variables too,
+    /// called "package variable at 0x58c0e0".
+    std::span<const GlobalOfType> globals() const;
     const GlobalOfType* global_at(Address a) const;  ///< whose bytes hold `a`
     const GlobalOfType* find_global(std::string_view name) const;
     /// Dynamic type of an interface value's first word; no_type: nil, or none we know.

@@ -55,6 +55,8 @@ struct TypeTableBuilder {
     void add_rtypes(std::size_t module);  // type_table_rtypes.cpp
     void add_runtime_structs();           // type_table_synthetic.cpp
     void add_headers();                   // type_table_synthetic.cpp: of maps and channels that DWARF did not give
+    /// Variables of a module without DWARF; needs by_name.
+    void add_variables_by_code(std::size_t module);  // type_table_code.cpp
 };
 
 }  // namespace incident::go

@@ -7,6 +7,7 @@
 #include "../stacks/opened_core.h"
 #include "go/binary/field_path.h"
 #include "support/corpora.h"
+#include "support/type_parts.h"
 
 namespace incident::go {
 namespace {
@@ -91,6 +92,30 @@ TEST_P(TypesOf, NamesAreTheSameWithoutDwarf) {
         whole += types[id].name.contains('/') ? 1 : 0;
     }
     EXPECT_GT(whole, 20u);
+}
+
+/// What a stripped program's code proves of its package variables is what the same program's DWARF says of them.
+TEST_P(TypesOf, CodeProvesOfVariablesWhatDwarfSays) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "heap");
+    auto opened = open(*probe);
+    ASSERT_NE(opened, nullptr);
+    const auto truth = TypeTable::read(opened->memory, opened->runtime),
+               proved = TypeTable::read(opened->memory, opened->runtime, true);
+    EXPECT_FALSE(proved.has_dwarf());
+    std::size_t maps = 0, pointers = 0, locks = 0;
+    for (const GlobalOfType& global : proved.globals()) {
+        const Type& type = proved[global.type];
+        const GlobalOfType* real = truth.global_at(global.address);
+        ASSERT_NE(real, nullptr) << global.name << " " << type.name;
+        const auto offset = static_cast<std::uint64_t>(global.address - real->address);
+        EXPECT_TRUE(test::has_part(truth, real->type, offset, type.name)) << real->name << " " << type.name;
+        maps += type.kind == Kind::map ? 1 : 0;
+        pointers += type.kind == Kind::pointer ? 1 : 0;
+        locks += type.name == "sync.Mutex" || type.name == "sync.RWMutex" ? 1 : 0;
+    }
+    EXPECT_GT(maps, 0u);
+    EXPECT_GE(pointers, 5u);
+    EXPECT_GT(locks, 5u);
 }
 
 TEST_P(TypesOf, NamesWordsAsGoDoes) {

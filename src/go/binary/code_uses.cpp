@@ -1,0 +1,222 @@
+#include "go/binary/code_uses.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace incident::go {
+namespace {
+
+constexpr std::size_t call_size = 5;                        // e8 rel32
+constexpr std::size_t operand_size = 7;                     // rex.w 8b|8d modrm rel32
+constexpr std::size_t reach = 96;                           // bytes before a call in which its arguments are made
+constexpr std::size_t longest_way = 8192;                   // bytes decoded of one function
+constexpr std::size_t most_decoded = std::size_t{2} << 20;  // bytes, of all
+constexpr std::size_t tries_of_a_pair = 3;
+constexpr std::size_t most_pairs = 1 << 18;
+constexpr std::uint64_t largest_text = std::uint64_t{1} << 31;  // rel32 reaches no farther
+
+bool is_variable(const ModuleData& module, Address a) {
+    return module.noptrdata.contains(a) || module.data.contains(a) || module.bss.contains(a) ||
+           module.noptrbss.contains(a);
+}
+
+std::int32_t relative(const std::byte* at) {
+    std::int32_t value = 0;
+    std::memcpy(&value, at, sizeof(value));
+    return value;
+}
+
+struct Site {
+    Address entry;  ///< of the function
+    Address call;
+};
+
+/// Pairs of a variable and a callee, by bytes alone: what may be there.
+class Sites {
+public:
+    Sites(const Runtime& runtime, const ModuleData& module, std::span<const Address> callees)
+        : runtime_(runtime), module_(module), begins_(module.text.size() / 16 + 1) {
+        for (std::uint32_t i = 0; i < callees.size(); ++i) {
+            if (!module.text.contains(callees[i])) continue;
+            by_entry_.try_emplace(callees[i].value, i);
+            begins_[(callees[i] - module.text.begin) / 16] = true;
+        }
+    }
+
+    void scan(Address begin, std::span<const std::byte> bytes) {
+        const std::byte* at = bytes.data();
+        const std::byte* const end = at + bytes.size();
+        while (end - at >= std::ptrdiff_t{call_size} &&
+               (at = static_cast<const std::byte*>(std::memchr(at, 0xe8, static_cast<std::size_t>(end - at)))) !=
+                   nullptr &&
+               end - at >= std::ptrdiff_t{call_size}) {
+            const auto offset = static_cast<std::uint64_t>(at - bytes.data());
+            const Address call = begin + offset;
+            const Address target{call.value + call_size + static_cast<std::uint64_t>(std::int64_t{relative(at + 1)})};
+            if (module_.text.contains(target) && begins_[(target - module_.text.begin) / 16])
+                if (auto callee = by_entry_.find(target.value); callee != by_entry_.end())
+                    operands(call, at, std::min<std::uint64_t>(offset, reach), callee->second);
+            ++at;
+        }
+    }
+
+    struct Pair {
+        Address variable;
+        std::uint32_t callee = 0;
+        auto operator<=>(const Pair&) const = default;
+    };
+    std::map<Pair, std::vector<Site>> pairs;
+
+private:
+    void operands(Address call, const std::byte* at, std::uint64_t before, std::uint32_t callee) {
+        for (std::uint64_t back = operand_size; back <= before; ++back) {
+            const std::byte* p = at - back;
+            const auto rex = std::to_integer<unsigned>(p[0]), op = std::to_integer<unsigned>(p[1]),
+                       modrm = std::to_integer<unsigned>(p[2]);
+            if ((rex & 0xfb) != 0x48 || (op != 0x8b && op != 0x8d) || (modrm & 0xc7) != 0x05) continue;
+            const Address variable{call.value - back + operand_size +
+                                   static_cast<std::uint64_t>(std::int64_t{relative(p + 3)})};
+            if (!is_variable(module_, variable)) continue;
+            if (pairs.size() >= most_pairs) return;
+            std::vector<Site>& sites = pairs[{variable, callee}];
+            auto func = runtime_.find_func(call);
+            if (!func || func->is_asm() || call - func->entry > std::int64_t{longest_way}) continue;
+            sites.push_back({func->entry, call});
+            // The shortest ways are kept: they are decoded first.
+            std::ranges::sort(sites, {}, [](const Site& s) { return s.call - s.entry; });
+            if (sites.size() > tries_of_a_pair) sites.pop_back();
+        }
+    }
+
+    const Runtime& runtime_;
+    const ModuleData& module_;
+    std::vector<bool> begins_;  ///< by 16 bytes of text: a callee begins there
+    std::unordered_map<std::uint64_t, std::uint32_t> by_entry_;
+};
+
+/// Follows one function from its start, and knows of each register whether it holds a variable's address or value.
+class Follower {
+public:
+    Follower(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler)
+        : memory_(memory), disassembler_(disassembler), by_register_(runtime.version().at_least(17)) {
+        auto row = [](std::string_view name) { return x86_64().row_of(name).value_or(0); };
+        rax_ = row("rax");
+        rbx_ = row("rbx");
+        rsp_ = row("rsp");
+    }
+
+    /// fn(call's address, its target, first argument, second)
+    template <class Fn>
+    void follow(AddressRange range, Fn&& fn) {
+        forget();
+        for (const Instruction& i : disassembler_.decode_range(memory_, range, range.size())) {
+            if (i.flow == Flow::call || i.flow == Flow::indirect_call) {
+                if (i.flow == Flow::call && i.target)
+                    fn(i.pc, *i.target, by_register_ ? registers_[rax_] : slots_[0],
+                       by_register_ ? registers_[rbx_] : slots_[1]);
+                forget();
+            } else if (i.flow == Flow::next) {
+                step(i);
+            } else if (i.flow != Flow::conditional_jump) {
+                forget();  // whoever comes here next comes from elsewhere
+            }
+        }
+    }
+
+private:
+    void forget() {
+        registers_.fill({});
+        slots_.fill({});
+    }
+    static bool writes_only_what_it_names(std::string_view m) {
+        static constexpr std::array<std::string_view, 29> plain = {
+            "mov",  "movzx", "movsx",  "movsxd", "movabs", "lea",  "add",   "sub",   "and", "or",
+            "xor",  "inc",   "dec",    "neg",    "not",    "shl",  "shr",   "sar",   "bt",  "cmp",
+            "test", "nop",   "movups", "movaps", "movdqu", "movq", "movss", "xorps", "pxor"};
+        return std::ranges::find(plain, m) != plain.end() || m.starts_with("set") || m.starts_with("cmov");
+    }
+    void step(const Instruction& i) {
+        if (i.locked || !writes_only_what_it_names(i.mnemonic)) return forget();
+        CodeArgument value;
+        const MemoryOperand* memory = i.memory.empty() ? nullptr : &i.memory.front();
+        if (i.lea && memory != nullptr && memory->absolute)
+            value = {CodeArgument::Kind::address, *memory->absolute};
+        else if (i.mnemonic == "mov" && memory == nullptr && i.source && i.destination && !i.immediate)
+            value = registers_[*i.source];
+        else if (i.mnemonic == "mov" && memory != nullptr && memory->read && memory->absolute && memory->size == 8 &&
+                 !memory->fs_relative && !memory->gs_relative)
+            value = {CodeArgument::Kind::value, *memory->absolute};
+        if (i.destination) {
+            if (*i.destination == rsp_) slots_.fill({});
+            registers_[*i.destination] = value;
+        }
+        if (memory != nullptr && memory->written && memory->base && *memory->base == rsp_) store(i, *memory);
+    }
+    void store(const Instruction& i, const MemoryOperand& to) {
+        for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+            const auto at = static_cast<std::int64_t>(slot * 8);
+            const auto size = static_cast<std::int64_t>(std::max(to.size, 1u));
+            if (to.index || (to.displacement < at + 8 && to.displacement + size > at)) slots_[slot] = {};
+            if (!to.index && to.displacement == at && to.size == 8 && i.mnemonic == "mov" && i.source && !i.immediate)
+                slots_[slot] = registers_[*i.source];
+        }
+    }
+
+    const Memory& memory_;
+    const Disassembler& disassembler_;
+    bool by_register_;  ///< 1.17 on: ABIInternal; before, arguments lie at the stack's top
+    unsigned rax_ = 0, rbx_ = 0, rsp_ = 0;
+    std::array<CodeArgument, max_registers> registers_{};
+    std::array<CodeArgument, 2> slots_{};
+};
+
+}  // namespace
+
+std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runtime& runtime, const ModuleData& module,
+                                               std::span<const Address> callees, const Disassembler& disassembler) {
+    std::vector<CallOfVariable> out;
+    if (module.text.empty() || module.text.size() > largest_text) return out;
+    Sites sites(runtime, module, callees);
+    for (Address at = module.text.begin; at < module.text.end;) {
+        auto bytes = memory.view_up_to(at, static_cast<std::size_t>(module.text.end - at));
+        if (!bytes || bytes->empty()) break;
+        sites.scan(at, *bytes);
+        at += bytes->size();
+    }
+
+    std::unordered_map<std::uint64_t, std::uint32_t> index;
+    for (std::uint32_t i = 0; i < callees.size(); ++i) index.try_emplace(callees[i].value, i);
+    std::unordered_map<std::uint64_t, Address> decoded;  // by entry: up to where
+    std::map<Sites::Pair, bool> told;
+    Follower follower(memory, runtime, disassembler);
+    std::size_t bytes = 0;
+    auto take = [&](const Sites::Pair& pair) {
+        auto known = sites.pairs.find(pair);
+        return known != sites.pairs.end() && std::exchange(told[pair], true) == false;
+    };
+    for (const auto& [pair, places] : sites.pairs)
+        for (const Site& site : places) {
+            if (told[pair] || bytes >= most_decoded) break;
+            Address& until = decoded[site.entry.value];
+            if (until > site.call) continue;
+            until = site.call + call_size;
+            bytes += static_cast<std::size_t>(until - site.entry);
+            follower.follow({site.entry, until},
+                            [&](Address call, Address target, const CodeArgument& first, const CodeArgument& second) {
+                                auto callee = index.find(target.value);
+                                if (callee == index.end()) return;
+                                bool fresh = false;
+                                for (const CodeArgument& argument : {first, second})
+                                    if (argument.kind != CodeArgument::Kind::unknown)
+                                        fresh |= take({argument.at, callee->second});
+                                if (fresh) out.push_back({call, callee->second, first, second});
+                            });
+        }
+    return out;
+}
+
+}  // namespace incident::go
