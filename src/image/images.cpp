@@ -157,13 +157,114 @@ void describe_outcome(const MappedElf& mapped, bool is_main, const Search& searc
 
 }  // namespace
 
+/// One core's files, one after the other.
+class Images::Matching {
+public:
+    Matching(const CoreFile& core, const Memory& memory, const ImageOptions& options, State& state)
+        : core_(core), memory_(memory), options_(options), state_(state), unwritten_(core) {
+        paths_->sysroots = options.sysroots;
+        paths_->debug_dirs = options.debug_dirs;
+        if (options.debuginfod) paths_->debuginfod = std::make_shared<Debuginfod>(options.debuginfod_budget_seconds);
+    }
+    void add_file(const MappedElf& mapped, bool is_main);
+    void add_vdso();
+    void add_debuginfod_gap() {
+        if (paths_->debuginfod && !paths_->debuginfod->problem().empty())
+            state_.gaps.push_back(
+                {"debuginfod was asked for and gave nothing more", paths_->debuginfod->problem(), {}, false});
+    }
+
+private:
+    std::unique_ptr<Image::State> image_of(ElfFile file, std::string path, std::string found_at, ModuleStatus status,
+                                           std::uint64_t bias) const;
+    report::Module use(FoundFile& found, const MappedElf& mapped, bool is_main);
+    void add_range(const MappedElf& mapped, std::size_t module);
+
+    const CoreFile& core_;
+    const Memory& memory_;
+    const ImageOptions& options_;
+    State& state_;
+    const UnwrittenPages unwritten_;
+    std::shared_ptr<DebugPaths> paths_ = std::make_shared<DebugPaths>();
+};
+
+std::unique_ptr<Image::State> Images::Matching::image_of(ElfFile file, std::string path, std::string found_at,
+                                                         ModuleStatus status, std::uint64_t bias) const {
+    auto image = std::make_unique<Image::State>(std::move(file));
+    image->path = std::move(path);
+    image->found_at = std::move(found_at);
+    image->status = status;
+    image->bias = bias;
+    image->debug_paths = paths_;
+    fill_static_tables(*image);
+    return image;
+}
+
+report::Module Images::Matching::use(FoundFile& found, const MappedElf& mapped, bool is_main) {
+    report::Module module;
+    module.found_at = found.path;
+    module.note = found.verdict.why;
+    // A forced one counts as unverified, as the contract says; its note tells that it differs.
+    module.status = found.verdict.agreement == Agreement::same ? ModuleStatus::verified : ModuleStatus::unverified;
+    if (found.verdict.agreement == Agreement::differs) module.note += "; used because of --allow-mismatch";
+    auto image = image_of(std::move(found.file), mapped.path.empty() ? found.path : mapped.path, found.path,
+                          module.status, found.verdict.bias);
+    add_splices(*image, unwritten_, state_.to_splice);
+    if (is_main) state_.executable = state_.images.size();
+    state_.images.push_back(Image(std::move(image)));
+    return module;
+}
+
+void Images::Matching::add_range(const MappedElf& mapped, std::size_t module) {
+    State::ModuleRange place;
+    place.module = module;
+    if (mapped.elf && !mapped.elf->range.empty()) {
+        place.range = mapped.elf->range;
+        place.bias = mapped.elf->bias;
+    } else if (!mapped.rows.empty()) {
+        place.range = {mapped.rows.front().range.begin, mapped.rows.back().range.end};
+        place.bias = mapped.rows.front().range.begin.value - mapped.rows.front().file_offset;
+    }
+    if (!place.range.empty()) state_.module_ranges.push_back(place);
+}
+
+void Images::Matching::add_file(const MappedElf& mapped, bool is_main) {
+    Search search = find_file(mapped, is_main, core_, memory_, options_, paths_->debuginfod.get());
+    report::Module module;
+    if (search.found) {
+        module = use(*search.found, mapped, is_main);
+    } else if (!search.refused_path.empty()) {
+        module.status = ModuleStatus::mismatched;
+        module.found_at = search.refused_path;
+        module.note = join(search.refused);
+    } else {
+        module.note = mapped.deleted ? "deleted before the process died" : join(search.refused);
+    }
+    module.path = mapped.path;
+    if (mapped.elf) module.build_id = mapped.elf->ids.gnu;
+    describe_outcome(mapped, is_main, search, module, state_.gaps);
+    if (is_main) state_.executable_module = module;
+    add_range(mapped, state_.modules.size());
+    state_.modules.push_back(std::move(module));
+}
+
+void Images::Matching::add_vdso() {
+    auto bytes = load_vdso(core_, memory_);
+    if (!bytes) return;
+    auto file = ElfFile::from_bytes(std::move(*bytes));
+    if (!file) return;
+    const std::uint64_t at = *core_.aux(33 /* AT_SYSINFO_EHDR */);
+    const auto bias = file->bias_for(at, 0);
+    if (!bias) return;
+    const auto build_id = file->ids().gnu;
+    auto image = image_of(std::move(*file), "[vdso]", core_.path(), ModuleStatus::verified, *bias);
+    state_.module_ranges.push_back({image->range, state_.modules.size(), image->bias});
+    state_.modules.push_back({"[vdso]", build_id, ModuleStatus::verified, core_.path(), "its bytes are in the core"});
+    state_.images.push_back(Image(std::move(image)));
+}
+
 Images Images::match(const CoreFile& core, const Memory& memory, const ImageOptions& options) {
     auto state = std::make_unique<State>();
-    auto paths = std::make_shared<DebugPaths>();
-    paths->sysroots = options.sysroots;
-    paths->debug_dirs = options.debug_dirs;
-    if (options.debuginfod) paths->debuginfod = std::make_shared<Debuginfod>(options.debuginfod_budget_seconds);
-
     BuildIds program;
     if (!options.executable.empty())
         if (auto file = ElfFile::open(options.executable)) program = file->ids();
@@ -172,83 +273,16 @@ Images Images::match(const CoreFile& core, const Memory& memory, const ImageOpti
         mapped.all.push_back({.path = options.executable, .executable_rows = true});
         mapped.main = 0;
     }
-    const UnwrittenPages unwritten(core);
-
-    const auto match_one = [&](std::size_t i) {
-        const MappedElf& one = mapped.all[i];
-        const bool is_main = mapped.main == i;
-        Search search = find_file(one, is_main, core, memory, options, paths->debuginfod.get());
-        report::Module module;
-        module.path = one.path;
-        if (one.elf) module.build_id = one.elf->ids.gnu;
-        if (search.found) {
-            FoundFile& found = *search.found;
-            module.found_at = found.path;
-            module.note = found.verdict.why;
-            // A forced one counts as unverified, as the contract says; its note tells that it differs.
-            module.status =
-                found.verdict.agreement == Agreement::same ? ModuleStatus::verified : ModuleStatus::unverified;
-            if (found.verdict.agreement == Agreement::differs) module.note += "; used because of --allow-mismatch";
-            auto image = std::make_unique<Image::State>(std::move(found.file));
-            image->path = one.path.empty() ? found.path : one.path;
-            image->found_at = found.path;
-            image->status = module.status;
-            image->bias = found.verdict.bias;
-            image->debug_paths = paths;
-            fill_static_tables(*image);
-            add_splices(*image, unwritten, state->to_splice);
-            if (is_main) state->executable = state->images.size();
-            state->images.push_back(Image(std::move(image)));
-        } else if (!search.refused_path.empty()) {
-            module.status = ModuleStatus::mismatched;
-            module.found_at = search.refused_path;
-            module.note = join(search.refused);
-        } else {
-            module.note = one.deleted ? "deleted before the process died" : join(search.refused);
-        }
-        describe_outcome(one, is_main, search, module, state->gaps);
-        if (is_main) state->executable_module = module;
-        State::ModuleRange place;
-        place.module = state->modules.size();
-        if (one.elf && !one.elf->range.empty()) {
-            place.range = one.elf->range;
-            place.bias = one.elf->bias;
-        } else if (!one.rows.empty()) {
-            place.range = {one.rows.front().range.begin, one.rows.back().range.end};
-            place.bias = one.rows.front().range.begin.value - one.rows.front().file_offset;
-        }
-        if (!place.range.empty()) state->module_ranges.push_back(place);
-        state->modules.push_back(std::move(module));
-    };
-    if (mapped.main) match_one(*mapped.main);
+    Matching matching(core, memory, options, *state);
+    if (mapped.main) matching.add_file(mapped.all[*mapped.main], true);
     for (std::size_t i = 0; i < mapped.all.size(); ++i)
-        if (mapped.main != i) match_one(i);
+        if (mapped.main != i) matching.add_file(mapped.all[i], false);
     if (!mapped.main)
         state->gaps.push_back({"the core does not say which file was the program",
                                "no NT_FILE row holds AT_PHDR or AT_ENTRY", "everything about the program itself",
                                true});
-
-    if (paths->debuginfod && !paths->debuginfod->problem().empty())
-        state->gaps.push_back(
-            {"debuginfod was asked for and gave nothing more", paths->debuginfod->problem(), {}, false});
-
-    if (auto bytes = load_vdso(core, memory))
-        if (auto file = ElfFile::from_bytes(std::move(*bytes))) {
-            const std::uint64_t at = *core.aux(33 /* AT_SYSINFO_EHDR */);
-            if (const auto bias = file->bias_for(at, 0)) {
-                auto image = std::make_unique<Image::State>(std::move(*file));
-                image->path = "[vdso]";
-                image->found_at = core.path();
-                image->status = ModuleStatus::verified;
-                image->bias = *bias;
-                image->debug_paths = paths;
-                fill_static_tables(*image);
-                state->module_ranges.push_back({image->range, state->modules.size(), image->bias});
-                state->modules.push_back({"[vdso]", image->file.ids().gnu, ModuleStatus::verified, core.path(),
-                                          "its bytes are in the core"});
-                state->images.push_back(Image(std::move(image)));
-            }
-        }
+    matching.add_debuginfod_gap();
+    matching.add_vdso();
 
     for (std::size_t i = 0; i < state->images.size(); ++i)
         if (!state->images[i].range().empty()) state->by_address.emplace_back(state->images[i].range(), i);

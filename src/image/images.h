@@ -49,6 +49,7 @@ public:
 
 private:
     struct State;
+    class Matching;
     explicit Images(std::unique_ptr<State> state);
     std::unique_ptr<State> state_;
 };
