@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "process/fault_access.h"
 #include "process/snapshot.h"
 
@@ -87,7 +88,7 @@ report::Runtime runtime_section(const Process& process) {
     report::Runtime runtime;
     if (process.go) runtime.go = process.go->description();
     for (const report::Module& module : process.images->modules()) {
-        auto name = std::string_view(module.path).substr(module.path.rfind('/') + 1);
+        auto name = base_name(module.path);
         if (name.starts_with("ld-musl")) runtime.libc = {"musl", std::nullopt};
         if (name == "libc.so.6" || (name.starts_with("libc-2.") && name.ends_with(".so"))) {
             runtime.libc = {"glibc", std::nullopt};

@@ -22,6 +22,11 @@ std::string human_duration(std::uint64_t nanoseconds);
 /// "0x1b00cd1b7f40"
 std::string hex(std::uint64_t value);
 
+/// "bank.go" of "/src/bank.go".
+constexpr std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+/// As one word of a POSIX shell's command line.
+std::string shell_quoted(std::string_view text);
+
 /// "1 goroutine", "3 goroutines"
 std::string count_of(std::uint64_t count, std::string_view singular, std::string_view plural = {});
 

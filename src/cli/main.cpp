@@ -81,7 +81,6 @@ int run(Invocation& inv) {
     progress.clear();
     if (!report) return complain(fmt::format("{}: {}", inv.analyze.core_path, describe(report.error())));
 
-    if (inv.analyze.core_path == "-") report->input.core.path = "standard input";
     report::RunbookSteps steps;
     if (runbook) {
         steps = runbook->steps_for(*report);

@@ -57,6 +57,7 @@ using ElfHandle = std::unique_ptr<Elf, ElfCloser>;
 
 struct CoreFile::State {
     std::string path, compression;
+    bool from_stdin = false;
     std::uint64_t given_size = 0;
     Mapping file;
     const Machine* machine = nullptr;
@@ -276,7 +277,8 @@ CoreFile::~CoreFile() = default;
 Result<CoreFile> CoreFile::open(const std::string& path, const OpenOptions& options) {
     auto input = TRY(open_input(path, options));
     auto state = std::make_unique<State>();
-    state->path = path == "-" ? "standard input" : path;
+    state->from_stdin = path == "-";
+    state->path = state->from_stdin ? "standard input" : path;
     state->compression = input.compression;
     state->given_size = input.given_size;
     state->cut = std::move(input.cut);
@@ -287,7 +289,6 @@ Result<CoreFile> CoreFile::open(const std::string& path, const OpenOptions& opti
     state->file.data = static_cast<std::byte*>(data);
     state->file.size = input.size;
     TRY(state->parse());
-    if (path == "-") state->path = "CORE";  // what a command line says of it: the pipe is empty now
     return CoreFile(std::move(state));
 }
 
@@ -296,6 +297,7 @@ void CoreFile::expect_reading_all() const noexcept {
 }
 
 const std::string& CoreFile::path() const { return state_->path; }
+bool CoreFile::from_stdin() const { return state_->from_stdin; }
 const std::string& CoreFile::compression() const { return state_->compression; }
 std::uint64_t CoreFile::size() const { return state_->given_size; }
 const Machine& CoreFile::machine() const { return *state_->machine; }

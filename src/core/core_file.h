@@ -82,7 +82,9 @@ public:
     /// then bring it in and map it in large pages, of which the processor can remember the places of a whole heap.
     void expect_reading_all() const noexcept;
 
+    /// As given; "standard input" of stdin, which cannot be opened again.
     const std::string& path() const;
+    bool from_stdin() const;
     const std::string& compression() const;  ///< "", "zstd", "xz", "lz4", "gzip"
     std::uint64_t size() const;              ///< of the file as given
     const Machine& machine() const;

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "detect/native.h"
 #include "detect/native_names.h"
+#include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "process/fault_access.h"
 
@@ -74,8 +75,7 @@ private:
     }
     static bool of_libc(const Word& word) {
         if (word.image == nullptr) return false;
-        std::string_view name = word.image->path();
-        name = name.substr(name.rfind('/') + 1);
+        const std::string_view name = base_name(word.image->path());
         return name.starts_with("libc.so") || name.starts_with("libc-2") || name.starts_with("ld-") ||
                name.starts_with("libpthread");
     }
@@ -99,7 +99,7 @@ private:
         bool guessed = function.empty();
         if (guessed) function = line_to(pc);
         auto access = analyse_access(process_, *crash->registers, crash->fault_address, function);
-        function_ = crash->stack.frames.empty() ? hex(pc.value) : place_of(crash->stack.frames.front());
+        function_ = crash->stack.frames.empty() ? hex(pc.value) : place_in_source(crash->stack.frames.front());
         if (access && !access->load) return follow_variable(access->instruction, function);
         if (!access || !access->load || !access->load->slot || !in_arena(*access->load->slot)) return;
         if (guessed && !access->load->confirmed) return;
@@ -193,7 +193,7 @@ private:
         } else {
             finding.innocent.push_back("C may never use the pointer again");
         }
-        finding.verify.push_back(gdb_check(process_, fmt::format("x/gx {:#x}", word.at.value)));
+        finding.verify.push_back(gdb_words(process_, word.at, 1));
         finding.remedy = "pass cgo.Handle or C.malloc memory; pin what C keeps (runtime.Pinner)";
         return finding;
     }

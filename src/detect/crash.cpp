@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "detect/crash_remedy.h"
 #include "detect/native.h"
+#include "detect/telling.h"
 #include "process/fault_access.h"
 #include "process/snapshot.h"
 
@@ -46,10 +47,10 @@ std::string where_of(const Process& process, const CrashContext& crash) {
     std::string where;
     if (!crash.frames.empty()) {
         auto first = first_user_frame(crash.frames);
-        where = place_of(crash.frames[first]);
+        where = place_in_source(crash.frames[first]);
         for (auto caller = first + 1; caller < crash.frames.size(); ++caller)
             if (!is_machinery(crash.frames[caller])) {
-                where += ", called from " + place_of(crash.frames[caller]);
+                where += ", called from " + place_in_source(crash.frames[caller]);
                 break;
             }
     }
@@ -172,18 +173,13 @@ std::string requested_title(const Process& process, const CrashContext& crash) {
 }
 
 void add_check(const Process& process, const CrashContext& crash, Finding& finding) {
-    auto executable = process.images->executable();
-    std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
-    auto core = process.core.path();
-    bool go_death = crash.kind == CrashKind::go_panic || crash.kind == CrashKind::go_fatal;
-    if (go_death && crash.goid && process.go && process.go->description().debug_info == "dwarf")
-        finding.verify.push_back(
-            {"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, *crash.goid)});
+    const bool go_death = crash.kind == CrashKind::go_panic || crash.kind == CrashKind::go_fatal;
+    if (go_death && crash.goid && process.go)
+        add_delve_check(process, finding, fmt::format("goroutine {} bt", *crash.goid));
     if (crash.registers && crash.registers->pc())
-        finding.verify.push_back(
-            {"gdb", fmt::format("gdb {} {} -ex 'x/i {:#x}'", exe, core, crash.registers->pc()->value)});
+        finding.verify.push_back(gdb_check(process, {fmt::format("x/i {:#x}", crash.registers->pc()->value)}));
     else if (!go_death)
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'thread apply all bt'", exe, core)});
+        finding.verify.push_back(gdb_check(process, {"thread apply all bt"}));
 }
 
 }  // namespace
@@ -252,7 +248,7 @@ Detection detect_crash(const Process& process) {
     add_fault_evidence(process, crash, access, finding);
     add_check(process, crash, finding);
     finding.remedy =
-        crash_remedy(crash, crash.frames.empty() ? "" : place_of(crash.frames[first_user_frame(crash.frames)]),
+        crash_remedy(crash, crash.frames.empty() ? "" : place_in_source(crash.frames[first_user_frame(crash.frames)]),
                      process.go || process.go_expected);
     finding.subject.what = "process";
     finding.subject.address = crash.fault_address;

@@ -13,6 +13,7 @@
 #include "detect/native.h"
 #include "detect/native_locks.h"
 #include "detect/pointers.h"
+#include "detect/telling.h"
 
 namespace incident::detect {
 
@@ -257,6 +258,9 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
     give_way(run.findings);
     give_way_to_locks(run.findings);
     give_way_to_memory(run.findings);
+    if (const auto unpack = unpack_check(process))
+        for (report::Finding& finding : run.findings)
+            if (!finding.verify.empty()) finding.verify.insert(finding.verify.begin(), *unpack);
     // The crash stays before equals: it is what the reader came for.
     std::ranges::stable_sort(run.findings, [](auto& a, auto& b) {
         return a.severity != b.severity ? a.severity > b.severity : a.strength > b.strength;

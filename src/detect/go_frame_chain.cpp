@@ -14,6 +14,7 @@
 #include "base/parallel.h"
 #include "base/text.h"
 #include "detect/pointers.h"
+#include "detect/telling.h"
 #include "process/snapshot_values.h"
 
 namespace incident::detect {
@@ -154,15 +155,13 @@ report::Finding tell(const Process& process, const Locator& locator, const Broke
     // Text names the writer.
     if (auto text = quoted_text(process.memory, broken.slot, 8))
         finding.evidence.push_back({"the eight bytes are text", broken.slot, *text, "core", "memory"});
-    add_frame_snapshot(process, locator, finding, broken.goroutine, broken.physical);
+    add_frame_snapshot(process, finding, broken.goroutine, broken.physical);
     if (!broken.return_address)
         finding.innocent.push_back("assembly that used the frame pointer's register before it called " +
                                    std::string(frame.name()));
     finding.verify.push_back(gdb_words(process, broken.slot - (broken.return_address ? 8 : 0), 2,
                                        "the saved frame pointer, then the return address"));
-    if (process.go->description().debug_info == "dwarf")
-        finding.verify.push_back({"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", executable_path(process),
-                                                     process.core.path(), goid)});
+    add_delve_check(process, finding, fmt::format("goroutine {} bt", goid));
     finding.remedy = fmt::format(
         "something wrote over the frame of {}: look at its arrays, at unsafe and cgo code that was given an address in "
         "it, and for what the value spells",

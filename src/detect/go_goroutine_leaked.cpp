@@ -6,6 +6,7 @@
 // of the network, of sleep, of the runtime; what lies outside the heap; a program whose goroutines are all asleep,
 // which the runtime has said already. Not ruled out: an object known only to C or as a uintptr.
 #include "detect/go_goroutine_leaked.h"
+#include "detect/telling.h"
 
 #include <fmt/format.h>
 
@@ -24,16 +25,8 @@ namespace {
 constexpr std::size_t most_examples = 8;
 
 const report::Frame* asking_frame(const go::GoStack& stack) {
-    for (const auto& frame : stack.frames)
-        if (!frame.function.starts_with("runtime.") && !frame.function.starts_with("sync.") &&
-            !frame.function.starts_with("internal/"))
-            return &frame;
-    return nullptr;
-}
-
-std::string place(const report::Frame* frame) {
-    if (frame == nullptr) return "an unknown function";
-    return fmt::format("{} ({}:{})", frame->function, frame->file.substr(frame->file.rfind('/') + 1), frame->line);
+    const auto own = std::ranges::find_if(stack.frames, [](auto& frame) { return !is_go_machinery(frame.function); });
+    return own != stack.frames.end() ? &*own : nullptr;
 }
 
 report::Finding tell(const Process& process, const Locator& locator, const std::vector<const BlockedForever*>& group,
@@ -57,7 +50,7 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
                                               : fmt::format("{} goroutines are", group.size());
     finding.title = nil ? fmt::format("{} blocked forever on a nil channel", who)
                         : fmt::format("{} blocked forever on a {} that nobody else can reach", who, first.kind);
-    finding.where = place(frame);
+    finding.where = place_in_source(frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
     if (!origin.created_by.empty()) finding.where += fmt::format(", created by {}", origin.created_by);
     finding.why = nil ? "nobody can ever send to a nil channel, or receive from it"
@@ -82,22 +75,11 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     if (only_main) finding.innocent.push_back("main may have nothing to do but to wait for the end of the process");
     if (!nil) finding.innocent.push_back("an object that only C memory or a uintptr still knows");
     if (doubt) finding.innocent.push_back("parts of the heap could not be read: " + process.heap->gaps().front().what);
-    if (process.disassembler)
-        for (std::size_t f = 0; f < stack.frames.size(); ++f)
-            if (&stack.frames[f] == frame) {
-                auto snapshot = Snapshots(locator, &*process.disassembler).frame(stack, f);
-                snapshot.goroutine = all[first.goroutine].goid;
-                finding.snapshots.push_back(std::move(snapshot));
-                break;
-            }
-    const auto executable = process.images->executable();
-    const std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
-    if (process.go->description().debug_info == "dwarf")
-        finding.verify.push_back({"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, process.core.path(),
-                                                     finding.goroutines.front())});
-    if (!nil)
-        finding.verify.push_back({"incident", fmt::format("incident heap --roots {:#x} {} {}", first.first.value,
-                                                          process.core.path(), exe)});
+    if (frame != nullptr)
+        add_snapshot(process, finding, stack, static_cast<std::size_t>(frame - stack.frames.data()),
+                     all[first.goroutine].goid);
+    add_delve_check(process, finding, fmt::format("goroutine {} bt", finding.goroutines.front()));
+    if (!nil) finding.verify.push_back(incident_check(process, fmt::format("heap --roots {:#x}", first.first.value)));
     finding.remedy = "give every send and receive a way out: a context, a done channel, or a buffer of one";
     return finding;
 }

@@ -16,10 +16,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "detect/go_headers_check.h"
-#include "detect/go_map.h"
-#include "go/binary/field_path.h"
+#include "detect/go_headers_tell.h"
+#include "go/heap/go_map_uses.h"
 #include "go/heap/heap_graph.h"
 
 namespace incident::detect {
@@ -29,22 +30,6 @@ namespace {
 using go::PlanStep;
 
 constexpr std::size_t most_findings = 16, most_told = 8;
-
-std::string_view kind_of(const BadHeader& bad) {
-    switch (bad.op) {
-        case PlanStep::Op::slice: return "go.slice.bad";
-        case PlanStep::Op::string: return "go.string.bad";
-        default: return "go.interface.bad";
-    }
-}
-
-std::string_view word_of(const BadHeader& bad) {
-    switch (bad.op) {
-        case PlanStep::Op::slice: return "slice";
-        case PlanStep::Op::string: return "string";
-        default: return "interface";
-    }
-}
 
 /// Which words of the value the collector takes for pointers; empty: not known.
 std::vector<bool> pointer_words(const Process& process, const BadHeader& bad, std::uint64_t count) {
@@ -169,215 +154,58 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
     return std::nullopt;
 }
 
-std::string header_words(const BadHeader& bad) {
-    if (bad.op == PlanStep::Op::slice)
-        return fmt::format("data {:#x}, len {}, cap {}", bad.words[0], static_cast<std::int64_t>(bad.words[1]),
-                           static_cast<std::int64_t>(bad.words[2]));
-    if (bad.op == PlanStep::Op::string)
-        return fmt::format("data {:#x}, len {}", bad.words[0], static_cast<std::int64_t>(bad.words[1]));
-    return fmt::format("{} {:#x}, data {:#x}", bad.op == PlanStep::Op::eface ? "type" : "itab", bad.words[0],
-                       bad.words[1]);
-}
-
-/// The same in every run.
-std::string_view fault_words(HeaderFault fault) {
-    switch (fault) {
-        case HeaderFault::negative: return "negative length";
-        case HeaderFault::len_over_cap: return "len over cap";
-        case HeaderFault::len_outside: return "len beyond its object";
-        case HeaderFault::cap_outside: return "cap beyond its object";
-        case HeaderFault::no_data: return "a length without data";
-        case HeaderFault::not_address: return "data that is no address";
-        case HeaderFault::unmapped:
-        case HeaderFault::runtimes_own: return "data that is not mapped";  // the runtime may have mapped it again since
-        case HeaderFault::bad_type: return "no type word";
-        case HeaderFault::bad_itab: return "no itab word";
-    }
-    return "";
-}
-
-std::string what_is_wrong(const Locator& locator, const BadHeader& bad, std::uint64_t elem) {
-    switch (bad.fault) {
-        case HeaderFault::negative: return "a length below zero";
-        case HeaderFault::len_over_cap: return fmt::format("len {} is more than cap {}", bad.words[1], bad.words[2]);
-        case HeaderFault::len_outside:
-        case HeaderFault::cap_outside: {
-            const auto room = static_cast<std::uint64_t>(bad.room.end - Address{bad.words[0]});
-            const bool len = bad.fault == HeaderFault::len_outside;
-            return fmt::format("{} {} of {} B each, but from there its object has {} bytes", len ? "len" : "cap",
-                               len ? bad.words[1] : bad.words[2], elem, room);
-        }
-        case HeaderFault::no_data: return fmt::format("a length, but data is {:#x}", bad.words[0]);
-        case HeaderFault::not_address: return fmt::format("data {:#x} can be no address", bad.words[0]);
-        case HeaderFault::unmapped: return fmt::format("its data at {:#x} is not mapped", bad.words[0]);
-        case HeaderFault::runtimes_own:
-            return fmt::format("its data at {:#x} lies in memory that the runtime allots to its own structures",
-                               bad.words[0]);
-        case HeaderFault::bad_type:
-            return fmt::format("its type word {:#x} is no type descriptor: {}", bad.words[0],
-                               locator.describe(Address{bad.words[0]}));
-        case HeaderFault::bad_itab:
-            return fmt::format("its itab word {:#x} is no itab: {}", bad.words[0],
-                               locator.describe(Address{bad.words[0]}));
-    }
-    return "";
-}
-
-}  // namespace
-
-namespace {
-
-void add_frame(const Process& process, const MapTeller& teller, const BadHeader& bad, report::Finding& finding) {
-    const go::GoStack stack = process.stacks.load(bad.goroutine);
-    const std::int64_t goid = process.goroutines->all[bad.goroutine].goid;
-    finding.where =
-        fmt::format("variable {} of {}, goroutine {}", bad.variable, frame_in_source(stack, bad.frame), goid);
-    finding.goroutines.push_back(goid);
-    teller.add_snapshot(finding, stack, bad.frame, goid);
+/// What may make it innocent after all.
+void add_doubts(const Process& process, const BadHeader& bad, report::Finding& finding) {
+    const auto only_a_remark = [&](std::string why) {
+        finding.innocent.push_back(std::move(why));
+        finding.strength = report::Strength::possible;
+        finding.severity = report::Severity::info;
+    };
     // go1.23 src/cmd/compile/internal/liveness/mergelocals.go: variables share a slot when their lives do not meet.
-    if (!process.go->version().at_least(23)) return;
-    finding.strength = report::Strength::possible;
-    finding.severity = report::Severity::warning;
-    finding.innocent.push_back("another variable of the function that the compiler keeps in the same slot");
+    if (bad.in_frame() && process.go->version().at_least(23)) {
+        finding.strength = report::Strength::possible;
+        finding.severity = report::Severity::warning;
+        finding.innocent.push_back("another variable of the function that the compiler keeps in the same slot");
+    }
+    if (auto storing = may_be_storing(process, bad))
+        only_a_remark(
+            fmt::format("goroutine {} was stopped in the middle of its code with this object in hand: it may just be "
+                        "storing the header",
+                        *storing));
+    if (bad.fault == HeaderFault::cap_outside)
+        finding.innocent.push_back("a capacity that unsafe code made up and that nobody uses");
+    if (bad.fault == HeaderFault::unmapped && process.core.written_by_gcore())
+        only_a_remark("gcore leaves out some mappings: the data may have been in one of them");
 }
 
 }  // namespace
 
 Detection detect_bad_headers(const Process& process) {
     Detection detection;
-    const Locator& locator = *process.locator;
-    MapTeller teller(process);
-    HeaderScan scan = scan_headers(process, locator);
+    const HeaderTeller teller(process);
+    HeaderScan scan = scan_headers(process, *process.locator);
     detection.checked = scan.checked;
-    const go::TypeTable& types = process.heap_types->types();
-    std::size_t left = scan.more, untyped = 0;
-    std::vector<Address> told;  // values whose finding exists, parallel to findings
-    std::vector<std::string_view> told_kind;
+    std::size_t left = scan.more;
+    std::map<std::pair<Address, std::string_view>, std::size_t> told;  // value and kind → finding
     for (const BadHeader& bad : scan.bad) {
-        const bool in_frame = bad.frame != go::no_owner;
-        if (!in_frame && (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad))) {
-            ++untyped;
+        if (!bad.in_frame() && (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad))) {
+            ++detection.unchecked;  // its type is not known for sure
             continue;
         }
-        const std::string_view kind = kind_of(bad);
-        const std::uint64_t elem = bad.op == PlanStep::Op::slice ? types[bad.elem].size : 1;
-        const std::string path = go::field_path(types, bad.object_type, bad.offset, go::Until::leaf).text;
-        report::Evidence words{fmt::format("{}the {}'s words", path.empty() ? "" : path.substr(1) + ": ", word_of(bad)),
-                               bad.at, header_words(bad), "core",
-                               bad.slot != go::no_slot ? "types of heap objects"
-                               : in_frame              ? "debug information and the collector's map of the frame"
-                                                       : "types of package variables"};
-        bool known = false;
-        for (std::size_t i = 0; i < told.size() && !known; ++i)
-            if (told[i] == bad.object && told_kind[i] == kind) {
-                known = true;
-                if (detection.findings[i].evidence.size() < most_told) detection.findings[i].evidence.push_back(words);
-            }
-        if (known) continue;
+        if (auto known = told.find({bad.object, header_kind(bad)}); known != told.end()) {
+            auto& evidence = detection.findings[known->second].evidence;
+            if (evidence.size() < most_told) evidence.push_back(teller.words(bad));
+            continue;
+        }
         if (detection.findings.size() >= most_findings) {
             ++left;
             continue;
         }
-        report::Finding finding;
-        finding.kind = std::string(kind);
-        const bool own_words = bad.fault == HeaderFault::negative || bad.fault == HeaderFault::len_over_cap;
-        finding.strength = own_words ? report::Strength::proved : report::Strength::likely;
-        finding.severity = bad.fault == HeaderFault::cap_outside ? report::Severity::warning : report::Severity::error;
-        const std::string type_name(types[bad.object_type].name);
-        // Who leads to it: a variable that holds the object's address says more than the address.
-        std::string name(bad.variable);
-        std::optional<Address> holder;
-        if (name.empty() && bad.slot != go::no_slot) {
-            holder = teller.variable(bad.object);
-            if (holder) name = locator.symbol(*holder);
-        } else if (name.empty()) {
-            name = locator.symbol(bad.object);
-        }
-        const std::string full = !name.empty()
-                                     ? name + path
-                                     : fmt::format("{}{} at {:#x}", path.empty() ? "" : path.substr(1) + " of the ",
-                                                   type_name, bad.object.value);
-        finding.subject = {bad.object, in_frame ? "variable" : "object", type_name, name.empty() ? "" : name + path};
-        const bool type_word = bad.fault == HeaderFault::bad_type || bad.fault == HeaderFault::bad_itab;
-        const bool mapped = type_word && process.memory.find(Address{bad.words[0]}) != nullptr;
-        finding.mark = {fmt::format("{}{}", fault_words(bad.fault), mapped ? ": data stands there" : ""),
-                        type_name + path, ""};
-        finding.title = fmt::format("Impossible {} header: {}", word_of(bad), full);
-        finding.why = what_is_wrong(locator, bad, elem);
-        finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name, bad.object.value);
-        finding.evidence.push_back(std::move(words));
-        if (!bad.room.empty())
-            finding.evidence.push_back({"the object that its data lies in", bad.room.begin,
-                                        locator.describe(Address{bad.words[0]}), "core", "spans"});
-        else if (bad.fault == HeaderFault::unmapped || bad.fault == HeaderFault::runtimes_own)
-            finding.evidence.push_back({"its data", Address{bad.words[0]}, locator.describe(Address{bad.words[0]}),
-                                        "core",
-                                        bad.fault == HeaderFault::unmapped ? "mappings" : "runtime.persistentChunks"});
-        if (bad.slot != go::no_slot)
-            finding.evidence.push_back({"the object that holds the header", process.heap->slots().base(bad.slot),
-                                        fmt::format("a live {}; the collector's pointer mask agrees", type_name),
-                                        "core", "types of heap objects"});
-        if (holder)
-            finding.evidence.push_back({"the variable that leads to it", holder, fmt::format("{:#x}", bad.object.value),
-                                        "core", "data sections"});
-        if (process.crash && process.crash->fault_address && bad.op != PlanStep::Op::eface &&
-            bad.op != PlanStep::Op::iface) {
-            const Address fault = *process.crash->fault_address, data{bad.words[0]};
-            if (fault >= data && fault.value - data.value < (1ull << 40) &&
-                (fault.value - data.value) / std::max<std::uint64_t>(elem, 1) < bad.words[1]) {
-                finding.evidence.push_back({"the process died of an access inside what this header claims", fault,
-                                            fmt::format("data + {:#x}", fault.value - data.value), "core", "signal"});
-                for (std::size_t i = 0; i < process.crash->stack.frames.size(); ++i) {
-                    auto function = process.crash->stack.frames[i].function;
-                    if (function.starts_with("runtime.") || function == "panic" ||
-                        process.crash->stack.frames[i].inlined)
-                        continue;
-                    teller.add_snapshot(finding, process.crash->stack, process.crash->stack.frame_of[i],
-                                        process.crash->goid);
-                    if (process.crash->goid) finding.goroutines.push_back(*process.crash->goid);
-                    break;
-                }
-            }
-        }
-        if (in_frame) add_frame(process, teller, bad, finding);
-        if (auto storing = may_be_storing(process, bad)) {
-            finding.innocent.push_back(
-                fmt::format("goroutine {} was stopped in the middle of its code with this object in hand: it may just "
-                            "be storing the header",
-                            *storing));
-            finding.strength = report::Strength::possible;
-            finding.severity = report::Severity::info;
-        }
-        if (bad.fault == HeaderFault::cap_outside)
-            finding.innocent.push_back("a capacity that unsafe code made up and that nobody uses");
-        if (bad.fault == HeaderFault::unmapped && process.core.written_by_gcore()) {
-            finding.innocent.push_back("gcore leaves out some mappings: the data may have been in one of them");
-            finding.strength = report::Strength::possible;
-            finding.severity = report::Severity::info;
-        }
-        const Image* executable = process.images ? process.images->executable() : nullptr;
-        finding.verify.push_back(
-            {"gdb",
-             fmt::format(
-                 "gdb {} {} -ex 'x/{}gx {:#x}'   # {}",
-                 executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE",
-                 process.core.path(), bad.op == PlanStep::Op::slice ? 3 : 2, bad.at.value,
-                 bad.op == PlanStep::Op::slice    ? "data, len, cap"
-                 : bad.op == PlanStep::Op::string ? "data, len"
-                                                  : "type or itab, data")});
-        finding.explanation =
-            "The compiler never makes such a header. It was overwritten by a neighbour (an overrun in C, or with "
-            "unsafe), "
-            "made by unsafe with wrong numbers, or outlived the memory that it describes.";
-        finding.remedy = bad.fault == HeaderFault::unmapped || bad.fault == HeaderFault::runtimes_own
-                             ? "drop every slice and string over a mapping before it is unmapped, or copy them"
-                             : "look for unsafe and C code that writes to the neighbouring fields and objects";
-        told.push_back(bad.object);
-        told_kind.push_back(kind);
-        detection.findings.push_back(std::move(finding));
+        told.emplace(std::pair(bad.object, header_kind(bad)), detection.findings.size());
+        detection.findings.push_back(teller.tell(bad));
+        add_doubts(process, bad, detection.findings.back());
     }
     if (left != 0) detection.reason = fmt::format("{} more headers are impossible", left);
-    detection.unchecked = untyped;
     return detection;
 }
 

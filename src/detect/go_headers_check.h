@@ -45,6 +45,8 @@ struct BadHeader {
     HeaderFault fault = HeaderFault::negative;
     std::uint64_t words[3] = {};
     AddressRange room;  ///< of the heap object that data lies in
+
+    bool in_frame() const { return frame != go::no_owner; }
 };
 
 struct HeaderScan {

@@ -7,6 +7,7 @@
 // tables (all legal, all walked); garbage that the sweeper has not come to; an object that happens to resemble a header
 // (too few cells: not believed); a map that is being cloned.
 #include "detect/go_map.h"
+#include "detect/telling.h"
 
 #include <fmt/format.h>
 
@@ -160,12 +161,12 @@ void add_held(const Process& process, const MapTeller& teller, const go::MapFind
             const go::GoStack stack = process.stacks.load(found.variable.goroutine);
             const std::int64_t goid = process.goroutines->all[found.variable.goroutine].goid;
             finding.where = fmt::format("variable {} of {}, goroutine {}; {}", found.variable.name,
-                                        frame_in_source(stack, found.variable.frame), goid, finding.where);
+                                        place_in_source(stack, found.variable.frame), goid, finding.where);
             finding.evidence.push_back({fmt::format("the variable {} leads to it", found.variable.name),
                                         found.variable.address, fmt::format("{:#x}", found.walk.header.value), "core",
                                         "debug information and the collector's map of the frame"});
             finding.goroutines.push_back(goid);
-            teller.add_snapshot(finding, stack, found.variable.frame, goid);
+            add_frame_snapshot(process, finding, stack, found.variable.frame, goid);
         });
     }
 }

@@ -55,16 +55,10 @@ public:
     std::string state(const go::MapWalk& walk) const;
     void add_verify(report::Finding& finding, Address header, bool swiss) const;
     void add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const;
-    /// Snapshot of the frame; at most four a finding.
-    void add_snapshot(report::Finding& finding, const go::GoStack& stack, std::size_t physical,
-                      std::optional<std::int64_t> goid) const;
 
 private:
     const Process& process_;
     const Locator& locator_;
 };
-
-/// The function itself of a physical frame, as the report prints it: "main.writeLoop (maps.go:128)".
-std::string frame_in_source(const go::GoStack& stack, std::size_t physical);
 
 }  // namespace incident::detect

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "detect/go_map.h"
+#include "detect/telling.h"
 
 namespace incident::detect {
 
@@ -90,7 +91,7 @@ std::vector<FreedUse> all_uses(const Process& process) {
 void add_use(const Process& process, const MapTeller& teller, report::Finding& finding, const FreedUse& use) {
     const go::Goroutine& goroutine = process.goroutines->all[use.goroutine];
     finding.evidence.push_back(
-        {fmt::format("goroutine {}, {}: {}", goroutine.goid, frame_in_source(use.stack, use.frame), use.doing),
+        {fmt::format("goroutine {}, {}: {}", goroutine.goid, place_in_source(use.stack, use.frame), use.doing),
          use.stack.physical[use.frame].pc, fmt::format("map {:#x}", use.header.value), "core",
          "map operations on stacks"});
     if (!use.iterator.is_null())
@@ -98,7 +99,7 @@ void add_use(const Process& process, const MapTeller& teller, report::Finding& f
                                     fmt::format("map {:#x}", use.header.value), "core", "iterator on the stack"});
     if (std::ranges::find(finding.goroutines, goroutine.goid) == finding.goroutines.end())
         finding.goroutines.push_back(goroutine.goid);
-    teller.add_snapshot(finding, use.stack, use.frame, goroutine.goid);
+    add_frame_snapshot(process, finding, use.stack, use.frame, goroutine.goid);
 }
 
 void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const go::RecognisedMap& map,
@@ -119,7 +120,7 @@ void add_freed_state(const MapTeller& teller, const go::MapFinder& finder, const
 /// A frame uses a freed map, and no word that led it there is known.
 report::Finding tell_use(const Process& process, const MapTeller& teller, const go::MapFinder& finder,
                          const FreedUse& use) {
-    const std::string place = frame_in_source(use.stack, use.frame);
+    const std::string place = place_in_source(use.stack, use.frame);
     report::Finding finding;
     finding.kind = "go.map.freed";
     finding.severity = report::Severity::error;

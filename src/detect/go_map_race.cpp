@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "detect/go_map.h"
+#include "detect/telling.h"
 
 namespace incident::detect {
 
@@ -63,6 +64,32 @@ std::optional<Side> holds_map(const Process& process, std::size_t goroutine, con
     return std::nullopt;
 }
 
+/// Goroutines besides the one that died that use the map or hold it, those first that surely use it.
+std::vector<Side> other_sides(const Process& process, Address header) {
+    constexpr std::size_t most_sides = 32;
+    std::vector<Side> sides;
+    if (!process.goroutines) return sides;
+    const CrashContext& crash = *process.crash;
+    const Disassembler* disassembler = process.disassembler ? &*process.disassembler : nullptr;
+    for (std::size_t g = 0; g < process.stacks.size() && sides.size() < most_sides; ++g) {
+        const go::Goroutine& goroutine = process.goroutines->all[g];
+        if (crash.goroutine == g || goroutine.goid == crash.goid.value_or(-1) || goroutine.system) continue;
+        const go::GoStack stack = process.stacks.load(g);
+        const auto uses = go::map_uses(process.memory, *process.go, disassembler, stack);
+        if (const auto use = std::ranges::find(uses, header, &go::MapUse::header); use != uses.end()) {
+            sides.push_back({g, stack, use->frame,
+                             fmt::format("{} in {}", go::to_string(use->operation), use->function), true,
+                             go::writes(use->operation)});
+            continue;
+        }
+        // Who only holds the map may be the other side as long as it can run.
+        if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
+        if (auto side = holds_map(process, g, stack, header)) sides.push_back(std::move(*side));
+    }
+    std::ranges::stable_sort(sides, [](const Side& a, const Side& b) { return a.certain > b.certain; });
+    return sides;
+}
+
 }  // namespace
 
 Detection detect_map_race(const Process& process) {
@@ -72,9 +99,9 @@ Detection detect_map_race(const Process& process) {
     if (crash.kind != report::CrashKind::go_fatal || !crash.message) return detection;
     const std::string_view message = runtime_part(*crash.message);
     if (message.empty()) return detection;
-    const Disassembler* disassembler = process.disassembler ? &*process.disassembler : nullptr;
     MapTeller teller(process);
-    auto uses = go::map_uses(process.memory, *process.go, disassembler, crash.stack);
+    auto uses =
+        go::map_uses(process.memory, *process.go, process.disassembler ? &*process.disassembler : nullptr, crash.stack);
     const go::MapUse* died_in = uses.empty() ? nullptr : &uses.front();
 
     report::Finding finding;
@@ -90,12 +117,12 @@ Detection detect_map_race(const Process& process) {
 
     std::string dying_place = "an unknown function";
     if (died_in != nullptr) {
-        dying_place = frame_in_source(crash.stack, died_in->frame);
+        dying_place = place_in_source(crash.stack, died_in->frame);
         finding.evidence.push_back(
             {fmt::format("{} called {}", dying_place, died_in->function), crash.stack.physical[died_in->frame].pc,
              header.is_null() ? std::string("which map is not known") : fmt::format("map {:#x}", header.value), "core",
              died_in->basis.empty() ? "stack" : std::string(died_in->basis)});
-        teller.add_snapshot(finding, crash.stack, died_in->frame, crash.goid);
+        add_frame_snapshot(process, finding, crash.stack, died_in->frame, crash.goid);
     }
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
     if (crash.tid) finding.threads.push_back(*crash.tid);
@@ -111,36 +138,15 @@ Detection detect_map_race(const Process& process) {
         }
     }
 
-    // The other sides.
-    std::vector<Side> sides;
-    if (!header.is_null() && process.goroutines)
-        for (std::size_t g = 0; g < process.stacks.size() && sides.size() < 32; ++g) {
-            const go::Goroutine& goroutine = process.goroutines->all[g];
-            if (crash.goroutine == g || goroutine.goid == crash.goid.value_or(-1) || goroutine.system) continue;
-            bool found = false;
-            const go::GoStack stack = process.stacks.load(g);
-            for (auto& use : go::map_uses(process.memory, *process.go, disassembler, stack)) {
-                if (use.header != header) continue;
-                sides.push_back({g, stack, use.frame,
-                                 fmt::format("{} in {}", go::to_string(use.operation), use.function), true,
-                                 go::writes(use.operation)});
-                found = true;
-                break;
-            }
-            // Who only holds the map may be the other side as long as it can run.
-            if (found || (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable))
-                continue;
-            if (auto side = holds_map(process, g, stack, header)) sides.push_back(std::move(*side));
-        }
-    std::ranges::stable_sort(sides, [](const Side& a, const Side& b) { return a.certain > b.certain; });
+    const std::vector<Side> sides = header.is_null() ? std::vector<Side>() : other_sides(process, header);
     for (const Side& side : sides) {
         const std::int64_t goid = process.goroutines->all[side.goroutine].goid;
         finding.evidence.push_back(
-            {fmt::format("goroutine {}, {}: {}", goid, frame_in_source(side.stack, side.frame), side.doing),
+            {fmt::format("goroutine {}, {}: {}", goid, place_in_source(side.stack, side.frame), side.doing),
              side.stack.physical[side.frame].pc, std::string(to_string(process.goroutines->all[side.goroutine].status)),
              "core", side.certain ? "map operations on stacks" : "live words of stacks"});
         finding.goroutines.push_back(goid);
-        teller.add_snapshot(finding, side.stack, side.frame, goid);
+        add_frame_snapshot(process, finding, side.stack, side.frame, goid);
     }
     const bool writer = std::ranges::any_of(sides, &Side::writer) ||
                         (died_in != nullptr && go::writes(died_in->operation) && !sides.empty());
@@ -156,12 +162,11 @@ Detection detect_map_race(const Process& process) {
             "write over the header, or by a writer that panicked in the map's key or was ended.";
     } else if (sides.empty()) {
         finding.why = "the runtime found two goroutines in the same map; the other one has moved on since";
-        finding.innocent = {};
     } else {
         const Side& first = sides.front();
         finding.why = fmt::format("goroutine {} {} in {}{}", process.goroutines->all[first.goroutine].goid,
                                   first.certain ? "is in the same map," : "holds the same map,",
-                                  frame_in_source(first.stack, first.frame),
+                                  place_in_source(first.stack, first.frame),
                                   sides.size() == 1 ? std::string() : fmt::format(", and {} more", sides.size() - 1));
     }
     finding.remedy = "guard every access to this map with one lock, or use sync.Map; go test -race shows both sides";

@@ -4,22 +4,13 @@
 #include <algorithm>
 
 #include "detect/go_map.h"
+#include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "go/heap/heap_types.h"
 #include "go/stacks/values.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
-
-std::string frame_in_source(const go::GoStack& stack, std::size_t physical) {
-    for (std::size_t i = 0; i < stack.frames.size(); ++i) {
-        if (stack.frame_of[i] != physical) continue;
-        const report::Frame& frame = stack.frames[i];
-        if (frame.file.empty() || frame.line == 0) return std::string(frame.function);
-        return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
-    }
-    return physical < stack.physical.size() ? std::string(stack.physical[physical].name()) : std::string();
-}
 
 std::string MapTeller::type_name(Address rtype) const {
     if (rtype.is_null()) return "map";
@@ -158,33 +149,14 @@ std::string MapTeller::state(const go::MapWalk& walk) const {
 
 void MapTeller::add_verify(report::Finding& finding, Address header, bool swiss) const {
     if (header.is_null()) return;
-    const Image* executable = process_.images ? process_.images->executable() : nullptr;
-    std::string exe =
-        executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE";
-    finding.verify.push_back(
-        {"gdb", fmt::format("gdb {} {} -ex 'x/6gx {:#x}'   # {}", exe, process_.core.path(), header.value,
-                            swiss ? "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"
-                                  : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra")});
+    finding.verify.push_back(gdb_words(process_, header, 6,
+                                       swiss
+                                           ? "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"
+                                           : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra"));
 }
 
 void MapTeller::add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const {
-    const Image* executable = process_.images ? process_.images->executable() : nullptr;
-    std::string exe =
-        executable != nullptr && !executable->found_at().empty() ? std::string(executable->found_at()) : "EXE";
-    finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/8xb {:#x}'   # {}", exe, process_.core.path(),
-                                                 at.align_down(8).value, remark)});
-}
-
-void MapTeller::add_snapshot(report::Finding& finding, const go::GoStack& stack, std::size_t physical,
-                             std::optional<std::int64_t> goid) const {
-    if (!process_.disassembler || finding.snapshots.size() >= 4) return;
-    for (std::size_t i = 0; i < stack.frames.size(); ++i) {
-        if (stack.frame_of[i] != physical || stack.frames[i].inlined) continue;
-        auto snapshot = Snapshots(locator_, &*process_.disassembler).frame(stack, i);
-        snapshot.goroutine = goid;
-        finding.snapshots.push_back(std::move(snapshot));
-        return;
-    }
+    finding.verify.push_back(gdb_check(process_, {fmt::format("x/8xb {:#x}", at.align_down(8).value)}, remark));
 }
 
 }  // namespace incident::detect

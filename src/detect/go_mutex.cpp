@@ -10,12 +10,13 @@
 #include <fmt/format.h>
 
 #include "detect/locks.h"
+#include "detect/telling.h"
 
 namespace incident::detect {
 
 namespace {
 
-report::Finding tell_self(const Process& process, const LockTeller& teller, const GoLock& lock, std::uint32_t goroutine,
+report::Finding tell_self(const LockTeller& teller, const GoLock& lock, std::uint32_t goroutine,
                           const LockHolderRow* holder) {
     auto finding = teller.start(lock, "go.mutex.self-deadlock");
     const bool certain = holder != nullptr && holder->basis == HoldBasis::pending_defer;
@@ -24,9 +25,7 @@ report::Finding tell_self(const Process& process, const LockTeller& teller, cons
     const std::int64_t goid = teller.goid(goroutine);
     const auto* asking = teller.asking_frame(goroutine);
     const bool upgrade = holder != nullptr && holder->kind == go::HoldKind::shared;
-    std::string where = asking != nullptr ? fmt::format("{} ({}:{})", asking->function,
-                                                        asking->file.substr(asking->file.rfind('/') + 1), asking->line)
-                                          : std::string("an unknown function");
+    const std::string where = place_in_source(asking);
     finding.title =
         upgrade ? fmt::format("goroutine {} holds a read lock of {} and waits for it again", goid, teller.name(lock))
                 : fmt::format("goroutine {} waits for a lock that it holds itself: {}", goid, teller.name(lock));
@@ -53,7 +52,6 @@ report::Finding tell_self(const Process& process, const LockTeller& teller, cons
         : upgrade
             ? "give the read lock back before asking for more, and check again after"
             : "split the method into a front that locks and a core that does not; never call the front from the core";
-    (void)process;
     return finding;
 }
 
@@ -74,7 +72,7 @@ Detection detect_mutexes(const Process& process) {
         if (lock.waiters.empty() || in_cycle(picture, lock)) continue;
         if (const LockHolderRow* self = self_holder(lock)) {
             if (!teller) teller.emplace(process);
-            detection.findings.push_back(tell_self(process, *teller, lock, self->goroutine, self));
+            detection.findings.push_back(tell_self(*teller, lock, self->goroutine, self));
             continue;
         }
         if (!lock.state.exclusively_held()) continue;
@@ -84,7 +82,7 @@ Detection detect_mutexes(const Process& process) {
         if (!teller) teller.emplace(process);
         if (lock.possible.empty())
             if (auto again = deferred_relock(process, lock)) {
-                detection.findings.push_back(tell_self(process, *teller, lock, *again, nullptr));
+                detection.findings.push_back(tell_self(*teller, lock, *again, nullptr));
                 continue;
             }
         if (!folder) folder.emplace(*teller, detection.findings);

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "detect/locks.h"
+#include "detect/telling.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -78,16 +79,13 @@ Detection detect_bad_unlock(const Process& process) {
     std::size_t caller = 0;
     for (; caller < stack.frames.size(); ++caller) {
         const report::Frame& frame = stack.frames[caller];
-        auto name = frame.function;
-        if (frame.kind == report::FrameKind::go && !name.starts_with("runtime.") && !name.starts_with("sync.") &&
-            !name.starts_with("internal/"))
-            break;
+        if (frame.kind == report::FrameKind::go && !is_go_machinery(frame.function)) break;
     }
     const Locator& locator = *process.locator;
     std::string where = "an unknown function";
     if (caller < stack.frames.size()) {
         const auto& frame = stack.frames[caller];
-        where = fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
+        where = place_in_source(frame);
         finding.evidence.push_back(
             {fmt::format("{} called {}", frame.function, word->call), frame.pc, where, "core", "stack"});
         if (auto at = find_lock(process, stack, stack.frame_of[caller], *word)) {
@@ -98,16 +96,9 @@ Detection detect_bad_unlock(const Process& process) {
                                                           : "readerCount after a release that nobody owed",
                                         *at + word->offset, fmt::format("{:#x}", value), "core",
                                         "words of the frames"});
-            auto executable = process.images->executable();
-            finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/6wx {:#x}'",
-                                                         executable != nullptr ? executable->found_at() : "EXE",
-                                                         process.core.path(), at->value)});
+            finding.verify.push_back(gdb_check(process, {fmt::format("x/6wx {:#x}", at->value)}));
         }
-        if (process.disassembler && !stack.frames[caller].inlined) {
-            auto snapshot = Snapshots(locator, &*process.disassembler).frame(stack, caller);
-            snapshot.goroutine = crash.goid;
-            finding.snapshots.push_back(std::move(snapshot));
-        }
+        if (!stack.frames[caller].inlined) add_snapshot(process, finding, stack, caller, crash.goid);
     }
     finding.subject.what = "lock";
     finding.subject.type = word->type;

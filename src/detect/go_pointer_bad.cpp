@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "detect/pointers.h"
+#include "detect/telling.h"
 #include "process/holder.h"
 
 namespace incident::detect {
@@ -93,7 +94,7 @@ Detection detect_bad_pointer(const Process& process) {
         Boxed boxed;
         if (process.spans)
             boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs, {&words->holder, 1});
-        const Holder holder = find_holder(process, locator, &boxed, words->holder);
+        const Holder holder = find_holder(locator, &boxed, words->holder);
         const std::string is = locator.describe(words->bad);
         finding.title = fmt::format("The collector met a bad pointer in {}: {:#x}", holder.name, words->bad.value);
         finding.where = fmt::format("word {:#x}, {}", words->holder.value, holder.place);
@@ -105,10 +106,8 @@ Detection detect_bad_pointer(const Process& process) {
                                     "frames of badPointer and findObject"});
         for (auto& evidence : holder.evidence) finding.evidence.push_back(evidence);
         finding.verify.push_back(gdb_words(process, words->holder, 1, "holds the pointer"));
-        if (process.go->description().debug_info == "dwarf")
-            finding.verify.push_back(
-                {"dlv", fmt::format("dlv core {} {}   then: examinemem -fmt hex -size 8 -count 1 {:#x}",
-                                    executable_path(process), process.core.path(), words->holder.value)});
+        add_delve_check(process, finding,
+                        fmt::format("examinemem -fmt hex -size 8 -count 1 {:#x}", words->holder.value));
     } else {
         detection.unchecked = 1;
         detection.reason = "which word held the bad pointer: the frames of badPointer no longer say";

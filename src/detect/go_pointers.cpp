@@ -18,6 +18,7 @@
 #include "detect/go_map.h"
 #include "detect/hidden_words.h"
 #include "detect/pointers.h"
+#include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "process/holder.h"
 
@@ -239,6 +240,54 @@ struct Named {
     Holder holder;
 };
 
+/// Each word that is bad, and what it leads to.
+void add_words(const Process& process, const Locator& locator, std::span<const Named> words, Finding& finding) {
+    constexpr std::size_t most_words = 8;
+    for (std::size_t i = 0; i < std::min(words.size(), most_words); ++i) {
+        const Suspect& each = *words[i].suspect;
+        finding.evidence.push_back({fmt::format("{}, a {}", words[i].holder.name, kind_word(each)), each.word,
+                                    hex(each.value.value), origin_of(process, each.word),
+                                    each.kind == go::AddressWord::Kind::uintptr || each.off_heap
+                                        ? "types and interface values"
+                                        : "the collector's pointer masks"});
+        finding.evidence.push_back({each.judgement.state, each.value, locator.describe(each.judgement.place), "core",
+                                    each.judgement.gone == Gone::no ? "marking from every root"
+                                    : each.judgement.stack()        ? "stack bounds and spans"
+                                                                    : "spans and allocation bits"});
+    }
+    if (words.size() > most_words)
+        finding.evidence.push_back(
+            {fmt::format("{} more words of the same object", words.size() - most_words), std::nullopt, "", "core", ""});
+}
+
+/// The goroutine whose stack it leads into, and its frame there: the one that it hit; of a stack's dead part the
+/// program's innermost one above.
+void add_owner_of_frame(const Process& process, const Placement& place, Finding& finding) {
+    if (!place.goroutine) return;
+    finding.goroutines.push_back(*place.goroutine);
+    const auto g = process.find_goroutine(*place.goroutine);
+    if (!g || *g >= process.stacks.size()) return;
+    const auto frames = process.stacks.physical(*g);
+    const auto wanted = std::ranges::find_if(frames, [&](const go::PhysicalFrame& frame) {
+        return frame.owner == go::StackOwner::goroutine &&
+               (place.frame ? frame == *place.frame : !frame.name().starts_with("runtime."));
+    });
+    if (!frames.empty())
+        add_frame_snapshot(process, finding, *g,
+                           wanted != frames.end() ? static_cast<std::size_t>(wanted - frames.begin()) : 0);
+}
+
+std::string_view remedy_of(const Judgement& judgement) {
+    if (judgement.gone == Gone::no)
+        return "keep such objects in a Go variable too, or keep indices instead of pointers there: the next collection "
+               "frees this one";
+    if (judgement.stack())
+        return "never keep the address of a local variable in a uintptr: stacks move and end; allocate what must "
+               "outlive the call and keep a pointer to it";
+    return "keep a real pointer to the object for as long as that word lives (runtime.KeepAlive, a plain field), or "
+           "clear the word when the object goes";
+}
+
 /// One object's words that lead to what is gone in the same way: one fault.
 Finding tell(const Process& process, const Locator& locator, std::span<const Named> words) {
     const Suspect& suspect = *words.front().suspect;
@@ -273,22 +322,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     finding.mark = {fmt::format("{}{}", page ? "free page that was a stack" : state_word(judgement.gone),
                                 suspect.off_heap ? ", named by memory that is not scanned" : ""),
                     holder.stable(), ""};
-    constexpr std::size_t most_words = 8;
-    for (std::size_t i = 0; i < std::min(words.size(), most_words); ++i) {
-        const Suspect& each = *words[i].suspect;
-        finding.evidence.push_back({fmt::format("{}, a {}", words[i].holder.name, kind_word(each)), each.word,
-                                    hex(each.value.value), origin_of(process, each.word),
-                                    each.kind == go::AddressWord::Kind::uintptr || each.off_heap
-                                        ? "types and interface values"
-                                        : "the collector's pointer masks"});
-        finding.evidence.push_back({each.judgement.state, each.value, locator.describe(each.judgement.place), "core",
-                                    alone                    ? "marking from every root"
-                                    : each.judgement.stack() ? "stack bounds and spans"
-                                                             : "spans and allocation bits"});
-    }
-    if (words.size() > most_words)
-        finding.evidence.push_back(
-            {fmt::format("{} more words of the same object", words.size() - most_words), std::nullopt, "", "core", ""});
+    add_words(process, locator, words, finding);
     for (auto& evidence : holder.evidence) finding.evidence.push_back(evidence);
     if (judgement.gone == Gone::free_slot) {
         const go::Span& span = *judgement.place.object.span;
@@ -296,20 +330,7 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
                                                 judgement.place.object.index),
                                     span.mspan, "", "core", "mspan"});
     }
-    if (judgement.place.goroutine) {
-        finding.goroutines.push_back(*judgement.place.goroutine);
-        if (auto g = process.find_goroutine(*judgement.place.goroutine); g && *g < process.stacks.size())
-            if (const auto frames = process.stacks.physical(*g); !frames.empty()) {
-                // The frame that it hit; of a stack's dead part, the program's innermost one above.
-                std::size_t nearest = 0;
-                for (std::size_t i = frames.size(); i-- > 0;)
-                    if (frames[i].owner == go::StackOwner::goroutine &&
-                        (judgement.place.frame ? frames[i] == *judgement.place.frame
-                                               : !frames[i].name().starts_with("runtime.")))
-                        nearest = i;
-                add_frame_snapshot(process, locator, finding, *g, nearest);
-            }
-    }
+    add_owner_of_frame(process, judgement.place, finding);
     finding.innocent.insert(finding.innocent.end(), judgement.innocent.begin(), judgement.innocent.end());
     if (hidden) finding.innocent.push_back("a uintptr that is only compared or printed, never made a pointer again");
     if (suspect.off_heap) finding.innocent.push_back("a struct in memory of its own that nobody reads any more");
@@ -321,23 +342,8 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
                                            5, "freeindex of its mspan, and the words that name its allocBits"));
     else
         finding.verify.push_back(gdb_words(process, suspect.value, 4, "what lies there now"));
-    if (process.go->description().debug_info == "dwarf")
-        finding.verify.push_back(
-            {"dlv", fmt::format("dlv core {} {}   then: examinemem -fmt hex -size 8 -count 1 {:#x}",
-                                executable_path(process), process.core.path(), suspect.word.value)});
-    if (alone)
-        finding.remedy =
-            "keep such objects in a Go variable too, or keep indices instead of pointers there: the next collection "
-            "frees "
-            "this one";
-    else if (judgement.stack())
-        finding.remedy =
-            "never keep the address of a local variable in a uintptr: stacks move and end; allocate what must outlive "
-            "the call and keep a pointer to it";
-    else
-        finding.remedy =
-            "keep a real pointer to the object for as long as that word lives (runtime.KeepAlive, a plain field), or "
-            "clear the word when the object goes";
+    add_delve_check(process, finding, fmt::format("examinemem -fmt hex -size 8 -count 1 {:#x}", suspect.word.value));
+    finding.remedy = remedy_of(judgement);
     return finding;
 }
 
@@ -369,7 +375,7 @@ Detection detect_pointers(const Process& process) {
     std::vector<Named> named;
     for (const Suspect& suspect : suspects) {
         if (named.size() >= most_named) break;
-        Holder holder = find_holder(process, locator, &boxed, suspect.word);
+        Holder holder = find_holder(locator, &boxed, suspect.word);
         name_by_type(holder, hidden);
         named.push_back({&suspect, std::move(holder)});
     }

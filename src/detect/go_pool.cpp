@@ -5,6 +5,7 @@
 // objects of no size, which all have one address; values that are not pointers, and constants, which may be put as
 // often as one likes; a victim that is the very array of locals while the collector moves it.
 #include "detect/go_pool.h"
+#include "detect/telling.h"
 
 #include <fmt/format.h>
 
@@ -74,13 +75,8 @@ Detection detect_pool_duplicates(const Process& process) {
             for (std::size_t i = begin; i < std::min(end, begin + most_slots_told); ++i) {
                 finding.evidence.push_back({slot_words(*sorted[i]), sorted[i]->slot, fmt::format("{:#x}", object.value),
                                             "core", "slots of the pool"});
-                finding.verify.push_back(
-                    {"gdb", fmt::format("gdb {} {} -ex 'x/2gx {:#x}'   # type and data of the interface: {:#x}",
-                                        process.images->executable() != nullptr &&
-                                                !process.images->executable()->found_at().empty()
-                                            ? std::string(process.images->executable()->found_at())
-                                            : "EXE",
-                                        process.core.path(), sorted[i]->slot.value, object.value)});
+                finding.verify.push_back(gdb_words(process, sorted[i]->slot, 2,
+                                                   fmt::format("type and data of the interface: {:#x}", object.value)));
             }
             finding.evidence.push_back({"the object", object, locator.describe(object), "core", "spans"});
             finding.evidence.push_back(

@@ -13,6 +13,7 @@
 
 #include "detect/locks.h"
 #include "detect/native_locks.h"
+#include "detect/telling.h"
 
 namespace incident::detect {
 
@@ -57,12 +58,6 @@ struct CycleTeller {
             go->add_snapshot(finding, edge.from);
     }
 };
-
-/// "goroutine 7 (main.debit bank.go:30)"
-std::string place(const report::Frame& frame) {
-    if (frame.file.empty()) return std::string(frame.function);
-    return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
-}
 
 }  // namespace
 
@@ -116,7 +111,7 @@ Detection detect_lock_cycles(const Process& process) {
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
             teller.snapshot(finding, edge);
             if (auto* frame = teller.asking(edge); frame != nullptr && !frame->function.empty())
-                if (std::string text = place(*frame); std::ranges::find(places, text) == places.end())
+                if (std::string text = place_in_source(*frame); std::ranges::find(places, text) == places.end())
                     places.push_back(std::move(text));
         }
         finding.title = fmt::format("{} {} wait for each other in a circle", cycle.size(),

@@ -1,5 +1,6 @@
 // What the lock detectors share.
 #include "detect/locks.h"
+#include "detect/telling.h"
 
 #include <fmt/format.h>
 
@@ -11,10 +12,6 @@
 namespace incident::detect {
 
 namespace {
-
-bool machinery(std::string_view name) {
-    return name.starts_with("runtime.") || name.starts_with("sync.") || name.starts_with("internal/");
-}
 
 std::string plural(std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
 
@@ -29,7 +26,7 @@ std::string LockTeller::name(const GoLock& lock) const {
 
 const report::Frame* LockTeller::asking_frame(std::uint32_t goroutine) const {
     for (const auto& frame : process_.stacks.shape(goroutine).frames)
-        if (!machinery(frame.function)) return &frame;
+        if (!is_go_machinery(frame.function)) return &frame;
     return nullptr;
 }
 
@@ -50,10 +47,8 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
         finding.explanation = "the lock lies in " + locator_.describe(lock.state.address);
     for (auto& waiter : lock.waiters) finding.goroutines.push_back(goid(waiter.goroutine));
     std::ranges::sort(finding.goroutines);
-    auto* segment = process_.memory.find(lock.state.address);
     finding.evidence.push_back({fmt::format("state: {}", lock.state.words()), lock.state.address,
-                                fmt::format("{:#x}", lock.state.raw),
-                                segment != nullptr ? std::string(to_string(segment->origin)) : std::string("core"),
+                                fmt::format("{:#x}", lock.state.raw), origin_of(process_, lock.state.address),
                                 fmt::format("{} layout", to_string(lock.state.type))});
     finding.evidence.push_back(
         {fmt::format(
@@ -85,7 +80,6 @@ void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const 
 
 void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine,
                               std::optional<std::uint32_t> physical) const {
-    if (!process_.disassembler || finding.snapshots.size() >= 4) return;
     const go::GoStack stack = process_.stacks.load(goroutine);
     const auto& shape = process_.stacks.shape(goroutine);
     const report::Frame* asking = asking_frame(goroutine);
@@ -93,34 +87,23 @@ void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine,
         const bool wanted =
             physical ? stack.frame_of[i] == *physical && !stack.frames[i].inlined : asking == &shape.frames[i];
         if (!wanted) continue;
-        Snapshots snapshots(locator_, &*process_.disassembler);
-        auto snapshot = snapshots.frame(stack, i);
-        snapshot.goroutine = goid(goroutine);
-        finding.snapshots.push_back(std::move(snapshot));
+        detect::add_snapshot(process_, finding, stack, i, goid(goroutine));
         return;
     }
 }
 
 void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const {
-    auto executable = process_.images->executable();
-    std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
-    const auto& core = process_.core.path();
+    const std::uint64_t at = lock.state.address.value;
     if (lock.state.type == go::WaitObject::mutex)
         finding.verify.push_back(
-            {"gdb", fmt::format("gdb {} {} -ex 'x/2wx {:#x}'   # first word: bit 0 locked, >>3 waiters", exe, core,
-                                lock.state.address.value)});
+            gdb_check(process_, {fmt::format("x/2wx {:#x}", at)}, "first word: bit 0 locked, >>3 waiters"));
     else if (lock.state.type == go::WaitObject::rwmutex)
-        finding.verify.push_back(
-            {"gdb",
-             fmt::format(
-                 "gdb {} {} -ex 'x/6wx {:#x}'   # w.state, w.sema, writerSem, readerSem, readerCount, readerWait", exe,
-                 core, lock.state.address.value)});
+        finding.verify.push_back(gdb_check(process_, {fmt::format("x/6wx {:#x}", at)},
+                                           "w.state, w.sema, writerSem, readerSem, readerCount, readerWait"));
     else
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/3wx {:#x}'   # counter and waiters", exe, core,
-                                                     lock.state.address.value)});
-    if (!finding.goroutines.empty() && process_.go->description().debug_info == "dwarf")
-        finding.verify.push_back(
-            {"dlv", fmt::format("dlv core {} {}   then: goroutine {} bt", exe, core, finding.goroutines.front())});
+        finding.verify.push_back(gdb_check(process_, {fmt::format("x/3wx {:#x}", at)}, "counter and waiters"));
+    if (!finding.goroutines.empty())
+        add_delve_check(process_, finding, fmt::format("goroutine {} bt", finding.goroutines.front()));
 }
 
 std::string LockFolder::key_of(const GoLock& lock, std::string_view kind) {
@@ -185,7 +168,7 @@ std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLoc
         const go::GoStack stack = process.stacks.load(waiter.goroutine);
         std::size_t f = 0;
         while (f < stack.physical.size() &&
-               (stack.physical[f].func() == nullptr || machinery(stack.physical[f].name())))
+               (stack.physical[f].func() == nullptr || is_go_machinery(stack.physical[f].name())))
             ++f;
         if (f >= stack.physical.size()) continue;
         const bool wrapped = stack.physical[f].name().find(".deferwrap") != std::string_view::npos ||
@@ -194,7 +177,7 @@ std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLoc
         std::size_t outer = f;
         if (wrapped)
             for (++outer; outer < stack.physical.size() &&
-                          (stack.physical[outer].func() == nullptr || machinery(stack.physical[outer].name()));
+                          (stack.physical[outer].func() == nullptr || is_go_machinery(stack.physical[outer].name()));
                  ++outer) {}
         if (outer >= stack.physical.size()) continue;
         const auto& frame = stack.physical[outer];

@@ -34,11 +34,6 @@ const NativeThread* dying_thread(const Process& process);
 std::optional<std::size_t> first_own_frame(const Process& process);
 /// Words of malloc's abort (malloc/malloc.c, malloc_printerr): about memory, not the program's own abort.
 bool is_malloc_text(std::string_view text);
-/// "overrun_abort heap.c:95", else module and offset.
-std::string place_of(const report::Frame& frame);
 /// Adds the snapshot of frame `index` of the crash's stack.
 void add_crash_snapshot(const Process& process, const Locator& locator, std::size_t index, report::Finding& finding);
-/// "gdb EXE CORE -ex 'COMMAND'"
-report::Verify gdb_check(const Process& process, const std::string& command);
-
 }  // namespace incident::detect

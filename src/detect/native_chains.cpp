@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "detect/native.h"
+#include "detect/telling.h"
 #include "process/native_threads.h"
 #include "process/snapshot.h"
 
@@ -80,7 +81,7 @@ Detection detect_native_chains(const Process& process) {
             finding.strength = died ? report::Strength::proved : report::Strength::likely;
             std::string where = "an unknown function";
             for (std::size_t f = 0; f < thread.stack.frames.size(); ++f)
-                if (thread.stack.frame_of[f] == i) where = place_of(thread.stack.frames[f]);
+                if (thread.stack.frame_of[f] == i) where = place_in_source(thread.stack.frames[f]);
             finding.title = fmt::format("the return address of {} was overwritten: {:#x}", where, *step.bad_return);
             finding.where = fmt::format("{}, thread {}", where, thread.state->tid);
             finding.why = fmt::format("its slot {:#x} holds {:#x}, {}", slot.value, *step.bad_return,
@@ -105,7 +106,7 @@ Detection detect_native_chains(const Process& process) {
                         finding.snapshots.push_back(std::move(snapshot));
                     }
             if (died) finding.related.push_back("crash.fault");
-            finding.verify.push_back(gdb_check(process, fmt::format("x/4gx {:#x}", slot.value - 16)));
+            finding.verify.push_back(gdb_words(process, slot - 16, 4));
             finding.remedy = fmt::format("look for writes beyond a local array in {} and what it calls", where);
             detection.findings.push_back(std::move(finding));
             break;  // what lies above is guessed

@@ -47,7 +47,7 @@ constexpr std::array machinery = {"raise",
 bool is_machinery(const report::Frame& frame) {
     if (frame.kind == report::FrameKind::go) return frame.function.starts_with("runtime.");
     if (frame.kind == report::FrameKind::signal) return true;
-    std::string_view module = frame.module.substr(frame.module.rfind('/') + 1);
+    std::string_view module = base_name(frame.module);
     if (module.starts_with("libc.so") || module.starts_with("libc-2.") || module.starts_with("libpthread")) return true;
     std::string_view name = frame.function;
     if (name.starts_with("__libc_") || name.starts_with("__GI_")) return name != "__libc_start_call_main";
@@ -72,28 +72,12 @@ std::optional<std::size_t> first_own_frame(const Process& process) {
     return std::nullopt;
 }
 
-std::string place_of(const report::Frame& frame) {
-    std::string name =
-        !frame.function.empty() ? std::string(frame.function)
-        : !frame.module.empty()
-            ? fmt::format("{}+{:#x}", frame.module.substr(frame.module.rfind('/') + 1), frame.module_offset)
-            : hex(frame.pc.value);
-    if (frame.file.empty() || frame.line == 0) return name;
-    return fmt::format("{} {}:{}", name, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
-}
-
 void add_crash_snapshot(const Process& process, const Locator& locator, std::size_t index, report::Finding& finding) {
     if (!process.crash || !process.disassembler || index >= process.crash->stack.frames.size()) return;
     Snapshots snapshots(locator, &*process.disassembler);
     auto snapshot = snapshots.frame(process.crash->stack, index);
     snapshot.thread = process.crash->tid;
     finding.snapshots.push_back(std::move(snapshot));
-}
-
-report::Verify gdb_check(const Process& process, const std::string& command) {
-    const Image* executable = process.images->executable();
-    std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
-    return {"gdb", fmt::format("gdb {} {} -ex '{}'", exe, process.core.path(), command)};
 }
 
 }  // namespace incident::detect

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "detect/native.h"
 #include "detect/native_names.h"
+#include "detect/telling.h"
 #include "process/escapes.h"
 
 namespace incident::detect {
@@ -183,7 +184,7 @@ private:
 
     std::string function_of(const NativeThread& thread, std::size_t physical) const {
         for (std::size_t f = 0; f < thread.stack.frames.size(); ++f)
-            if (thread.stack.frame_of[f] == physical) return place_of(thread.stack.frames[f]);
+            if (thread.stack.frame_of[f] == physical) return place_in_source(thread.stack.frames[f]);
         return "an unknown function";
     }
 
@@ -206,7 +207,7 @@ private:
         finding.evidence.push_back({fmt::format("{} holds it", text(name, at)), at,
                                     fmt::format("{:#x}: {}", to.value, locator_.describe(to)), "core",
                                     name.typed ? "dwarf" : "scan of data"});
-        finding.verify.push_back(gdb_check(process_, fmt::format("x/gx {:#x}", at.value)));
+        finding.verify.push_back(gdb_words(process_, at, 1));
         finding.remedy = "allocate what must outlive the call, or clear the pointer when the frame is left";
         return finding;
     }

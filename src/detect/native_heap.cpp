@@ -12,6 +12,7 @@
 
 #include "base/text.h"
 #include "detect/native.h"
+#include "detect/telling.h"
 #include "process/call_argument.h"
 
 namespace incident::detect {
@@ -124,9 +125,10 @@ private:
 
     std::string caller_text() {
         auto own = first_own_frame(process_);
-        std::string where = own ? place_of(process_.crash->stack.frames[*own]) : std::string("an unknown function");
+        std::string where =
+            own ? place_in_source(process_.crash->stack.frames[*own]) : std::string("an unknown function");
         if (own && *own + 1 < process_.crash->stack.frames.size())
-            where += ", called from " + place_of(process_.crash->stack.frames[*own + 1]);
+            where += ", called from " + place_in_source(process_.crash->stack.frames[*own + 1]);
         if (process_.crash->goid) return fmt::format("{}, goroutine {}", where, *process_.crash->goid);
         return process_.crash->tid ? fmt::format("{}, thread {}", where, *process_.crash->tid) : where;
     }
@@ -144,9 +146,9 @@ private:
                 {"the pointer given to free()", argument->slot, hex(argument->pointer.value), "core", argument->by});
             finding.evidence.push_back(
                 {"where it leads", argument->pointer, locator_.describe(argument->pointer), "core", "malloc's chunks"});
-            finding.verify.push_back(gdb_check(process_, fmt::format("x/4gx {:#x}", argument->pointer.value - 16)));
+            finding.verify.push_back(gdb_words(process_, argument->pointer - 16, 4));
         } else {
-            finding.verify.push_back(gdb_check(process_, "bt"));
+            finding.verify.push_back(gdb_check(process_, {"bt"}));
         }
         if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
         if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
@@ -329,7 +331,7 @@ private:
             finding.severity = report::Severity::warning;
             finding.strength = report::Strength::likely;
         }
-        finding.verify.push_back(gdb_check(process_, fmt::format("x/4gx {:#x}", corruption.at.value - 8)));
+        finding.verify.push_back(gdb_words(process_, corruption.at - 8, 4));
         finding.remedy = "the chunk in front of the damage is the first suspect: run with ASan";
         if (told_ == nullptr && corruption.kind == Corruption::Kind::size) told_ = &corruption;
         return finding;

@@ -1,9 +1,11 @@
 #include "detect/native_locks.h"
+#include "detect/telling.h"
 
 #include <algorithm>
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -15,10 +17,8 @@ using native::PthreadLock;
 
 namespace {
 
-std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 bool is_library(const report::Frame& frame) {
-    std::string_view file = file_name(frame.module);
+    std::string_view file = base_name(frame.module);
     if (file.starts_with("libc.so") || file.starts_with("libc-2.") || file.starts_with("libpthread")) return true;
     // Static programs hold libc themselves.
     std::string_view name = frame.function;
@@ -161,25 +161,18 @@ void PthreadTeller::add_snapshot(report::Finding& finding, std::uint32_t thread)
 }
 
 void PthreadTeller::add_verify(report::Finding& finding, const PthreadLock& lock) const {
-    auto executable = process_.images->executable();
-    std::string exe = executable != nullptr && !executable->found_at().empty() ? executable->found_at() : "EXE";
-    const auto& core = process_.core.path();
+    const std::uint64_t at = lock.address.value;
     if (lock.object == FutexObject::mutex)
-        finding.verify.push_back(
-            {"gdb",
-             fmt::format("gdb {} {} -ex 'x/10dw {:#x}' -ex 'info threads'   # lock, count, owner, nusers, kind: the "
-                         "third word is the owner's tid",
-                         exe, core, lock.address.value)});
+        finding.verify.push_back(gdb_check(process_, {fmt::format("x/10dw {:#x}", at), "info threads"},
+                                           "lock, count, owner, nusers, kind: the third word is the owner's tid"));
     else if (lock.object == FutexObject::rwlock)
-        finding.verify.push_back(
-            {"gdb", fmt::format("gdb {} {} -ex 'x/14dw {:#x}' -ex 'info threads'   # the seventh word "
-                                "is the writer's tid, the first >> 3 the readers",
-                                exe, core, lock.address.value)});
+        finding.verify.push_back(gdb_check(process_, {fmt::format("x/14dw {:#x}", at), "info threads"},
+                                           "the seventh word is the writer's tid, the first >> 3 the readers"));
     else
-        finding.verify.push_back({"gdb", fmt::format("gdb {} {} -ex 'x/4dw {:#x}'", exe, core, lock.address.value)});
+        finding.verify.push_back(gdb_check(process_, {fmt::format("x/4dw {:#x}", at)}));
     if (lock.object == FutexObject::mutex || lock.object == FutexObject::rwlock)
         finding.verify.push_back({"gdb", fmt::format("p *({}*){:#x}   # with libc's or the program's debug information",
-                                                     to_string(lock.object), lock.address.value)});
+                                                     to_string(lock.object), at)});
     if (!lock.waiters.empty())
         finding.verify.push_back(
             {"gdb",

@@ -19,6 +19,7 @@
 #include "detect/native_live_tables.h"
 #include "detect/native_names.h"
 #include "detect/native_tables.h"
+#include "detect/telling.h"
 #include "process/fault_access.h"
 #include "process/live_memory.h"
 
@@ -112,7 +113,7 @@ private:
         constexpr std::uint64_t lowest = 0x1000;
         if (!bad || *bad < lowest) return;
         Fault fault{*bad, {}, std::nullopt, {}};
-        if (!crash->frames.empty()) fault.function = place_of(crash->frames.front());
+        if (!crash->frames.empty()) fault.function = place_in_source(crash->frames.front());
         if (access->load && access->load->slot)
             if (auto chunk = heaps_.find(*access->load->slot); chunk && chunk->free()) fault.chunks.push_back(*chunk);
         // The value itself: link ^ place >> 12 is nobody else's. A last entry's is place >> 12: of its page's chunks.
@@ -162,7 +163,7 @@ private:
         if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
         add_crash_snapshot(process_, locator_, 0, finding);
         finding.related.push_back("crash.fault");
-        finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", chunk.user.begin.value)));
+        finding.verify.push_back(gdb_words(process_, chunk.user.begin, 2));
         finding.remedy = "clear the pointer where the memory is freed; run with ASan";
         findings_.push_back(std::move(finding));
         for (Stale& stale : stale_)
@@ -340,7 +341,7 @@ private:
                             table.name.empty() ? finding.subject.symbol : table.name, ""};
             finding.why = locator_.describe(node);
             add_table(finding, table);
-            finding.verify.push_back(gdb_check(process_, fmt::format("x/7gx {:#x}", table.header.value)));
+            finding.verify.push_back(gdb_words(process_, table.header, 7));
             finding.remedy = "something frees nodes behind the table's back";
             findings_.push_back(std::move(finding));
             for (Stale& stale : stale_)
@@ -371,8 +372,7 @@ private:
 
     bool of_libc(const Word& word) const {
         if (word.image == nullptr) return false;
-        std::string_view name = std::string_view(word.image->path());
-        name = name.substr(name.rfind('/') + 1);
+        const std::string_view name = base_name(word.image->path());
         return name.starts_with("libc.so") || name.starts_with("libc-2") || name.starts_with("ld-");
     }
 
@@ -472,7 +472,7 @@ private:
     void finish(Finding& finding, Stale& stale) {
         finding.mark.shape +=
             fmt::format("{}to a freed chunk of {} B", finding.mark.shape.empty() ? "" : ", ", stale.chunk.user.size());
-        finding.verify.push_back(gdb_check(process_, fmt::format("x/2gx {:#x}", stale.chunk.user.begin.value - 16)));
+        finding.verify.push_back(gdb_words(process_, stale.chunk.user.begin - 16, 2));
         for (Stale& other : stale_)
             if (other.chunk.address == stale.chunk.address || same_object(other.word, stale.word)) other.told = true;
         stale.told = true;

@@ -1,4 +1,5 @@
 #include "image/find_file.h"
+#include "base/text.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -20,7 +21,7 @@ std::string directory_of(const std::string& path) {
 
 std::vector<Place> places(const MappedElf& mapped, bool is_main, const CoreFile& core, const ImageOptions& options) {
     std::vector<Place> out;
-    const std::string name = mapped.path.substr(mapped.path.rfind('/') + 1);
+    const std::string name(base_name(mapped.path));
     const bool absolute = mapped.path.starts_with('/');
     if (is_main && !options.executable.empty()) out.push_back({options.executable});
     for (const auto& root : options.sysroots)
@@ -48,13 +49,13 @@ std::vector<Place> places(const MappedElf& mapped, bool is_main, const CoreFile&
         if (!name.empty()) out.push_back({directory_of(options.executable) + "/" + name, false, true});
         if (!is_main) out.push_back({options.executable, false, true});
     }
-    if (!name.empty() && core.path() != "-") {
+    if (!name.empty() && !core.from_stdin()) {
         const std::string beside = directory_of(core.path());
         out.push_back({beside + "/" + name, false, true});
         out.push_back({beside + "/../" + name, false, true});
     }
     // As `incident collect` leaves them: CORE.exe, and .build-id in the same folder.
-    if (core.path() != "-") {
+    if (!core.from_stdin()) {
         if (is_main) {
             std::string stem = core.path();
             for (const std::string_view suffix : {".zst", ".xz", ".lz4", ".gz"})

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "base/bounded_walk.h"
+#include "base/text.h"
 
 namespace incident {
 namespace {
@@ -17,8 +18,6 @@ constexpr std::size_t most_dynamic_entries = 512;
 constexpr std::size_t most_linked = 8192;
 constexpr std::uint64_t longest_notes = 1 << 16;  // bytes of one PT_NOTE that we look through
 constexpr std::uint64_t longest_vdso = 1 << 18;
-
-std::string base_name(std::string_view path) { return std::string(path.substr(path.rfind('/') + 1)); }
 
 bool is_dynamic_linker(std::string_view path) {
     const auto name = base_name(path);

@@ -1,5 +1,6 @@
 // Recognising allocators and C libraries by name.
 #include "native/allocators.h"
+#include "base/text.h"
 
 #include <fmt/format.h>
 
@@ -24,15 +25,13 @@ constexpr Row rows[] = {
     {"musl malloc", "ld-musl-", {"__malloc_alloc_meta", nullptr, nullptr}},
 };
 
-std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
-
 }  // namespace
 
 std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, const Images& images) {
     std::vector<ForeignAllocator> found;
     for (const Row& row : rows) {
         auto mapped = std::ranges::find_if(
-            core.mapped_files(), [&](const MappedFile& file) { return file_name(file.path).starts_with(row.file); });
+            core.mapped_files(), [&](const MappedFile& file) { return base_name(file.path).starts_with(row.file); });
         if (mapped != core.mapped_files().end()) {
             found.push_back({row.name, fmt::format("{} is mapped", mapped->path)});
             continue;
@@ -51,7 +50,7 @@ std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, cons
 std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& images) {
     for (const Image& image : images.all()) {
         bool library =
-            file_name(image.path()).starts_with("libc.so.6") || file_name(image.path()).starts_with("libc-2.");
+            base_name(image.path()).starts_with("libc.so.6") || base_name(image.path()).starts_with("libc-2.");
         if (!library && &image != images.executable()) continue;
         const Section* constants = image.find_section(".rodata");
         if (constants == nullptr) continue;
@@ -72,8 +71,8 @@ std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& im
         return report::Libc{"glibc", version.empty() ? std::nullopt : std::optional(version)};
     }
     for (const MappedFile& file : core.mapped_files()) {
-        if (file_name(file.path).starts_with("ld-musl-")) return report::Libc{"musl", std::nullopt};
-        if (file_name(file.path).starts_with("libc.so.6")) return report::Libc{"glibc", std::nullopt};
+        if (base_name(file.path).starts_with("ld-musl-")) return report::Libc{"musl", std::nullopt};
+        if (base_name(file.path).starts_with("libc.so.6")) return report::Libc{"glibc", std::nullopt};
     }
     return std::nullopt;
 }

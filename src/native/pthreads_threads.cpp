@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "native/pthreads_state.h"
 
 namespace incident::native {
@@ -66,7 +67,7 @@ FutexCaller caller_of(const Memory& memory, const Images& images, Address after_
     auto module = images.find_module(after_call);
     if (!module || module->module == nullptr) return FutexCaller::unknown;
     std::string_view path = module->module->path;
-    std::string_view file = path.substr(path.rfind('/') + 1);
+    std::string_view file = base_name(path);
     const bool libc = file.starts_with("libc.so.6") || file.starts_with("libc-2.") || file.starts_with("libpthread");
     // misc/syscall.S: syscall() takes the sixth argument from the stack right before the instruction.
     constexpr unsigned char sixth[] = {0x4c, 0x8b, 0x4c, 0x24, 0x08};  // mov 8(%rsp),%r9

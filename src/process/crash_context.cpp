@@ -8,6 +8,7 @@
 #include <array>
 #include <span>
 
+#include "base/text.h"
 #include "go/stacks/panics.h"
 #include "go/stacks/walk.h"
 #include "process/last_words.h"
@@ -46,7 +47,7 @@ bool calls_abort(std::span<const report::Frame> frames) {
 }
 
 bool of_the_c_library(const report::Frame& frame) {
-    auto name = frame.module.substr(frame.module.rfind('/') + 1);
+    auto name = base_name(frame.module);
     return std::ranges::any_of(
         std::array{"libc.so", "libc-2.", "libpthread", "libstdc++.so", "libc++abi.so", "ld-musl"},
         [&](std::string_view start) { return name.starts_with(start); });

@@ -48,7 +48,7 @@ std::uint64_t take_offset(std::string& symbol) {
 
 }  // namespace
 
-Holder find_holder(const Process& process, const Locator& locator, const Boxed* boxed, Address word) {
+Holder find_holder(const Locator& locator, const Boxed* boxed, Address word) {
     Holder holder;
     holder.word = holder.base = word;
     const Placement place = locator.place(word);
@@ -101,7 +101,6 @@ Holder find_holder(const Process& process, const Locator& locator, const Boxed* 
                                   holder.type, holder.base.value);
     else
         holder.name = fmt::format("the word {:#x}", word.value);
-    (void)process;
     return holder;
 }
 

@@ -31,6 +31,6 @@ struct Holder {
 };
 
 /// `boxed` may be null: then types come from symbols and spans only. One thread: it may ask for symbols.
-Holder find_holder(const Process& process, const Locator& locator, const Boxed* boxed, Address word);
+Holder find_holder(const Locator& locator, const Boxed* boxed, Address word);
 
 }  // namespace incident

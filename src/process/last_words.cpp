@@ -1,4 +1,5 @@
 #include "process/last_words.h"
+#include "base/text.h"
 
 #include <algorithm>
 
@@ -52,7 +53,7 @@ std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& r
 std::optional<std::string> abort_message(const Memory& memory, const Images& images) {
     for (const Image& image : images.all()) {
         std::string_view path = image.path();
-        auto name = path.substr(path.rfind('/') + 1);
+        auto name = base_name(path);
         if (!name.starts_with("libc.so") && !name.starts_with("libc-") && &image != images.executable()) continue;
         auto symbol = image.find_symbol("__abort_msg");
         if (!symbol) continue;

@@ -13,11 +13,6 @@ namespace incident {
 
 namespace {
 
-std::string_view base_name(std::string_view path) {
-    auto slash = path.rfind('/');
-    return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
 std::string plus(std::uint64_t offset) { return offset == 0 ? std::string{} : "+" + hex(offset); }
 
 std::string permissions_text(std::uint8_t flags) {

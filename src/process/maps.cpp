@@ -16,11 +16,6 @@ namespace {
 
 constexpr std::size_t word_limit = 65536;
 
-std::string_view base_name(std::string_view path) {
-    auto slash = path.rfind('/');
-    return slash == std::string_view::npos ? path : path.substr(slash + 1);
-}
-
 struct Account {
     std::uint64_t core = 0, file = 0;
 };

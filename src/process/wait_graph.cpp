@@ -101,7 +101,6 @@ void LockFinder::read_waiters() {
 void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
                       std::optional<std::uint32_t> physical, std::string_view deferred,
                       std::vector<go::Balance>& before) {
-    const auto* wait = waits[goroutine].size() == 1 ? &waits[goroutine][0] : nullptr;
     auto earlier = [&](Address address, HoldKind kind) {
         for (auto& b : before)
             if (b.address == address && b.kind == kind) return b.most;
@@ -132,7 +131,6 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
         at->least += b.least;
         at->most += b.most;
     }
-    (void)wait;
     if (!remaining.unresolved.empty() || remaining.incomplete) unresolved.insert(goroutine);
 }
 

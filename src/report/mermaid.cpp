@@ -85,7 +85,7 @@ std::string Drawing::place_of(const Actor& who) const {
     const Frame* frame = terminal::telling_frame(frames);
     if (frame == nullptr) return {};
     if (frame->file.empty()) return std::string(frame->function);
-    return fmt::format("{} {}:{}", frame->function, terminal::base_name(frame->file), frame->line);
+    return fmt::format("{} {}:{}", frame->function, base_name(frame->file), frame->line);
 }
 
 std::string Drawing::label_of(std::uint32_t node, std::size_t equal) const {

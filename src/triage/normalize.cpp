@@ -158,7 +158,7 @@ std::string frame_text(const report::Frame& frame, std::string_view build_id) {
         return frame.kind == report::FrameKind::go ? normal_go_name(frame.function)
                                                    : normal_native_name(frame.function);
     if (frame.module.empty()) return "?";
-    auto name = frame.module.substr(frame.module.rfind('/') + 1);
+    auto name = base_name(frame.module);
     return fmt::format("{}@{}+{:#x}", name, build_id.substr(0, 12), frame.module_offset);
 }
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/text.h"
 #include "report/json_writer.h"
 #include "report/terminal/views.h"
 #include "report/verdict.h"
@@ -25,8 +26,6 @@ using report::JsonWriter;
 
 constexpr std::array outcomes{Outcome::analysed,      Outcome::unusable, Outcome::out_of_time,
                               Outcome::out_of_memory, Outcome::died,     Outcome::failed};
-
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 void write_signature(JsonWriter& json, const Signature& s) {
     json.begin_object("signature");

@@ -8,6 +8,7 @@
 #include <optional>
 #include <set>
 
+#include "base/text.h"
 #include "report/verdict.h"
 #include "triage/digest.h"
 #include "triage/find_cores.h"
@@ -111,7 +112,7 @@ void Run::begin(const CoreFileFound& core) {
     Record record;
     record.path = core.path;
     record.size = core.size;
-    record.name = parse_core_name(core.path.substr(core.path.rfind('/') + 1));
+    record.name = parse_core_name(base_name(core.path));
     record.time = record.name.time != 0 ? record.name.time : core.modified;
     auto digest = digest_of(core.path);
     if (!digest) {

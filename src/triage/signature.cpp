@@ -16,6 +16,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "base/text.h"
 #include "triage/normalize.h"
 
 namespace incident::triage {
@@ -28,8 +29,6 @@ using report::Frame;
 bool starts_with_any(std::string_view text, std::initializer_list<std::string_view> prefixes) {
     return std::ranges::any_of(prefixes, [&](std::string_view prefix) { return text.starts_with(prefix); });
 }
-
-std::string_view base_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 class Signer {
 public:

@@ -112,14 +112,6 @@ std::string head_line(const Summary& s, const Totals& t) {
     return text;
 }
 
-std::string shell_quoted(std::string_view text) {
-    constexpr std::string_view plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./+:=@%";
-    if (!text.empty() && text.find_first_not_of(plain) == std::string_view::npos) return std::string(text);
-    std::string out = "'";
-    for (char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    return out + "'";
-}
-
 class TerminalSummary {
 public:
     TerminalSummary(const Summary& s, const report::RenderOptions& options, const report::Sink& sink)

@@ -30,5 +30,18 @@ TEST(Text, SizesAndDurations) {
     EXPECT_EQ(count_of(2, "mutex", "mutexes"), "2 mutexes");
 }
 
+TEST(Text, FileNames) {
+    EXPECT_EQ(base_name("/src/bank.go"), "bank.go");
+    EXPECT_EQ(base_name("bank.go"), "bank.go");
+    EXPECT_EQ(base_name("/src/"), "");
+}
+
+TEST(Text, ShellsTakeAQuotedWordAsOne) {
+    EXPECT_EQ(shell_quoted("/var/crash/core.4711"), "/var/crash/core.4711");
+    EXPECT_EQ(shell_quoted("it's here; rm -r *"), "'it'\\''s here; rm -r *'");
+    EXPECT_EQ(shell_quoted(""), "''");
+    EXPECT_EQ(shell_quoted("~root"), "'~root'");
+}
+
 }  // namespace
 }  // namespace incident

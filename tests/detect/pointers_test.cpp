@@ -88,7 +88,7 @@ TEST_P(Judging, InterfacesNameTheFieldsOfAStrippedProgram) {
     INCIDENT_OPEN(opened, "stripped", "freed_slot");
     const Process& process = *opened->process;
     auto boxed = find_boxed(process.memory, *process.go, *process.spans, 2);
-    auto holder = find_holder(process, *opened->locator, &boxed, opened->object + 8);
+    auto holder = find_holder(*opened->locator, &boxed, opened->object + 8);
     EXPECT_EQ(holder.base, opened->object);
     EXPECT_EQ(holder.type, "main.holder");
     EXPECT_EQ(holder.field, "where");

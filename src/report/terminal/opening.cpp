@@ -16,7 +16,7 @@ void add_part(Line& line, Ink ink, std::string_view text) {
 }
 
 void add_core(Line& line, const CoreInput& core) {
-    std::string text = core.path == "-" ? "core on stdin" : std::string(base_name(core.path));
+    std::string text = std::string(base_name(core.path));
     if (core.size != 0) text += " " + human_size(core.size);
     if (!core.compression.empty()) text += fmt::format(" ({})", core.compression);
     add_part(line, Ink::plain, text);

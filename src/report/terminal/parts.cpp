@@ -46,8 +46,6 @@ const Thread* Context::thread(std::int32_t tid) const {
     return found == threads.end() ? nullptr : found->second;
 }
 
-std::string_view base_name(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
-
 std::string grouped(std::uint64_t count) {
     auto digits = fmt::format("{}", count);
     for (std::size_t i = digits.size(); i > 3; i -= 3) digits.insert(i - 3, 1, ',');
@@ -89,7 +87,7 @@ std::string without_directories(std::string_view go_function) {
     const bool version = package.size() > 1 && package.front() == 'v' && dot != std::string_view::npos &&
                          package.find_first_not_of("0123456789", 1) == std::string_view::npos;
     if (!version) return std::string(last);
-    return fmt::format("{}{}", above.substr(above.rfind('/') + 1), last.substr(dot));
+    return fmt::format("{}{}", base_name(above), last.substr(dot));
 }
 
 Line brief_function_of(const Context& context, const Frame& frame) {

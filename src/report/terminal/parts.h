@@ -23,8 +23,6 @@ struct Context {
     const RenderOptions& options() const { return canvas.options(); }
 };
 
-/// After the last '/'.
-std::string_view base_name(std::string_view path);
 /// "10,432"
 std::string grouped(std::uint64_t count);
 
