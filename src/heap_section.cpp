@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/text.h"
 #include "go/heap/dominators.h"
@@ -16,6 +18,7 @@ namespace {
 using go::SlotId;
 
 constexpr std::size_t most_retainers = 60;
+constexpr std::size_t fewest_alike = 3;  // rows that become one
 constexpr std::size_t most_fields = 200;
 constexpr std::size_t most_elements = 16;
 constexpr std::uint64_t share_of_a_retainer = 1000;  // below a thousandth of the heap nobody is worth a line
@@ -78,6 +81,11 @@ struct HeapObject {
 };
 
 class HeapReport {
+    struct Row {  ///< of what retains
+        go::Dominators::Node node, parent;
+        std::uint64_t bytes;
+    };
+
 public:
     HeapReport(const Process& process, const Locator& locator)
         : process_(process),
@@ -122,10 +130,6 @@ public:
     void retained(report::Heap& out) const {
         const auto dominators = go::Dominators::compute(graph_);
         const auto whole = dominators.retained(go::Dominators::everything).bytes;
-        struct Row {
-            go::Dominators::Node node, parent;
-            std::uint64_t bytes;
-        };
         std::vector<Row> rows;
         // Nodes come after what dominates them, so a type's outermost objects are seen first.
         std::vector<std::uint32_t> key(dominators.size());
@@ -139,27 +143,52 @@ public:
                 continue;
             rows.push_back({node, parent, retained.bytes});
         }
-        std::ranges::stable_sort(rows, [](const Row& a, const Row& b) { return a.bytes > b.bytes; });
-        if (rows.size() > most_retainers) rows.resize(most_retainers);
+        // Those that say the same are one row: 300 goroutines that a send blocks, each with its buffer.
+        std::unordered_map<std::string, std::vector<Row>> alike;
+        for (const Row& row : rows) alike[likeness(dominators, row.node, row.parent, row.bytes)].push_back(row);
+        std::vector<std::vector<Row>> groups;
+        for (auto& [likeness, members] : alike) {
+            std::ranges::stable_sort(members, std::ranges::greater{}, &Row::bytes);
+            if (members.size() >= fewest_alike && !likeness.empty())
+                groups.push_back(std::move(members));
+            else
+                for (const Row& row : members) groups.push_back({row});
+        }
+        const auto sum = [](const std::vector<Row>& members) {
+            std::uint64_t bytes = 0;
+            for (const Row& row : members) bytes += row.bytes;
+            return std::pair(~bytes, members.front().node);
+        };
+        std::ranges::sort(groups, {}, sum);
+        if (groups.size() > most_retainers) groups.resize(most_retainers);
+        const auto finalized = kept_by_finalizers(dominators, groups);
         std::unordered_map<go::Dominators::Node, std::size_t> row_of;
-        for (const Row& row : rows) {
+        for (const std::vector<Row>& members : groups) {
             HeapRetainer retainer;
-            const auto retained_here = dominators.retained(row.node);
-            retainer.count = retained_here.objects;
-            retainer.bytes = retained_here.bytes;
-            if (dominators.is_object(row.node)) {
-                const SlotId slot = dominators.slot(row.node);
+            const Row& first = members.front();
+            for (const Row& row : members) {
+                retainer.count += dominators.retained(row.node).objects;
+                retainer.bytes += row.bytes;
+                if (dominators.is_object(row.node)) retainer.own += graph_.slots().size(dominators.slot(row.node));
+            }
+            const std::string many = members.size() > 1 ? fmt::format("{} × ", members.size()) : std::string();
+            if (dominators.is_object(first.node)) {
+                const SlotId slot = dominators.slot(first.node);
                 retainer.what = "object";
-                retainer.name = types_.name_of(slot);
+                retainer.name = many + types_.name_of(slot);
                 retainer.address = graph_.slots().base(slot);
-                retainer.own = graph_.slots().size(slot);
-                retainer.held_by = row.parent == go::Dominators::everything ? "several roots"
-                                   : dominators.is_object(row.parent) ? types_.name_of(dominators.slot(row.parent))
-                                                                      : name_of_group(dominators.group(row.parent));
+                const auto finalizer = finalized.find(slot);
+                retainer.held_by =
+                    finalizer != finalized.end()                 ? "the finalizer of " + finalizer->second
+                    : first.parent == go::Dominators::everything ? "several roots"
+                    : dominators.is_object(first.parent)
+                        ? types_.name_of(dominators.slot(first.parent))
+                        : name_of_group(dominators.group(first.parent), members.size() > 1 ? "goroutines" : "");
             } else {
-                const auto& group = dominators.group(row.node);
+                const auto& group = dominators.group(first.node);
                 const go::Root& root = graph_.roots().all[group.root];
-                retainer.name = name_of_group(group);
+                retainer.name = name_of_group(
+                    group, members.size() > 1 ? fmt::format("{} goroutines", members.size()) : std::string());
                 retainer.what = group.goroutine != go::no_owner                                     ? "goroutine"
                                 : root.kind == go::RootKind::data || root.kind == go::RootKind::bss ? "variable"
                                                                                                     : "root";
@@ -167,8 +196,8 @@ public:
             }
             const std::size_t index = out.retainers.size();
             out.retainers.push_back(retainer.row());
-            row_of.emplace(row.node, index);
-            if (const auto above = row_of.find(row.parent); above != row_of.end()) {
+            for (const Row& row : members) row_of.emplace(row.node, index);
+            if (const auto above = row_of.find(first.parent); above != row_of.end()) {
                 report::HeapType& holder = out.retainers[above->second];
                 if (holder.bytes - holder.live == retainer.bytes) holder.only = index;
             }
@@ -286,10 +315,40 @@ private:
         out.retainers.insert(out.retainers.end(), rows.begin(), rows.end());
     }
 
-    std::string name_of_group(const go::Dominators::Group& group) const {
+    /// Equal for rows that say the same of equal amounts, within a factor of two; empty: such a row stands alone.
+    std::string likeness(const go::Dominators& dominators, go::Dominators::Node node, go::Dominators::Node parent,
+                         std::uint64_t bytes) const {
+        const auto kind = [&](go::Dominators::Node of) {
+            if (of == go::Dominators::everything) return std::string("roots");
+            if (dominators.is_object(of)) return fmt::format("object {}", types_.key_of(dominators.slot(of)));
+            const auto& group = dominators.group(of);
+            return group.goroutine == go::no_owner ? std::string() : name_of_group(group, "goroutines");
+        };
+        const std::string own = kind(node), above = kind(parent);
+        return own.empty() || above.empty() ? std::string()
+                                            : fmt::format("{}|{}|{}", own, above, std::bit_width(bytes));
+    }
+
+    /// Of the first objects of these rows, those that an object's finalizer keeps: by that object's type.
+    std::unordered_map<SlotId, std::string> kept_by_finalizers(const go::Dominators& dominators,
+                                                               std::span<const std::vector<Row>> groups) const {
+        std::unordered_map<SlotId, std::string> out;
+        std::unordered_set<SlotId> asked;
+        for (const std::vector<Row>& members : groups)
+            if (dominators.is_object(members.front().node) && members.front().parent == go::Dominators::everything)
+                asked.insert(dominators.slot(members.front().node));
+        if (asked.empty()) return out;
+        for (const go::Root& root : graph_.roots().all)
+            if (root.kind == go::RootKind::finalizer && asked.contains(root.target))
+                if (const auto of = graph_.slot_of(root.where)) out.try_emplace(root.target, types_.name_of(*of));
+        return out;
+    }
+
+    /// `who`: called so instead of by its id, a goroutine among others like it.
+    std::string name_of_group(const go::Dominators::Group& group, std::string_view who = {}) const {
         if (group.goroutine != go::no_owner && process_.goroutines) {
             const auto& goroutine = process_.goroutines->all[group.goroutine];
-            std::string name = fmt::format("goroutine {}", goroutine.goid);
+            std::string name = who.empty() ? fmt::format("goroutine {}", goroutine.goid) : std::string(who);
             const auto origin = go::origin_of(*process_.go, *process_.goroutines, goroutine);
             if (!origin.start.empty()) name += fmt::format(", {}", origin.start);
             return name;

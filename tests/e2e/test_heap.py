@@ -136,3 +136,24 @@ def test_the_same_with_any_number_of_workers(folder: pathlib.Path) -> None:
     for command in ("heap", "analyze"):
         alone, two, five = (support.incident(command, folder / "core", exe_of(folder), "--format", "json", "--jobs", n).out for n in (1, 2, 5))
         assert alone and alone == two == five
+
+
+CRASHES = sorted(support.CORPORA.glob("heap-go1.*/dwarf.slice*_crash"))
+HEALTHY = sorted(support.CORPORA.glob("go1.*/dwarf.healthy"))
+
+
+@pytest.mark.skipif(not CRASHES, reason="no heap bundle is unpacked")
+@pytest.mark.parametrize("folder", CRASHES, ids=[f"{f.parent.name}-{f.name}" for f in CRASHES])
+def test_a_frame_that_faulted_keeps_what_the_collector_says_it_keeps(folder: pathlib.Path) -> None:
+    """It has no defer, so it is dead; a dead slot of it names a buffer of 1 kB that nothing else does."""
+    totals = heap(folder)["totals"]
+    assert totals["typed_live_bytes"] >= 0.99 * totals["live_bytes"]
+
+
+@pytest.mark.skipif(not HEALTHY, reason="no probe bundle is unpacked")
+@pytest.mark.parametrize("folder", HEALTHY, ids=names(HEALTHY))
+def test_retainers_are_called_as_go_does_and_those_alike_are_one(folder: pathlib.Path) -> None:
+    """main.srv is a pointer to what the linker laid out; 50 goroutines are at rest."""
+    rows = [row["name"] for row in heap(folder, "--retained")["retainers"]]
+    assert any(row.startswith("main.srv.hits (variable ") for row in rows)
+    assert any(re.match(r"\d\d × runtime\.g 0x", row) for row in rows)

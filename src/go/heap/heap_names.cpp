@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace incident::go {
 
@@ -11,6 +12,7 @@ namespace {
 constexpr unsigned deepest = 3;             // structs in structs that a value shows
 constexpr std::uint64_t longest_text = 48;  // bytes of a string
 constexpr std::uint64_t most_elements = 8;
+constexpr unsigned deepest_static = 6;          // pointers from a variable to what the linker laid out for it
 constexpr std::size_t named_at_each_end = 100;  // steps of a path: the last element of a list may be the millionth
 
 std::string quoted(std::string_view raw, bool cut) {
@@ -192,6 +194,41 @@ bool HeapNames::is_map_part(std::string_view name) const {
     return made == MadeType::map_header || made == MadeType::map_table || name == "runtime.mapextra";
 }
 
+std::string HeapNames::static_name(Address value, unsigned depth) const {
+    const auto& input = types_.graph().input();
+    if (depth > deepest_static) return {};
+    std::optional<Address> through;  // another such value
+    for (const ModuleData& module : input.runtime.modules())
+        for (AddressRange range : {module.data, module.bss})
+            for (Address at = range.begin; at < range.end;) {
+                const auto bytes = input.memory.view_up_to(at, static_cast<std::size_t>(range.end - at));
+                if (!bytes || bytes->size() < 8) break;
+                for (std::size_t i = 0; i + 8 <= bytes->size(); i += 8) {
+                    std::uint64_t word = 0;
+                    std::memcpy(&word, bytes->data() + i, sizeof(word));
+                    if (word != value.value) continue;
+                    const GlobalOfType* global = types_.types().global_at(at + i);
+                    if (global == nullptr) {
+                        if (!through) through = at + i;
+                        continue;
+                    }
+                    return std::string(global->name) +
+                           inside(global->type, global->address, static_cast<std::uint64_t>(at + i - global->address))
+                               .text;
+                }
+                at += bytes->size() & ~std::size_t{7};
+            }
+    if (!through) return {};
+    const auto statics = types_.statics();
+    auto after = std::ranges::upper_bound(statics, std::pair(*through, ~TypeId{0}));
+    if (after == statics.begin()) return {};
+    const auto& [address, type] = *--after;
+    const auto offset = static_cast<std::uint64_t>(*through - address);
+    if (offset >= types_.types()[type].size) return {};
+    const std::string before = static_name(address, depth + 1);
+    return before.empty() ? before : before + inside(type, address, offset).text;
+}
+
 HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
     const auto& input = types_.graph().input();
     if (root.kind == RootKind::data || root.kind == RootKind::bss) {
@@ -211,7 +248,8 @@ HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
                 Root first = root;
                 first.where = address;
                 word = inside(type, address, offset);
-                word.text = describe_root(first, input, images_) + word.text;
+                const std::string name = static_name(address);
+                word.text = (name.empty() ? describe_root(first, input, images_) : name) + word.text;
             }
         }
         return word;

@@ -256,6 +256,7 @@ void HeapTypesBuilder::spread() {
     roots.note_headers();
     roots.add_globals();
     roots.add_runtime();
+    roots.add_queued();
     roots.add_frames();
     state_->spread.run();
 }

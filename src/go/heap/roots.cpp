@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "go/heap/cleanup_queue.h"
 #include "go/heap/roots_stacks.h"
+#include "go/heap/specials.h"
 #include "image/images.h"
 
 namespace incident::go {
@@ -18,21 +19,9 @@ namespace incident::go {
 namespace {
 
 constexpr std::uint64_t section_limit = 1ull << 33;  // bytes of one data section
-constexpr std::size_t special_limit = 1 << 22;       // of one span
 constexpr std::size_t finalizer_blocks = 1 << 20;
 constexpr std::uint64_t processor_limit = 1 << 16;
 constexpr std::uint64_t kernel_page = 4096;  // what a core holds whole or not at all
-
-/// Numbers of the special kinds; they moved twice.
-struct SpecialKinds {
-    std::uint8_t finalizer = 1, weak_handle = 0, cleanup = 0;  // 0: this release has none
-};
-SpecialKinds special_kinds(const Version& version) {
-    if (version.at_least(25)) return {2, 3, 7};
-    if (version.at_least(24)) return {1, 2, 6};
-    if (version.at_least(23)) return {1, 2, 0};
-    return {};
-}
 
 class SharedRoots {
 public:
@@ -174,13 +163,7 @@ private:
         const auto& layout = input_.runtime.layout();
         if (layout.specialfinalizer.fn.present())
             word(special + static_cast<std::uint64_t>(layout.specialfinalizer.fn.offset), RootKind::finalizer);
-        StructView view(input_.memory, special);
-        std::uint64_t offset = 0;
-        if (input_.runtime.version().at_least(24)) {
-            if (auto wide = view.get(layout.special.offset64)) offset = *wide;
-        } else if (auto narrow = view.get(layout.special.offset)) {
-            offset = *narrow;
-        }
+        const std::uint64_t offset = special_offset(StructView(input_.memory, special), input_.runtime).value_or(0);
         SlotId slot = offset < s.range.size() ? slots_.find(s.range.begin + offset) : no_slot;
         if (slot == no_slot || slots_.noscan(slot)) return;
         Address base = slots_.base(slot);

@@ -5,9 +5,10 @@
 // sudogs, Ps, Ms, maps of interned strings) hangs on its package variables.
 //
 // Surprising: a frame that was not stopped at a call has no exact map, and its registers count too: it is taken
-// conservatively, every word that could be a pointer, as the runtime does with asynchronously preempted frames. The
-// vector registers of such a goroutine are no roots: up to 1.25 they lie on its stack and are looked at with it, from
-// 1.26 on they lie outside and the collector itself does not look (go1.26 src/runtime/preempt_xreg.go: scalars only).
+// conservatively, every word that could be a pointer, as the runtime does with asynchronously preempted frames. A frame
+// that faulted and has no defer is dead, though, as it is for the collector: it will never run again. The vector
+// registers of such a goroutine are no roots: up to 1.25 they lie on its stack and are looked at with it, from 1.26 on
+// they lie outside and the collector itself does not look (go1.26 src/runtime/preempt_xreg.go: scalars only).
 #pragma once
 
 #include <cstdint>

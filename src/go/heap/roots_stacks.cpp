@@ -82,31 +82,45 @@ const StackRoots::Shape& StackRoots::shape_of(const PhysicalFrame& frame) {
 }
 
 void StackRoots::frame(const PhysicalFrame& frame, std::uint32_t index) {
+    const Func* func = frame.func();
+    const SpecialFunc called = std::exchange(called_, func != nullptr ? func->special : SpecialFunc::none);
+    if (called == SpecialFunc::sigpanic && func != nullptr) {
+        // go1.16–1.27 src/runtime/traceback.go, continpc: a frame that faulted goes on, if ever, where it calls
+        // deferreturn, and needs what the map there says; without a defer it is dead, every word of it.
+        if (func->deferreturn == 0) return;
+        PhysicalFrame after = frame;
+        after.pc = func->entry + func->deferreturn + 1;
+        after.after_call = true;
+        return scan(after, index, false);
+    }
+    scan(frame, index, called == SpecialFunc::async_preempt);
+}
+
+/// `interrupted`: asynchronously preempted. The runtime saved its registers in the frame before.
+void StackRoots::scan(const PhysicalFrame& frame, std::uint32_t index, bool interrupted) {
     frame_ = index;
-    auto special = frame.func() != nullptr ? frame.func()->special : SpecialFunc::none;
-    bool preempted = special == SpecialFunc::async_preempt;
-    bool before = next_conservative_;
-    next_conservative_ = preempted;
+    const SpecialFunc special = called_;
+    const bool anywhere = interrupted || special == SpecialFunc::async_preempt;
     if (frame.cfa.is_null()) {  // the outermost ones (goexit) have no caller, and no pointers
         if (special != SpecialFunc::goexit && (frame.func() == nullptr || !frame.func()->top_frame()))
             ++frames_without_maps;
         return;
     }
     const Shape& shape = shape_of(frame);
-    if (before || preempted || !shape.known || !shape.exact) {
+    if (anywhere || !shape.known || !shape.exact) {
         ++conservative_frames;
         // Assembly that was stopped anywhere needs no map; one that waits for what it called does.
-        if (!shape.known && frame.after_call && !before && !preempted) ++frames_without_maps;
+        if (!shape.known && frame.after_call && !anywhere) ++frames_without_maps;
         std::uint64_t args = 0;
         if (frame.func() != nullptr && frame.func()->args > 0) args = static_cast<std::uint64_t>(frame.func()->args);
         conservative({frame.sp, frame.varp().value_or(frame.cfa)}, RootKind::local);
         // Assembly gets no collector's look at all. Its arguments have types: the uintptrs of RawSyscall are no
         // pointers, and its results, when it has not come to them, are what the caller's stack held before.
-        if (shape.maps.assembly && shape.maps.args.known && !before && !preempted)
+        if (shape.maps.assembly && shape.maps.args.known && !anywhere)
             map(shape.maps.args, shape.maps.args.base + (frame.cfa.value - shape.cfa.value), RootKind::argument, true);
         else
             conservative({frame.cfa, frame.cfa + args}, RootKind::argument);
-        if (before || preempted) return;  // the runtime takes no stack objects from them
+        if (anywhere) return;  // the runtime takes no stack objects from them
     } else {
         std::uint64_t delta = frame.cfa.value - shape.cfa.value;
         map(shape.maps.locals, shape.maps.locals.base + delta, RootKind::local);
@@ -235,7 +249,7 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     out_ = &out;
     goroutine_ = goroutine;
     stack_ = g.stack;
-    next_conservative_ = false;
+    called_ = SpecialFunc::none;
     own_.clear();
     objects_.clear();
     bool stopped_in_go = false, arguments_say_all = false;

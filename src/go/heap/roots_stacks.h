@@ -25,6 +25,7 @@ private:
     };
     const Shape& shape_of(const PhysicalFrame& frame);
     void frame(const PhysicalFrame& frame, std::uint32_t index);
+    void scan(const PhysicalFrame& frame, std::uint32_t index, bool interrupted);
     void map(const PointerMap& map, Address base, RootKind kind, bool conservative = false);
     void conservative(AddressRange range, RootKind kind);
     void reflect_stub(const PhysicalFrame& frame);
@@ -53,8 +54,8 @@ private:
     std::vector<Root>* out_ = nullptr;
     AddressRange stack_;
     std::uint32_t goroutine_ = no_owner, frame_ = no_owner;
-    bool next_conservative_ = false;
-    std::vector<OwnPointer> own_;  ///< pointers into this very stack: they make stack objects live
+    SpecialFunc called_ = SpecialFunc::none;  ///< what the frame at hand called, or was interrupted by
+    std::vector<OwnPointer> own_;             ///< pointers into this very stack: they make stack objects live
     std::vector<LiveObject> objects_;
 };
 

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
+#include "base/bounded_walk.h"
 #include "base/parallel.h"
 #include "go/heap/go_map_uses.h"
+#include "go/heap/specials.h"
+#include "go/sync/waits.h"
 #include "image/go_types.h"
 
 namespace incident::go {
@@ -21,6 +24,9 @@ bool is_text(const std::byte* data) {
     return true;
 }
 
+// go1.24–1.27 src/internal/runtime/maps/map.go: the directory of a map is a []*table, whatever the map's own type,
+// which knows more.
+constexpr std::string_view table_pointer = "*internal/runtime/maps.table";
 constexpr std::size_t most_shapes = 20000;  // distinct pcs whose variables are read: libdw takes ~20 µs for each
 }  // namespace
 
@@ -29,7 +35,8 @@ void TypeRoots::note_headers() {
     const auto spans = slots.slot_spans();
     const TypeTable& types = *out_.types_;
     const unsigned jobs = out_.graph_.input().jobs;
-    std::vector<std::vector<SlotId>> found(std::max(jobs, 1u));
+    std::vector<std::vector<SlotId>> found(std::max(jobs, 1u)), directories(found.size());
+    const TypeId directory = types.find(table_pointer);
     parallel_chunks(jobs, spans.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
         for (std::size_t i = begin; i < end; ++i) {
             const SlotSpan& span = spans[i];
@@ -42,6 +49,10 @@ void TypeRoots::note_headers() {
                 const std::uint64_t available =
                     std::uint64_t{span.words} * 8 - (span.pointers == PointerInfo::header ? 8 : 0);
                 if (type == no_type || size == 0 || size > available) continue;
+                if (type == directory) {
+                    directories[worker].push_back(slot);
+                    continue;
+                }
                 out_.words_.set(slot, TypeWord::make(type, available / size > 1, TypeBasis::noted));
                 if (!(*out_.plans_)[type].empty()) found[worker].push_back(slot);
             }
@@ -49,9 +60,27 @@ void TypeRoots::note_headers() {
     });
     for (auto& part : found) noted_.insert(noted_.end(), part.begin(), part.end());
     std::ranges::sort(noted_);
+    for (auto& part : directories) directories_.insert(directories_.end(), part.begin(), part.end());
+    std::ranges::sort(directories_);
+}
+
+/// Those that no map of a known type led to.
+void TypeRoots::seed_directories() {
+    const auto& slots = out_.graph_.slots();
+    const TypeId type = out_.types_->find(table_pointer);
+    for (const SlotId slot : directories_) {
+        if (out_.words_[slot] != 0) continue;
+        out_.words_.set(slot, TypeWord::make(type, true, TypeBasis::noted));
+        const std::uint64_t before = slots.slot_span(slot).pointers == PointerInfo::header ? 8 : 0;
+        const auto first = slots.memory().load_address(slots.base(slot) + before);
+        const SlotId table = first ? slots.find(*first) : no_slot;
+        if (out_.graph_.live(slot) && table != no_slot && out_.words_[table] == 0) spread_.seed_noted(slot);
+    }
+    directories_ = {};
 }
 
 void TypeRoots::seed_noted() {
+    seed_directories();
     for (const SlotId slot : noted_)
         if (out_.graph_.live(slot)) spread_.seed_noted(slot);
     noted_ = {};
@@ -84,6 +113,41 @@ void TypeRoots::add_runtime() {
                     if (capacity) spread_.claim(*data, id, *capacity, TypeBasis::edge);
                     break;
                 }
+}
+
+/// What nothing else may name: the sender's variable is a slot of its stack that no debug information covers, and an
+/// object with a finalizer may be kept by what it keeps.
+void TypeRoots::add_queued() {
+    const auto& input = out_.graph_.input();
+    const TypeTable& types = *out_.types_;
+    const auto& layout = input.runtime.layout();
+    if (input.goroutines != nullptr && layout.hchan.elemtype.present())
+        for (const Goroutine& goroutine : input.goroutines->all) {
+            if (goroutine.wait_reason != "chan send") continue;
+            for (const Sudog& sudog : waiting_sudogs(input.memory, input.runtime, goroutine)) {
+                const auto type = StructView(input.memory, sudog.channel).get(layout.hchan.elemtype);
+                const TypeId id = type ? types.find(*type) : no_type;
+                if (id != no_type && !sudog.element.is_null()) spread_.visit(sudog.element, id);
+            }
+        }
+    if (!layout.specialfinalizer.ot.present()) return;
+    const SpecialKinds kinds = special_kinds(input.runtime.version());
+    for (const Span& span : input.spans.all()) {
+        if (span.state != SpanState::in_use || span.specials.is_null()) continue;
+        walk_chain(span.specials, special_limit, [&](Address at) -> std::optional<Address> {
+            const StructView special(input.memory, at);
+            const auto kind = special.get(layout.special.kind);
+            const auto next = special.get(layout.special.next);
+            if (!kind || !next) return std::nullopt;
+            const auto offset = special_offset(special, input.runtime);
+            // `ot` is the type of the pointer that SetFinalizer was called with.
+            const auto pointer = special.get(layout.specialfinalizer.ot);
+            if (*kind == kinds.finalizer && pointer && offset && *offset < span.range.size())
+                if (const TypeId id = types.find(*pointer); types[id].kind == Kind::pointer)
+                    spread_.claim(span.range.begin + *offset, types[id].elem, 1, TypeBasis::edge);
+            return *next;
+        });
+    }
 }
 
 const HeapTypes::FrameShape& TypeRoots::shape_of(const PhysicalFrame& frame) {

@@ -13,6 +13,7 @@ public:
     void seed_noted();    ///< … of live objects that nothing typed leads to
     void add_globals();
     void add_runtime();  ///< what no variable of the program's DWARF names: allgs, allm, without DWARF
+    void add_queued();   ///< values that goroutines wait to send, and objects that have finalizers
     void add_frames();   ///< live words of frames that a variable covers
     /// Interfaces and closures by their contents, in live objects without a type and in roots without a variable.
     /// False: nothing new.
@@ -20,12 +21,14 @@ public:
 
 private:
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
+    void seed_directories();
     bool look_at_iterator(Address word);
     bool look_at_word(std::uint64_t before, std::uint64_t value);
 
     HeapTypes& out_;
     TypeSpread& spread_;
     std::vector<SlotId> noted_;
+    std::vector<SlotId> directories_;         ///< of maps: noted too, but with one type for all maps
     std::vector<std::uint32_t> unexplained_;  ///< roots
     std::vector<SlotId> untyped_;
     bool looked_ = false;
