@@ -2,13 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <atomic>
 #include <map>
 #include <vector>
 
 #include "base/bounded_walk.h"
 #include "base/byte_reader.h"
-#include "base/parallel.h"
 
 namespace incident {
 namespace {
@@ -64,17 +62,6 @@ TEST(BoundedWalk, EndsOnCyclesAndLimits) {
     EXPECT_EQ(seen, (std::vector<std::uint64_t>{1, 2, 3, 4}));
     EXPECT_EQ(walk_chain(Address{1}, 3, follow), WalkEnd::limit);
     EXPECT_EQ(walk_chain(Address{1}, 1000, [](Address) { return std::optional<Address>(); }), WalkEnd::stopped);
-}
-
-TEST(ParallelChunks, CoversEachIndexOnce) {
-    std::vector<std::atomic<int>> hits(1003);
-    parallel_chunks(4, hits.size(), 10, [&](std::size_t begin, std::size_t end, unsigned worker) {
-        EXPECT_LT(worker, 4u);
-        EXPECT_LE(end - begin, 10u);
-        for (std::size_t i = begin; i < end; ++i) ++hits[i];
-    });
-    for (auto& hit : hits) EXPECT_EQ(hit.load(), 1);
-    parallel_chunks(0, 0, 0, [](std::size_t, std::size_t, unsigned) { FAIL(); });
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "report/renderers.h"
 #include "report/terminal/canvas.h"
 #include "support/corpora.h"
+#include "support/no_threads.h"
 #include "support/schema_check.h"
 
 namespace incident {
@@ -90,6 +91,24 @@ TEST(RealReports, WhateverTheExecutableIs) {
     auto wrong = *probe;
     wrong.executable = "/proc/self/exe";
     check_core(wrong, true);
+}
+
+std::string json_of(const test::Probe& probe, Command command, unsigned jobs) {
+    AnalyzeOptions options;
+    options.command = command;
+    options.core_path = probe.core;
+    options.images.executable = probe.executable;
+    options.jobs = jobs;
+    auto report = analyze(options);
+    return report ? render(*report, "json", {}) : describe(report.error());
+}
+
+TEST(RealReports, SameWhereNoThreadCanBeStarted) {
+    INCIDENT_NEED_PROBE(probe, "go1.25", "dwarf", "waits");
+    for (auto command : {Command::analyze, Command::heap}) {
+        const auto with = json_of(*probe, command, 8);
+        test::expect_without_threads([&] { return json_of(*probe, command, 8) == with; });
+    }
 }
 
 }  // namespace

@@ -42,9 +42,13 @@ class Kernel:
         self.home = folder / "run"
         self.home.mkdir()
 
-    def died(self, program: pathlib.Path, *arguments: str, shelf: pathlib.Path, options: tuple[str, ...] = (), environment: dict[str, str] | None = None,
-             cores: int = 1) -> dict:
-        (self.folder / "options").write_text(" ".join((f"--dir={shelf}", *options)) + "\n")
+    def collect_into(self, shelf: pathlib.Path, *options: str, min_free: str = "1M") -> None:
+        """The handler's options from now on. A machine that runs tests may have less free than collect's own --min-free, a gigabyte."""
+        (self.folder / "options").write_text(" ".join((f"--dir={shelf}", f"--min-free={min_free}", *options)) + "\n")
+
+    def died(self, program: pathlib.Path, *arguments: str, shelf: pathlib.Path, options: tuple[str, ...] = (), min_free: str = "1M",
+             environment: dict[str, str] | None = None, cores: int = 1) -> dict:
+        self.collect_into(shelf, *options, min_free=min_free)
         name = f"{PREFIX}{program.name.replace('.', '_')}"[:15]
         own = self.home / name
         shutil.copy(program, own)
@@ -87,7 +91,8 @@ def kernel() -> collections.abc.Iterator[Kernel]:
         except OSError as error:
             not_here(f"core_pattern cannot be written: {error}")
         # Does the kernel start programs of our file system? In a container it looks in the host's.
-        (folder / "options").write_text(f"--dir={folder}/probe\n")
+        made = Kernel(folder)
+        made.collect_into(folder / "probe")
         probe = folder / f"{PREFIX}probe"
         shutil.copy("/bin/sleep", probe)
         subprocess.run(["bash", "-c", f"ulimit -c unlimited; {probe} 100 & sleep 0.2; kill -ABRT $!; wait $!"], capture_output=True, timeout=30)
@@ -96,7 +101,7 @@ def kernel() -> collections.abc.Iterator[Kernel]:
             time.sleep(0.05)
         if not list((folder / "probe").glob("*.json")):
             not_here("the kernel does not start our handler: a container, or cores are forbidden")
-        yield Kernel(folder)
+        yield made
     finally:
         PATTERN.write_text(old)
         alive.unlink()
@@ -159,7 +164,7 @@ def test_disk_is_full(kernel: Kernel, tmp_path: pathlib.Path, min_free: str) -> 
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200K,mode=700", "none", shelf], capture_output=True).returncode != 0:
         pytest.skip("no tmpfs can be mounted here")
     try:
-        about = kernel.died(CORPORA / "go1.27" / "exe.dwarf", "heap", shelf=shelf, options=(f"--min-free={min_free}",), environment={"GOTRACEBACK": "crash"})
+        about = kernel.died(CORPORA / "go1.27" / "exe.dwarf", "heap", shelf=shelf, min_free=min_free, environment={"GOTRACEBACK": "crash"})
         if about["cut"] is None:
             pytest.fail(f"it fitted: {about['packed_bytes']} bytes")
         assert 0 < about["packed_bytes"] < 200 << 10 and not list(shelf.glob("*.partial"))
