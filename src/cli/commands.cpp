@@ -7,8 +7,10 @@ namespace incident::cli {
 
 std::span<const CommandRow> commands() {
     static constexpr std::array rows{
-        CommandRow{"analyze", Command::analyze, Extra::none, "CORE [EXE]", "the report: what happened, where, why"},
-        CommandRow{"crash", Command::crash, Extra::none, "CORE [EXE]", "only what died and why: the fast answer"},
+        CommandRow{"analyze", Command::analyze, Extra::none, "CORE [EXE]", "the report: what happened, where, why",
+                   judging_options, 5},
+        CommandRow{"crash", Command::crash, Extra::none, "CORE [EXE]", "only what died and why: the fast answer",
+                   judging_options, 5},
         CommandRow{"goroutines", Command::goroutines, Extra::none, "CORE [EXE]",
                    "every goroutine: id, status, what it waits for, where"},
         CommandRow{"goroutine", Command::goroutine, Extra::goroutine_id, "CORE ID [EXE]",
@@ -24,18 +26,20 @@ std::span<const CommandRow> commands() {
         CommandRow{"read", Command::read, Extra::address_and_count, "CORE ADDR [N] [EXE]",
                    "annotated words, as x/16gx"},
         CommandRow{"serve", Command::analyze, Extra::none, "CORE [EXE]",
-                   "questions to one opened core, line by line on stdin: for front-ends"},
+                   "questions to one opened core, line by line on stdin: for front-ends", input_options, 0},
         CommandRow{"signature", Command::analyze, Extra::none, "CORE [EXE]",
-                   "which problem this is: the signature that triage sorts by, and why"},
+                   "which problem this is: the signature that triage sorts by, and why",
+                   report_options | finding_options, 3},
         CommandRow{"triage", std::nullopt, Extra::none, "PATH...",
-                   "many cores: how many different problems, which are new, one example each"},
-        CommandRow{"merge", std::nullopt, Extra::none, "STORE...", "joins the stores of several triage runs"},
+                   "many cores: how many different problems, which are new, one example each", judging_options, 3},
+        CommandRow{"merge", std::nullopt, Extra::none, "STORE...", "joins the stores of several triage runs",
+                   output_options | runbook_option, 3},
         CommandRow{"doctor", std::nullopt, Extra::none, "",
-                   "would this machine leave cores that can be read, and what to change"},
+                   "would this machine leave cores that can be read, and what to change", output_options, 3},
         CommandRow{"collect", std::nullopt, Extra::none, "PID SIGNAL TIME NAME",
-                   "core_pattern's pipe handler: keeps a core, packed, with its executables"},
+                   "core_pattern's pipe handler: keeps a core, packed, with its executables", no_options, 0},
         CommandRow{"explain", std::nullopt, Extra::none, "[KIND]",
-                   "what a finding kind means, its proof rule, its innocent look-alikes"},
+                   "what a finding kind means, its proof rule, its innocent look-alikes", no_options, 0},
     };
     return rows;
 }

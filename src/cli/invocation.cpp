@@ -1,5 +1,5 @@
 // CLI11 does the parsing; what it cannot know is here: usage lines that read as the contract's, CORE and EXE in any
-// order, and a plain "not built yet" for what the contract promises and this version lacks.
+// order, and what an option's value may be.
 #include "cli/invocation.h"
 
 #include <fmt/format.h>
@@ -24,9 +24,18 @@ namespace {
 
 using report::Severity;
 
-constexpr std::string_view footer =
+constexpr std::string_view exit_codes =
     "Exit code: 0 nothing at or above --min-severity; 1 findings; 2 usage, or the core cannot be analysed at all;\n"
     "3 nothing found, but the input was damaged or incomplete, so that silence must not be read as health.";
+
+std::string usage_of(const CommandRow& row) {
+    return fmt::format("incident {}{}{} [options]", row.name, row.usage.empty() ? "" : " ", row.usage);
+}
+
+/// Of commands that look for no findings.
+constexpr std::string_view list_exit_codes =
+    "Exit code: 0 the whole answer; 2 usage, or the core cannot be analysed at all; 3 the input was damaged or\n"
+    "incomplete, and so may the answer be.";
 
 class UsageFormatter : public CLI::Formatter {
 public:
@@ -36,29 +45,35 @@ public:
     }
     std::string make_usage(const CLI::App* app, std::string) const override {
         if (const auto* row = find_command(app->get_name()); row != nullptr && app->get_parent() != nullptr)
-            return fmt::format("Usage: incident {} {} [options]\n", row->name, row->usage);
+            return fmt::format("Usage: {}\n", usage_of(*row));
         return "Usage: incident COMMAND CORE [EXE] [options]\n";
+    }
+    std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+        auto text = CLI::Formatter::make_help(app, std::move(name), mode);
+        // Of a group without a heading, such as the operands', two newlines are left.
+        for (auto gap = text.find("\n\n\n"); gap != std::string::npos; gap = text.find("\n\n\n", gap))
+            text.erase(gap, 1);
+        return text;
     }
     std::string make_option_opts(const CLI::Option* option) const override {
         return option->get_type_name().empty() ? std::string() : " " + option->get_type_name();
     }
 };
 
-/// What the user may say, and whether it is built.
-struct Word {
-    std::string_view name;
-    bool built;
-};
-constexpr std::array formats{Word{"terminal", true}, Word{"json", true}, Word{"markdown", true}, Word{"html", true},
-                             Word{"sarif", true}};
-constexpr std::array languages{Word{"en", true}, Word{"zh", false}};
+std::span<const std::string_view> formats_of(const CommandRow& row) {
+    return std::span(all_formats).first(row.formats);
+}
 
-/// Empty when `value` may be used.
-std::string refuse(std::string_view what, std::string_view value, std::span<const Word> words) {
-    auto word = std::ranges::find(words, value, &Word::name);
-    if (word == words.end()) return fmt::format("there is no {} '{}'", what, value);
-    if (!word->built) return fmt::format("the {} '{}' is not built yet", what, value);
-    return {};
+/// "terminal, json or markdown"; `after_first` behind the first.
+std::string listed(std::span<const std::string_view> words, std::string_view after_first = "") {
+    std::string out;
+    for (std::size_t i = 0; i < words.size(); ++i)
+        out += fmt::format("{}{}{}",
+                           i == 0                  ? ""
+                           : i + 1 == words.size() ? " or "
+                                                   : ", ",
+                           words[i], i == 0 ? after_first : "");
+    return out;
 }
 
 struct Raw {
@@ -67,7 +82,9 @@ struct Raw {
     std::string roots, object;
 };
 
-void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
+void add_input_options(CLI::App& sub, const CommandRow& row, Invocation& inv, Raw& raw) {
+    const bool many = !row.command;
+    sub.option_defaults()->group("Input");
     auto& images = inv.analyze.images;
     sub.add_option("--sysroot", images.sysroots, "where the crashed machine's files are")
         ->type_name("DIR")
@@ -81,21 +98,31 @@ void add_engine_options(CLI::App& sub, Invocation& inv, Raw& raw) {
                  "ask debuginfod servers for missing files (the only use of a network)");
     sub.add_option("--max-spool", raw.max_spool, "most that decompression may write below $TMPDIR (64G)")
         ->type_name("SIZE");
-    sub.add_option("--jobs", inv.analyze.jobs, "worker threads (0: one per processor)")->type_name("N");
-    sub.add_flag("--trace", inv.analyze.trace, "every rejected frame and field, with its reason, on stderr");
+    sub.add_option("--jobs", inv.analyze.jobs,
+                   many ? "cores at a time (0: one per processor)" : "worker threads (0: one per processor)")
+        ->type_name("N");
+    if (!many) sub.add_flag("--trace", inv.analyze.trace, "every rejected frame and field, with its reason, on stderr");
 }
 
-void add_view_options(CLI::App& sub, Invocation& inv, Raw& raw) {
-    sub.add_option("--format", inv.format, "terminal (default), json, markdown, html or sarif")->type_name("FORMAT");
+void add_color(CLI::App& sub, Invocation& inv) {
+    sub.add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
+}
+
+void add_output_options(CLI::App& sub, const CommandRow& row, Invocation& inv, Raw& raw) {
+    sub.option_defaults()->group("Output");
+    sub.add_option("--format", inv.format, listed(formats_of(row), " (default)"))->type_name("FORMAT");
     sub.add_option("-o,--output", inv.output, "write the result to FILE")->type_name("FILE");
     sub.add_option("--json", inv.json_output, "write the JSON to FILE, beside the human report")->type_name("FILE");
+    if (row.command && row.formats > 3)
+        sub.add_flag("--all", inv.render.all, "elide nothing: runtime frames, every goroutine, whole paths");
     sub.add_option("--lang", raw.language, "language of the human report: en")->type_name("LANG");
-    sub.add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
+    add_color(sub, inv);
     sub.add_option("--progress", inv.progress, "auto (default: on a terminal) or never")->type_name("WHEN");
 }
 
-void add_finding_options(CLI::App& sub, Invocation& inv, Raw& raw) {
-    sub.add_flag("--all", inv.render.all, "elide nothing: runtime frames, every goroutine, whole paths");
+/// The contract lets every question to a core be asked with these; those that look for no findings do not list them.
+void add_finding_options(CLI::App& sub, bool listed, Raw& raw) {
+    sub.option_defaults()->group(listed ? "Findings" : "");
     sub.add_option("--min-severity", raw.min_severity,
                    "info, warning (default) or error: what counts for the exit code")
         ->type_name("LEVEL");
@@ -109,48 +136,55 @@ void add_finding_options(CLI::App& sub, Invocation& inv, Raw& raw) {
         ->allow_extra_args(false);
 }
 
-void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw) {
-    auto* sub = app.add_subcommand(std::string(row.name), std::string(row.summary));
-    sub->footer(std::string(footer));
-    if (row.name == "explain") {
-        sub->add_option("kind", inv.kind, "")->group("");
-        sub->add_option("--color", inv.color, "auto (default), always or never; NO_COLOR is heeded")->type_name("WHEN");
-        sub->footer("Without KIND: every kind. A prefix such as go.mutex shows all below it.");
-        return;
-    }
-    if (!row.command) {
-        add_triage_options(*sub, row, inv.triage);
-        if (row.name == "triage") add_engine_options(*sub, inv, raw);
-        if (row.name != "collect") add_view_options(*sub, inv, raw);
-        if (row.name == "triage") add_finding_options(*sub, inv, raw);
-        if (row.name == "collect") sub->footer("Never waits without a bound; see docs/runbook.md for core_pattern.");
-        if (row.name == "doctor") sub->footer("Exit code: 0 cores would be left whole; 1 something is to be changed.");
-        return;
-    }
-    sub->add_option("operands", raw.words, "")->group("");
-    sub->add_option("--runbook", inv.runbook, "print the step of this runbook (TOML) under each finding")
-        ->type_name("FILE");
+/// What only this question to a core takes.
+void add_own_options(CLI::App& sub, const CommandRow& row, Invocation& inv, Raw& raw) {
     if (row.name == "goroutines") {
-        sub->add_flag("--stacks", inv.render.stacks, "with the frames of each");
-        sub->add_flag("--group", inv.render.group, "goroutines with equal stacks together");
+        sub.add_flag("--stacks", inv.render.stacks, "with the frames of each");
+        sub.add_flag("--group", inv.render.group, "goroutines with equal stacks together");
     }
     if (row.name == "heap") {
-        sub->add_flag("--retained", inv.analyze.retained,
-                      "what alone keeps how much alive: variables, goroutines, objects, types");
-        sub->add_option("--roots", raw.roots, "who keeps the object at ADDR alive, in Go's terms")->type_name("ADDR");
-        sub->add_option("--object", raw.object, "the object at ADDR: type, state, fields")->type_name("ADDR");
-        sub->add_option("--pprof", inv.analyze.pprof_path, "write the heap by type for `go tool pprof`")
+        sub.add_flag("--retained", inv.analyze.retained,
+                     "what alone keeps how much alive: variables, goroutines, objects, types");
+        sub.add_option("--roots", raw.roots, "who keeps the object at ADDR alive, in Go's terms")->type_name("ADDR");
+        sub.add_option("--object", raw.object, "the object at ADDR: type, state, fields")->type_name("ADDR");
+        sub.add_option("--pprof", inv.analyze.pprof_path, "write the heap by type for `go tool pprof`")
             ->type_name("FILE");
     }
     if (row.name == "locks")
-        sub->add_flag(
+        sub.add_flag(
             "--held", inv.analyze.held,
             "also locks that nobody waits for, in package variables and on the Go heap: takes as long as heap");
     if (row.name == "maps")
-        sub->add_flag("--summary", inv.analyze.summary, "one account of memory: every byte of the core file, once");
-    add_engine_options(*sub, inv, raw);
-    add_view_options(*sub, inv, raw);
-    add_finding_options(*sub, inv, raw);
+        sub.add_flag("--summary", inv.analyze.summary, "one account of memory: every byte of the core file, once");
+}
+
+void add_command(CLI::App& app, const CommandRow& row, Invocation& inv, Raw& raw) {
+    auto* sub = app.add_subcommand(std::string(row.name), std::string(row.summary));
+    if (row.name == "explain") {
+        sub->add_option("kind", inv.kind, "")->group("");
+        add_color(*sub, inv);
+        sub->footer("Without KIND: every kind. A prefix such as go.mutex shows all below it.");
+        return;
+    }
+    if (row.command) {
+        sub->add_option("operands", raw.words, "")->group("");
+        add_own_options(*sub, row, inv, raw);
+    } else {
+        add_triage_options(*sub, row, inv.triage);
+    }
+    if ((row.options & runbook_option) != 0)
+        sub->add_option("--runbook", inv.runbook, "print the step of this runbook (TOML) under each finding")
+            ->type_name("FILE");
+    if ((row.options & input_options) != 0) add_input_options(*sub, row, inv, raw);
+    if ((row.options & output_options) != 0) add_output_options(*sub, row, inv, raw);
+    const bool judges = (row.options & finding_options) != 0;
+    if (judges || (row.command && (row.options & output_options) != 0)) add_finding_options(*sub, judges, raw);
+    if (row.name == "collect")
+        sub->footer("Never waits without a bound; see docs/runbook.md for core_pattern.");
+    else if (row.name == "doctor")
+        sub->footer("Exit code: 0 cores would be left whole; 1 something is to be changed.");
+    else if (row.name != "serve")
+        sub->footer(std::string(judges || row.name == "merge" ? exit_codes : list_exit_codes));
 }
 
 std::optional<Severity> severity_of(std::string_view word) {
@@ -176,32 +210,31 @@ std::vector<std::string> engine_words(const Invocation& inv, const Raw& raw) {
     return out;
 }
 
-/// triage, merge, doctor, collect.
-std::string complete_many(Invocation& inv, const Raw& raw) {
-    constexpr std::array<std::string_view, 3> views{"terminal", "json", "markdown"};
-    if (std::ranges::find(views, inv.format) == views.end())
-        return fmt::format("{} has no format '{}': terminal, json or markdown", inv.row->name, inv.format);
-    if (!severity_of(raw.min_severity))
-        return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
-    if (!raw.max_spool.empty() && !parse_size(raw.max_spool))
-        return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
-    inv.triage.engine = engine_words(inv, raw);
-    return complete_triage(*inv.row, inv.triage);
-}
-
 /// Everything that CLI11 accepted and the contract does not; empty when all is well.
 std::string complete(Invocation& inv, const Raw& raw) {
     const auto& row = *inv.row;
     if (inv.color != "auto" && inv.color != "always" && inv.color != "never")
         return fmt::format("--color takes auto, always or never, not '{}'", inv.color);
-    if (row.name == "explain") return {};
-    if (!row.command) return complete_many(inv, raw);
-    if (auto no = refuse("format", inv.format, formats); !no.empty()) return no;
-    if (auto no = refuse("language", raw.language, languages); !no.empty()) return no;
+    if (const auto own = formats_of(row); !own.empty() && std::ranges::find(own, inv.format) == own.end()) {
+        const bool known = std::ranges::find(all_formats, inv.format) != all_formats.end();
+        return fmt::format("{} no format '{}': {}", known ? fmt::format("{} has", row.name) : "there is", inv.format,
+                           listed(own));
+    }
+    if (raw.language == "zh") return "the language 'zh' is not built yet";
+    if (raw.language != "en") return fmt::format("there is no language '{}'", raw.language);
     if (inv.progress != "auto" && inv.progress != "never")
         return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
     auto severity = severity_of(raw.min_severity);
     if (!severity) return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
+    if (!raw.max_spool.empty()) {
+        auto size = parse_size(raw.max_spool);
+        if (!size) return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
+        inv.analyze.open.max_spool = *size;
+    }
+    if (!row.command) {
+        inv.triage.engine = engine_words(inv, raw);
+        return complete_triage(row, inv.triage);
+    }
 
     auto& analyze = inv.analyze;
     analyze.command = *row.command;
@@ -209,11 +242,6 @@ std::string complete(Invocation& inv, const Raw& raw) {
     analyze.stacks = inv.render.stacks || inv.render.group;
     analyze.only = raw.only;
     analyze.skip = raw.skip;
-    if (!raw.max_spool.empty()) {
-        auto size = parse_size(raw.max_spool);
-        if (!size) return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
-        analyze.open.max_spool = *size;
-    }
     for (auto [text, place, option] :
          {std::tuple(&raw.roots, &analyze.roots, "--roots"), std::tuple(&raw.object, &analyze.object, "--object")}) {
         if (text->empty()) continue;
@@ -277,7 +305,7 @@ Parsed parse(const std::vector<std::string>& arguments) {
         }
     }
 
-    // Before CLI11 sees it: a promised command that is missing, and the commonest slip, a core where a command belongs.
+    // Before CLI11 sees it: the commonest slip, a core where a command belongs.
     if (!arguments.empty() && !arguments[0].starts_with("-")) {
         inv.row = find_command(arguments[0]);
         if (inv.row == nullptr) {
@@ -286,8 +314,6 @@ Parsed parse(const std::vector<std::string>& arguments) {
                             : std::string(": see incident --help");
             return usage_error(std::move(parsed), fmt::format("there is no command '{}'{}", arguments[0], hint));
         }
-        if (!inv.row->built)
-            return usage_error(std::move(parsed), fmt::format("the command '{}' is not built yet", arguments[0]));
     }
 
     CLI::App app(
@@ -301,9 +327,8 @@ Parsed parse(const std::vector<std::string>& arguments) {
     app.footer(
         "A compressed core (zstd, xz, lz4, gzip) is read as it is, '-' is stdin. EXE is found by build-id when it is "
         "left out.\n" +
-        std::string(footer));
-    for (const auto& row : commands())
-        if (row.built) add_command(app, row, inv, raw);
+        std::string(exit_codes));
+    for (const auto& row : commands()) add_command(app, row, inv, raw);
 
     try {
         auto reversed = std::vector<std::string>(arguments.rbegin(), arguments.rend());

@@ -22,7 +22,7 @@ struct Invocation {
     std::string color = "auto";
     std::string progress = "auto";
     std::string kind;     ///< explain
-    std::string runbook;  ///< --runbook of an analysing command
+    std::string runbook;  ///< --runbook
     TriageArguments triage;
 };
 

@@ -87,6 +87,18 @@ report::RenderOptions options_for(const Invocation& inv, const Output& output) {
     return options;
 }
 
+std::string write_result(const Invocation& inv, const Draw& draw) {
+    auto write = [&](const std::string& path, std::string_view format) {
+        auto output = Output::open(path);
+        if (!output) return output.error();
+        draw(format, options_for(inv, *output), output->sink());
+        return output->finish();
+    };
+    if (!inv.json_output.empty())
+        if (auto failure = write(inv.json_output, "json"); !failure.empty()) return failure;
+    return write(inv.output, inv.format);
+}
+
 bool wants_color(const std::string& when, bool is_terminal) {
     if (when != "auto") return when == "always";
     const char* no_color = std::getenv("NO_COLOR");
@@ -107,7 +119,7 @@ bool same_file(const std::string& a, const std::string& b) {
 
 std::string overwrites(const Invocation& inv) {
     const auto& [analyze, triage] = std::tie(inv.analyze, inv.triage);
-    std::vector inputs{analyze.core_path, analyze.images.executable, inv.runbook, triage.baseline, triage.runbook};
+    std::vector inputs{analyze.core_path, analyze.images.executable, inv.runbook, triage.baseline};
     inputs.insert(inputs.end(), triage.words.begin(), triage.words.end());
     for (const auto& path : {inv.output, inv.json_output, analyze.pprof_path, triage.store})
         if (std::ranges::any_of(inputs, [&](const auto& input) { return same_file(path, input); }))

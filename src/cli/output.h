@@ -3,6 +3,7 @@
 #pragma once
 
 #include <expected>
+#include <functional>
 #include <string>
 
 #include "cli/invocation.h"
@@ -39,6 +40,10 @@ int complain(const std::string& message);
 
 /// What was asked for, fitted to where it is printed.
 report::RenderOptions options_for(const Invocation& inv, const Output& output);
+
+using Draw = std::function<void(std::string_view format, const report::RenderOptions&, const report::Sink&)>;
+/// Draws the JSON that --json asks for, and the result. Why that failed; empty when it did not.
+std::string write_result(const Invocation& inv, const Draw& draw);
 
 bool wants_color(const std::string& when, bool is_terminal);
 bool locale_is_utf8();

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/text.h"
+#include "cli/answer.h"
 #include "cli/output.h"
 #include "report/explain.h"
 #include "report/renderers.h"
@@ -45,7 +46,7 @@ class Server {
 public:
     explicit Server(const Invocation& own) : own_(own), session_(common(own)) {}
 
-    Answer ask(const std::string& line) {
+    Reply ask(const std::string& line) {
         auto question = parse_question(line);
         if (!question) return refused("the question is not a line of the protocol: {\"args\": [\"crash\"]}");
         auto words = question->arguments;
@@ -66,11 +67,11 @@ private:
         return options;
     }
 
-    static Answer refused(const std::string& why) {
+    static Reply refused(const std::string& why) {
         return {report::exit_unusable, {}, fmt::format("incident: {}\n", escape_for_terminal(why))};
     }
 
-    Answer answer(Invocation& asked, unsigned columns) {
+    Reply answer(Invocation& asked, unsigned columns) {
         if (!asked.output.empty() || !asked.json_output.empty())
             return refused("serve: an answer goes to the asker, not to a file");
         if (auto no = overwrites(asked); !no.empty()) return refused(no);
@@ -82,25 +83,25 @@ private:
         } else if (auto output = Output::open("")) {
             options.width = output->width();
         }
-        Answer answer;
-        auto sink = [&](std::string_view piece) { return answer.out += piece, true; };
+        Reply reply;
+        auto sink = [&](std::string_view piece) { return reply.out += piece, true; };
         if (asked.row->name == "explain") {
             if (!report::explain(asked.kind, options, sink))
                 return refused(fmt::format("there is no finding kind '{}'; 'incident explain' lists them", asked.kind));
-            return answer;
+            return reply;
         }
         if (!asked.row->command || asked.row->name == "serve")
             return refused(fmt::format("serve: '{}' is no question to one core", asked.row->name));
-        const auto* renderer = report::find_renderer(asked.format);
-        if (renderer == nullptr) return refused(fmt::format("the format '{}' is not built yet", asked.format));
+        const auto runbook = load_runbook(asked);
+        if (!runbook) return refused(runbook.error());
         notes_.clear();
         auto report = session_.ask(asked.analyze);
         if (!report) return refused(fmt::format("{}: {}", own_.analyze.core_path, describe(report.error())));
-        if (report->command.empty()) report->command = asked.row->name;
-        renderer->render(*report, options, sink);
-        answer.err = notes_;
-        answer.code = report::exit_code(*report, asked.analyze.min_severity);
-        return answer;
+        const Answer answer(asked, *report, *runbook);
+        answer.draw(asked.format, options, sink);
+        reply.err = notes_;
+        reply.code = answer.exit_code();
+        return reply;
     }
 
     const Invocation& own_;
@@ -115,7 +116,7 @@ int serve(const Invocation& invocation, std::istream& in, std::ostream& out) {
     std::string line;
     while (std::getline(in, line)) {
         auto answer = line.size() > longest_question
-                          ? Answer{report::exit_unusable, {}, "incident: the question is too long\n"}
+                          ? Reply{report::exit_unusable, {}, "incident: the question is too long\n"}
                           : server.ask(line);
         out << fmt::format("{{\"code\": {}, \"out\": {}, \"err\": {}}}\n", answer.code, answer.out.size(),
                            answer.err.size())

@@ -20,7 +20,7 @@
 namespace incident::cli {
 
 /// What one command wrote.
-struct Answer {
+struct Reply {
     int code = 0;
     std::string out, err;
 };

@@ -16,7 +16,7 @@ struct CommandRow;
 /// What these commands take beyond the engine's and the output's options.
 struct TriageArguments {
     std::vector<std::string> words;  ///< PATHs, stores, or the kernel's words for collect
-    std::string store, baseline, runbook, shard, timeout, memory, analyzer, root;
+    std::string store, baseline, shard, timeout, memory, analyzer, root;
     std::vector<std::string> engine;  ///< options that are passed on to each child
     bool resume = false, retry = false, by_program = false, exact = false;
     std::int64_t pid = 0;

@@ -14,8 +14,6 @@ namespace {
 void add_clustering_options(CLI::App& sub, TriageArguments& a) {
     sub.add_option("--baseline", a.baseline, "a store of earlier cores: problems that it does not have are marked NEW")
         ->type_name("STORE");
-    sub.add_option("--runbook", a.runbook, "print the step of this runbook (TOML) under each problem")
-        ->type_name("FILE");
     sub.add_flag("--by-program", a.by_program, "never two programs in one problem");
     sub.add_flag("--exact", a.exact, "equal signatures only: join nothing that is merely alike");
 }

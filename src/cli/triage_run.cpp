@@ -9,6 +9,7 @@
 
 #include "base/parallel.h"
 #include "base/text.h"
+#include "cli/answer.h"
 #include "cli/invocation.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -16,7 +17,6 @@
 #include "report/verdict.h"
 #include "triage/collect.h"
 #include "triage/doctor.h"
-#include "triage/runbook.h"
 #include "triage/store.h"
 #include "triage/summary.h"
 #include "triage/triage.h"
@@ -71,36 +71,24 @@ int conclude(const Invocation& inv, const triage::TriageResult& result, double s
         options.baseline = std::move(*ids);
         options.has_baseline = true;
     }
-    std::optional<triage::Runbook> runbook;
-    if (!a.runbook.empty()) {
-        auto book = triage::Runbook::load(a.runbook);
-        if (!book) return complain(book.error());
-        runbook = std::move(*book);
-    }
+    const auto runbook = load_runbook(inv);
+    if (!runbook) return complain(runbook.error());
     auto clustering = triage::cluster(result.records, options);
-    triage::Summary summary{result, clustering, runbook ? &*runbook : nullptr, seconds, INCIDENT_VERSION};
-    auto write = [&](const std::string& path, std::string_view format) -> std::string {
-        auto output = Output::open(path);
-        if (!output) return output.error();
-        if (format == "json")
-            triage::render_summary_json(summary, output->sink());
-        else if (format == "markdown")
-            triage::render_summary_markdown(summary, options_for(inv, *output), output->sink());
-        else
-            triage::render_summary_terminal(summary, options_for(inv, *output), output->sink());
-        return output->finish();
-    };
-    if (!inv.json_output.empty())
-        if (auto failure = write(inv.json_output, "json"); !failure.empty()) return complain(failure);
-    if (auto failure = write(inv.output, inv.format); !failure.empty()) return complain(failure);
+    triage::Summary summary{result, clustering, *runbook ? &**runbook : nullptr, seconds, INCIDENT_VERSION};
+    auto failure =
+        write_result(inv, [&](std::string_view format, const report::RenderOptions& view, const report::Sink& sink) {
+            if (format == "json") return triage::render_summary_json(summary, sink);
+            if (format == "markdown") return triage::render_summary_markdown(summary, view, sink);
+            triage::render_summary_terminal(summary, view, sink);
+        });
+    if (!failure.empty()) return complain(failure);
     return triage::exit_code(result.records);
 }
 
 int run_triage(const Invocation& inv) {
     const auto& a = inv.triage;
     // A runbook or baseline that cannot be read must not be found out after an hour of work.
-    if (!a.runbook.empty())
-        if (auto book = triage::Runbook::load(a.runbook); !book) return complain(book.error());
+    if (auto book = load_runbook(inv); !book) return complain(book.error());
     if (!a.baseline.empty())
         if (auto ids = baseline_ids(a.baseline); !ids) return complain(ids.error());
     Progress progress(inv.progress == "auto" && ::isatty(STDERR_FILENO) == 1);
@@ -148,15 +136,11 @@ int run_doctor(const Invocation& inv) {
     while (options.root.ends_with('/')) options.root.pop_back();
     if (inv.triage.pid != 0) options.pid = inv.triage.pid;
     auto checks = triage::examine(options);
-    auto write = [&](const std::string& path, std::string_view format) -> std::string {
-        auto output = Output::open(path);
-        if (!output) return output.error();
-        triage::render_checks(checks, format, INCIDENT_VERSION, options_for(inv, *output), output->sink());
-        return output->finish();
-    };
-    if (!inv.json_output.empty())
-        if (auto failure = write(inv.json_output, "json"); !failure.empty()) return complain(failure);
-    if (auto failure = write(inv.output, inv.format); !failure.empty()) return complain(failure);
+    auto failure =
+        write_result(inv, [&](std::string_view format, const report::RenderOptions& view, const report::Sink& sink) {
+            triage::render_checks(checks, format, INCIDENT_VERSION, view, sink);
+        });
+    if (!failure.empty()) return complain(failure);
     return triage::exit_code(checks);
 }
 

@@ -117,9 +117,8 @@ void write_word(JsonWriter& json, const Word& word) {
 }
 
 /// One element per line; stops when the reader is gone.
-template <class T>
-void write_lines(JsonWriter& json, std::string_view name, const std::vector<T>& elements,
-                 void (*write)(JsonWriter&, const T&)) {
+template <class T, class Write>
+void write_lines(JsonWriter& json, std::string_view name, const std::vector<T>& elements, Write write) {
     json.new_line();
     json.begin_array(name);
     for (const auto& element : elements) {
@@ -130,12 +129,26 @@ void write_lines(JsonWriter& json, std::string_view name, const std::vector<T>& 
     json.end_array();
 }
 
-template <class T>
-void write_lines(JsonWriter& json, std::string_view name, const std::optional<std::vector<T>>& elements,
-                 void (*write)(JsonWriter&, const T&)) {
+template <class T, class Write>
+void write_lines(JsonWriter& json, std::string_view name, const std::optional<std::vector<T>>& elements, Write write) {
     if (elements) return write_lines(json, name, *elements, write);
     json.new_line();
     json.null(name);
+}
+
+/// Every detector that was asked leaves a row: without one, nobody looked.
+void write_judgement(JsonWriter& json, const Report& report, const RenderOptions& options) {
+    if (report.detectors.empty() && report.findings.empty()) {
+        json.new_line();
+        json.null("findings");
+        json.new_line();
+        json.null("detectors");
+        return;
+    }
+    write_lines(json, "findings", report.findings, [&](JsonWriter& out, const Finding& finding) {
+        write_finding(out, finding, options.runbook_for(finding));
+    });
+    write_lines(json, "detectors", report.detectors, write_detector);
 }
 
 }  // namespace
@@ -209,15 +222,7 @@ void render_json(const Report& report, const RenderOptions& options, const Sink&
     else
         json.null("heap");
     write_lines(json, "maps", report.maps, write_mapping);
-    json.new_line();
-    json.begin_array("findings");
-    for (const auto& finding : report.findings) {
-        if (!json.alive()) break;
-        json.new_line();
-        write_finding(json, finding, options.runbook_for(finding));
-    }
-    json.end_array();
-    write_lines(json, "detectors", report.detectors, write_detector);
+    write_judgement(json, report, options);
     write_lines(json, "gaps", report.gaps, write_gap);
     if (report.memory) json.new_line(), write_memory(json, *report.memory);
     if (report.location) json.new_line(), write_location(json, *report.location);
