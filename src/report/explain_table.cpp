@@ -61,8 +61,8 @@ constexpr Explanation go_sync_kinds[] = {
      "wait for ever.",
      "Go's mutex has no owner, so the proof is a search: the state word is locked, and no pending defer, no frame from "
      "its return address "
-     "on, no timer, finalizer, queued value or runnable goroutine leads to an Unlock of this lock. Likely; the report "
-     "lists what was searched.",
+     "on, no timer, finalizer, queued value or runnable goroutine leads to an Unlock of this lock. Likely, or "
+     "possible where something could not be searched; the report lists what was.",
      "A slow holder has the very same bytes. A lock handed to another goroutine, or to C code, to unlock it there is "
      "legal. Starving and "
      "woken hand-over states pass quickly.",
@@ -83,25 +83,24 @@ constexpr Explanation go_sync_kinds[] = {
     {"go.rwmutex.reader-leaked", "read locks are held that nobody alive can release, and a writer waits",
      "An RLock lost its RUnlock; the writer waits for it, and every new reader waits for the writer.",
      "readerCount less the sleeping readers gives the readers inside; no live frame or defer leads to RUnlock of this "
-     "lock. Likely.",
+     "lock. Likely, or possible where something could not be searched.",
      "A slow reader inside its section, with the same counters.", "Put `defer mu.RUnlock()` right after RLock."},
     {"lock.cycle", "two or more wait for each other in a circle",
      "Each holds what the one before it wants: goroutines and threads, Go locks, channels and pthread locks together.",
-     "Every edge of the cycle from waiter to holder has its own basis in the core. Proved when every holder is "
-     "certain, as with pthread "
-     "owners, else likely.",
-     "A lock with several possible holders may be held by one outside the cycle; such cycles are not reported as "
-     "likely.",
+     "Every edge of the cycle from waiter to holder has its own basis in the core. Proved when all are pthread locks, "
+     "which name their owners; likely when each holder is sure; possible when one is not.",
+     "A lock with several possible holders may be held by one outside the cycle: such a cycle is possible at most.",
      "Take the locks in one agreed order everywhere, or hold only one at a time."},
     {"go.waitgroup.stuck", "waiters on a WaitGroup whose counter nobody alive can bring to zero",
      "A Done is missing: a goroutine returned, panicked or was never started after Add.",
      "The counter is above zero, goroutines sleep in Wait, and no frame, defer or runnable goroutine leads to Done on "
-     "it. Likely.",
+     "it. Likely, or possible where something could not be searched.",
      "Workers that are alive and slow.", "Call `defer wg.Done()` first in each worker, and Add before `go`."},
     {"go.goroutine.leaked", "goroutines blocked forever on something that no live goroutine can reach",
      "They wait for a channel, lock or condition that only they themselves still refer to.",
-     "The object that they wait for is reachable from no other live stack, global, timer or C memory. Likely with "
-     "precise pointers.",
+     "The object that they wait for is reachable from no other live stack, global, timer or C memory. Likely; "
+     "possible, "
+     "and info only, where some root could not be read.",
      "An object kept only in C memory or behind uintptr; a goroutine parked on purpose (select {}).",
      "Give every send and receive a way out: a context, a done channel, or a buffer of one."},
 };
@@ -113,21 +112,21 @@ constexpr Explanation go_memory_kinds[] = {
      "or the stack has moved.",
      "A pointer or uintptr word in heap, data or C memory leads into the dead part of a stack, a freed stack, or "
      "another goroutine's "
-     "stack. Likely; proved when the word was used by the faulting instruction.",
+     "stack. Likely; possible when the word is a uintptr and may be one past the end of something.",
      "The runtime's own g, p, m, sudog and defer records hold stack addresses and are excluded; so is one past the "
      "end.",
      "Never keep the address of a local variable in uintptr or C memory; allocate what must outlive the call."},
     {"go.frame-chain.broken", "a saved frame pointer or return address that cannot be one",
      "The stack was written over: by an overflow through unsafe or cgo, or through a stale pointer into it.",
-     "A return address that is not behind a call, or a saved frame pointer that does not rise. Likely; the frame and "
-     "word are shown.",
+     "A return address that is not behind a call: proved. A saved frame pointer that does not rise: likely. The frame "
+     "and the word are shown.",
      "Assembly without frame pointers, frames being set up or torn down, signal frames.",
      "Look at the neighbouring slots for text or counters: they name the writer."},
     {"go.pointer.freed", "a pointer to a freed heap object or page",
      "The collector freed the object because nothing that it can see kept it; something that it cannot see still "
      "points there.",
      "A word of pointer type or uintptr in memory that is in use leads to a slot that is free, or to a free page. "
-     "Likely.",
+     "Likely; possible when the word is a uintptr and may be one past the end of something.",
      "Dead stack slots, one past the end, integers that look like addresses: only typed words count.",
      "Keep a real pointer to the object for as long as the uintptr lives (runtime.KeepAlive, or a plain field)."},
     {"go.pointer.bad", "the runtime's own \"found bad pointer in Go heap\"",
@@ -137,13 +136,13 @@ constexpr Explanation go_memory_kinds[] = {
     {"go.pointer.offheap-only", "a Go object kept by nothing but memory that the collector does not scan",
      "Its only reference lies in an mmap region; the next collection frees it.",
      "The object is still allocated, no root or heap object leads to it, and a word in a mapping outside the Go heap "
-     "does. Likely.",
+     "does. Likely; possible, and info only, where some root could not be read.",
      "The runtime's own off-heap tables, and random file content that happens to equal an address.",
      "Keep such objects in a Go variable too, or keep indices instead of pointers in mapped memory."},
     {"go.map.freed", "a map, its buckets or groups, or an iterator's buckets, in freed memory",
      "The map was reached through a uintptr or an unsafe copy after it had been freed.",
      "The map header lies in a free slot, or its buckets in a page that is free or of another size class than the type "
-     "demands. Likely to proved.",
+     "demands. Likely.",
      "An iterator's older buckets after the map has grown are normal: they are still allocated.",
      "Keep maps in ordinary variables; never convert a map to uintptr."},
     {"go.map.concurrent-access", "a map was read or written by two goroutines at once",
@@ -155,23 +154,26 @@ constexpr Explanation go_memory_kinds[] = {
      "Guard the map with a lock, or use sync.Map; run the tests with -race."},
     {"go.map.corrupt", "a map's count, control bytes, flags or directory contradict each other",
      "Memory was overwritten, or two writers left the map torn.",
-     "Invariants of the map's own layout are broken. Proved.",
+     "Numbers that the runtime keeps equal whenever nobody writes to the map differ, and everything else reads as a "
+     "map. Likely.",
      "A map in the middle of an insert by a running goroutine is skipped.",
      "Check unsafe and cgo writers near the map's memory; run with -race."},
     {"go.slice.bad", "a slice header that contradicts its invariants, or whose data is not its object",
      "The header was overwritten, made by unsafe with a wrong length, or outlived an munmap.",
-     "len > cap, or cap times the element size runs past the object, or the data is unmapped. Proved for the first "
-     "two.",
+     "len > cap or a negative number: proved. Data that is unmapped, or len or cap beyond its object: likely. Possible "
+     "in a frame from Go 1.23 on, where variables share slots, and where a running goroutine may be storing it.",
      "A torn write on a running thread; an uninitialised dead stack slot; zero-length slices may point anywhere.",
      "Look at unsafe.Slice, reflect.SliceHeader and C writers into the same memory."},
     {"go.string.bad", "a string header that contradicts its invariants, or whose data is unmapped",
      "As go.slice.bad, for strings: often unsafe.String over memory that was freed or unmapped.",
-     "A length beyond its object, or data that is not mapped. Likely to proved.",
+     "A negative length: proved. A length beyond its object, or data that is not mapped: likely. Possible as for "
+     "go.slice.bad.",
      "A torn write on a running thread; dead stack slots.",
      "Copy strings that come from mapped files or C memory before the memory goes away."},
     {"go.interface.bad", "an interface whose type word or data contradicts itself",
      "A torn write by a data race, or overwritten memory.",
-     "The type word leads to no type of this program, or the data to no object of that type. Likely to proved.",
+     "The type word leads to no type of this program, or the data to no object of that type. Likely; possible as for "
+     "go.slice.bad.",
      "A torn write on a running thread at the moment of the core.",
      "Guard the variable with a lock or atomic.Value; run with -race."},
     {"go.pool.duplicate", "the same object twice in a sync.Pool",
@@ -184,47 +186,53 @@ constexpr Explanation go_memory_kinds[] = {
 constexpr Explanation native_kinds[] = {
     {"cgo.pointer.outlived", "C memory holds a pointer to a Go object that is freed, reused, or kept by nothing else",
      "C kept a Go pointer beyond the call that it was passed to.",
-     "A word in C data or a malloc chunk in use leads into the Go heap: proved when the slot is free or the faulting C "
-     "instruction used it, else likely.",
+     "A word in C data or a malloc chunk in use leads into the Go heap, to a free slot or to an object that nothing "
+     "else keeps. Proved when C was following it as the process died, else likely.",
      "A call in progress, a pinned object (runtime.Pinner), and cgo.Handle values, which are small integers.",
      "Pass cgo.Handle or C.malloc memory; pin what C keeps."},
     {"native.mutex.orphaned", "a pthread mutex whose owner thread no longer exists",
      "The thread that locked it has ended without unlocking.",
      "The waiters' system calls name the lock, it is held, and its owner is none of the process's threads. Proved for "
-     "recursive and error-checking mutexes, which nobody else can unlock; else likely.",
+     "recursive and error-checking mutexes, which nobody else can unlock; else likely. Possible when every wait has a "
+     "time limit, the "
+     "kernel ought to have handed the mutex on (robust, priority inheritance), or thread ids are in doubt.",
      "gcore from outside the PID namespace gives other thread ids (they are compared through the thread blocks); "
      "process-shared and robust mutexes; a normal mutex that another thread will unlock; a fork by the owner.",
      "Unlock on every way out of the thread, cancellation too; or make the mutex robust."},
     {"native.rwlock.orphaned", "a pthread rwlock whose writer thread no longer exists",
      "The thread that held the write lock has ended.",
-     "Threads wait for it, it is write-locked, and its writer is no thread of the process. Likely.",
+     "Threads wait for it, it is write-locked, and its writer is no thread of the process. Likely; possible when "
+     "every wait has a time limit or thread ids are in doubt.",
      "Process-shared locks held by another process.", "Unlock on every way out of the thread."},
     {"native.mutex.self-deadlock", "the owner of a non-recursive pthread mutex waits for it",
      "The thread locks what it holds.",
-     "The owner field names the thread whose system call waits for the lock. Likely.",
+     "The owner field names the thread whose system call waits for the lock. Likely; possible when the wait has a time "
+     "limit, the lock is shared between processes, or thread ids are in doubt.",
      "A normal mutex that another thread unlocks; a tid given out again; a goroutine that is not locked to its thread. "
      "Recursive and error-checking mutexes do not wait.",
      "Use a recursive mutex, or split the locking function."},
     {"native.frame-pointer.dangling", "a pointer into a C or C++ frame or thread stack that is gone",
      "The address of a local variable outlived its function or its thread.",
      "A global or heap word leads below a stack pointer, into a frame that has no such object, or into the stack of a "
-     "thread that has ended. Likely.",
+     "thread that has ended. Likely; possible for a word without a type that leads below a stack pointer.",
      "jmp_buf, sigaltstack, thread-local storage at the top of a stack, alloca.",
      "Allocate what must outlive the call."},
     {"native.frame-chain.broken", "a saved frame pointer or return address that cannot be one",
      "The stack was written over.",
-     "A return address that is no code or not behind a call, where unwind data say there must be one. Likely.",
+     "A return address that is no code or not behind a call, where unwind data say there must be one. Likely; proved "
+     "when the process died of returning to it.",
      "Code without frame pointers, hand-written assembly, signal frames, the vDSO.",
      "Look at the words around it for text or patterns; build with -fstack-protector-strong or ASan."},
     {"native.pointer.freed", "live memory points into a freed malloc chunk",
      "Use after free, waiting to happen or just happened.",
-     "A word in memory in use leads to a chunk that malloc's own lists hold as free. Proved when the faulting "
-     "instruction used it, else likely.",
+     "A word in memory in use leads to a chunk that malloc's own lists hold as free. Proved when the process died of "
+     "following it, likely when the word has the type of a pointer, else possible.",
      "Stale words in padding or dead stack slots, pools that malloc does not know, pointers kept for comparison only.",
      "Clear the pointer where the memory is freed; run with ASan."},
     {"native.hash.freed-bucket", "a hash table, or an iterator over one, reaches a freed node or bucket array",
      "An entry was freed without being unlinked, or an iterator outlived an erase or a resize.",
-     "From a bucket or a node's next, a chunk is reached that malloc holds as free. Likely to proved.",
+     "From a bucket or a node's next, a chunk is reached that malloc holds as free. Likely; proved when the process "
+     "died of following it.",
      "An iterator that is never used again.",
      "Use the iterator that erase returns; do not keep iterators over inserts."},
     {"native.heap.double-free", "the same chunk was freed twice", "malloc found it and aborted, or its lists show it.",
@@ -232,7 +240,9 @@ constexpr Explanation native_kinds[] = {
      "Clear the pointer after free; give the memory one owner."},
     {"native.heap.corrupt", "malloc's own structures contradict each other",
      "Something wrote beyond its chunk or into a freed one.",
-     "Size fields, list links or malloc's abort message. Proved.", "A thread inside malloc at the moment of the core.",
+     "Size fields, list links or malloc's abort message. Proved; likely when only counters or an arena's totals "
+     "differ.",
+     "A thread inside malloc at the moment of the core.",
      "The chunk in front of the damage is the first suspect; run with ASan."},
     {"native.heap.bad-free", "free was called with what malloc never gave",
      "A Go pointer, a stack address, or the middle of a chunk was freed.",

@@ -6,6 +6,7 @@ INCIDENT_PATIENCE multiplies the time that a command gets (a sanitizer build nee
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -84,7 +85,10 @@ class Run:
 
     @property
     def json(self) -> dict:
-        return json.loads(self.out)
+        found = json.loads(self.out)
+        for finding in found.get("findings") or []:
+            assert finding["strength"] in proof_of(finding["kind"]), f"incident explain {finding['kind']}: nothing is {finding['strength']}"
+        return found
 
 
 def incident(*arguments: object, timeout: float = 120, **environment: str) -> Run:
@@ -94,6 +98,13 @@ def incident(*arguments: object, timeout: float = 120, **environment: str) -> Ru
     assert done.returncode >= 0, f"incident {arguments} died of signal {-done.returncode}: {done.stderr[-2000:]!r}"
     assert b"Sanitizer" not in done.stderr, done.stderr[-4000:].decode(errors="replace")
     return Run(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+
+
+@functools.cache
+def proof_of(kind: str) -> str:
+    """The rule by which `incident explain` says that a kind is claimed."""
+    text = incident("explain", kind).out
+    return re.search(r"^  proof (.*?)\n\n", text, re.S | re.M)[1].lower()
 
 
 def report(*arguments: object) -> dict:
