@@ -1,38 +1,17 @@
 """Maps, slices, strings, interfaces and pools against the heap corpus: planted faults found with their address; on healthy twins not one finding of these kinds."""
-import json
-import pathlib
-import re
-
-import pytest
-import support
+from planted import Planted, each, of, planted
 
 KINDS = ("go.map.", "go.slice.", "go.string.", "go.interface.", "go.pool.")
 TWINS = {"map_kept", "map_iterating", "map_delete_range", "map_one_writer", "map_shapes", "headers_right", "pool_right", "pool_victim", "server", "churn", "mid_gc", "graph"}
+CORES = [c for c in planted("heap", "heap-go1.*") if c.mode in TWINS or any(e["kind"].startswith(KINDS) for e in c.case["expect"])]
 
 
-def heap_cores() -> list[tuple[str, pathlib.Path, pathlib.Path, dict]]:
-    found = []
-    cases = {c.parent.name: json.loads(c.read_text()) for c in (support.ROOT / "corpora/heap/cases").glob("*/case.json")}
-    for folder in sorted(support.CORPORA.glob("heap-go1.*/*.*")):
-        build, mode = folder.name.split(".", 1)
-        case = cases.get(re.sub(r"-(gcore|quit)$", "", mode))
-        if not case or not (folder / "core").exists():
-            continue
-        if case["mode"] in TWINS or any(e["kind"].startswith(KINDS) for e in case["expect"]):
-            found.append((f"{folder.parent.name}-{folder.name}", folder, folder.parent / f"exe.{build}", case))
-    return found
-
-
-CORES = heap_cores()
-
-
-@pytest.mark.skipif(not CORES, reason="no heap bundle is unpacked")
-@pytest.mark.parametrize(("folder", "exe", "case"), [c[1:] for c in CORES], ids=[c[0] for c in CORES])
-def test_case(folder: pathlib.Path, exe: pathlib.Path, case: dict) -> None:
-    run = support.incident("analyze", folder / "core", exe, "--format", "json")
+@each(CORES)
+def test_case(core: Planted) -> None:
+    case, run = core.case, core.analyze()
     mine = [f for f in run.json["findings"] if f["kind"].startswith(KINDS)]
     alarms = [f for f in mine if f["severity"] in ("error", "warning")]
-    truth = support.Truth((folder / "truth.txt").read_text(errors="replace")).objects()
+    truth = core.objects()
     wanted = [(e["kind"], truth[e["subject"]]["addr"]) for e in case["expect"]]
     if case["mode"] == "map_freed" and not alarms:  # its page was given back to the kernel: nothing says that it was a map
         alarms = [f for f in run.json["findings"] if f["kind"] == "go.pointer.freed" and "page" in f["title"]]
@@ -44,16 +23,9 @@ def test_case(folder: pathlib.Path, exe: pathlib.Path, case: dict) -> None:
         assert run.code == 1
 
 
-def pick(mode: str) -> tuple[pathlib.Path, pathlib.Path]:
-    for name, folder, exe, _ in CORES:
-        if name.endswith(f"-dwarf.{mode}"):
-            return folder, exe
-    pytest.skip(f"no core of {mode}")
-
-
 def finding(mode: str) -> dict:
-    folder, exe = pick(mode)
-    report = support.report("analyze", folder / "core", exe)
+    core = of(CORES, f"dwarf.{mode}")[0]
+    report = core.analyze().json
     return next(f for f in report["findings"] if f["kind"].startswith(KINDS))
 
 

@@ -1,47 +1,24 @@
 """pthread locks of C programs and of C under Go: planted faults found with address, owner and waiters, cycles with their edges; healthy twins silent."""
-import importlib.util
-import json
-import pathlib
 import re
 
 import pytest
 import support
+from planted import Planted, each, planted, score
 
-SPEC = importlib.util.spec_from_file_location("score", support.ROOT / "corpora" / "tools" / "score.py")
-score = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(score)
 KINDS = ["native.mutex", "native.rwlock", "lock.cycle"]
 MODES = re.compile(r"(pt|rw)_|c_(orphan|self|slow_owner)|cycle_mixed|chain_mixed|holder_in_c")
-
-
-def cores() -> list[tuple[str, pathlib.Path, pathlib.Path, dict]]:
-    found = []
-    for program, bundles in (("native", "native-glibc-*"), ("cgo", "cgo-go1.*")):
-        cases = {c.parent.name: json.loads(c.read_text()) for c in (support.ROOT / "corpora" / program / "cases").glob("*/case.json")}
-        for folder in sorted(support.CORPORA.glob(f"{bundles}/*.*")):
-            build, mode = folder.name.split(".", 1)
-            case = cases.get(re.sub(r"-(gcore|quit)$", "", mode))
-            if case and MODES.match(mode) and (folder / "core").exists():
-                found.append((f"{folder.parent.name}-{folder.name}", folder, folder.parent / f"exe.{build}", case))
-    return found
-
-
-CORES = cores()
+CORES = [c for c in planted("native", "native-glibc-*") + planted("cgo", "cgo-go1.*") if MODES.match(c.mode)]
 pytestmark = pytest.mark.skipif(not CORES, reason="neither native nor cgo bundle is unpacked")
 
 
-def one(name: str) -> tuple[pathlib.Path, pathlib.Path, score.Truth]:
-    _, folder, exe, _ = next(c for c in CORES if c[0] == name)
-    return folder / "core", exe, score.Truth(folder / "truth.txt")
+def one(name: str) -> tuple[object, object, score.Truth]:
+    core = next(c for c in CORES if str(c) == name)
+    return core.core, core.exe, core.truth()
 
 
-@pytest.mark.parametrize(("folder", "exe", "case"), [c[1:] for c in CORES], ids=[c[0] for c in CORES])
-def test_case(folder: pathlib.Path, exe: pathlib.Path, case: dict) -> None:
-    run = support.incident("analyze", folder / "core", exe, "--format", "json", *(word for kind in KINDS for word in ("--only", kind)))
-    found, wanted, wrong, holders, holders_wanted, notes = score.judge(case, score.Truth(folder / "truth.txt"), run.code, run.json)
-    assert (found, wrong, holders) == (wanted, 0, holders_wanted), notes
-    assert not notes
-    assert run.code == (1 if case["sick"] else 0)
+@each(CORES)
+def test_case(core: Planted) -> None:
+    assert not core.judge(core.analyze(*(word for kind in KINDS for word in ("--only", kind))))
 
 
 def test_mixed_cycle_is_one() -> None:

@@ -14,33 +14,6 @@ from drive import gdb
 pytestmark = pytest.mark.skipif(not drive.GDB, reason="gdb is not installed")
 
 
-@pytest.mark.cores(mode="nilderef", build="dwarf")
-def test_analyze_prints_the_commands_report(case):
-    same_report(case, "analyze")
-
-
-@pytest.mark.cores(mode="nilderef", build="stripped")
-def test_analyze_prints_the_commands_report_without_dwarf(case):
-    same_report(case, "analyze")
-
-
-@pytest.mark.parametrize("verb", ["crash", "goroutines --stacks", "goroutines --group", "goroutine 1", "threads", "maps",
-                                  "locate 0xc000000000", "read 0xc000000000 4", "goroutines --format json"])
-def test_every_verb_prints_what_the_command_prints(one, verb):
-    same_report(one, verb)
-
-
-def same_report(case, line):
-    verb, *rest = line.split()
-    operands = [w for w in rest if not w.startswith("-")] if verb in ("goroutine", "locate", "read") else []
-    wanted = support.incident(verb, case.core, *operands, case.exe, *rest[len(operands):])
-    run = gdb(case, f"incident {line}")
-    assert wanted.code in (0, 1, 3) and len(wanted.out) > 100, wanted.err
-    assert run.code == 0, run.err
-    assert wanted.out in run.out
-    assert "\x1b" not in run.out
-
-
 def test_help_and_explain():
     run = gdb(None, "help incident", "incident explain go.mutex.orphaned")
     assert run.code == 0

@@ -43,34 +43,6 @@ def test_help_names_every_subcommand():
     assert "incident threads [on|off|ID]" in run.out
 
 
-@pytest.mark.cores(mode="nilderef", build="dwarf")
-def test_analyze_prints_the_commands_report(case):
-    same_report(case, "analyze")
-
-
-@pytest.mark.cores(mode="nilderef", build="stripped")
-def test_analyze_prints_the_commands_report_without_dwarf(case):
-    same_report(case, "analyze")
-
-
-@pytest.mark.parametrize("verb", ["crash", "goroutines --stacks", "goroutines --group", "goroutine 1", "threads", "maps",
-                                  "locate 0xc000000000", "read 0xc000000000 4", "goroutines --format json"])
-def test_every_verb_prints_what_the_command_prints(one, verb):
-    same_report(one, verb)
-
-
-def same_report(case, line):
-    verb, *rest = line.split()
-    operands = [w for w in rest if not w.startswith("-")] if verb in ("goroutine", "locate", "read") else []
-    options = rest[len(operands):]
-    wanted = support.incident(verb, case.core, *operands, case.exe, *options)
-    run = lldb(case, f"incident {line}")
-    assert wanted.code in (0, 1, 3) and len(wanted.out) > 100, wanted.err
-    assert run.code == 0, run.err
-    assert wanted.out.rstrip() in run.out
-    assert "\x1b" not in run.out
-
-
 def test_explain_needs_no_core():
     run = lldb(None, "incident explain go.mutex.orphaned")
     assert run.code == 0 and support.incident("explain", "go.mutex.orphaned").out in run.out
