@@ -1,4 +1,4 @@
-# make demo | test | build | bench | install PREFIX=… | lint | asan-test
+# make demo | test | build | bench | install PREFIX=… | lint | asan-test | fuzz
 # Each target sets up what it needs first (scripts/setup.sh: Debian packages, by sudo when not root).
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
@@ -6,7 +6,7 @@ DEMO_BUNDLE ?= go1.25
 DEMO_CORE := build/corpora/$(DEMO_BUNDLE)/dwarf.nilderef/core
 DEMO_EXE := build/corpora/$(DEMO_BUNDLE)/exe.dwarf
 
-.PHONY: setup build demo test asan-test bench install lint clean
+.PHONY: setup build demo test asan-test fuzz bench install lint clean
 
 setup:
 	@scripts/setup.sh
@@ -27,13 +27,18 @@ test: build
 asan-test: setup
 	@JOBS=$(JOBS) scripts/asan_test.sh
 
+fuzz:
+	@scripts/setup.sh fuzz
+	@JOBS=$(JOBS) scripts/fuzz.sh
+
 bench: build
-	@scripts/bench.sh
+	@scripts/bench.py $(BENCH)
 
 install: build
 	@cmake --install build --prefix $(PREFIX)
 
-lint: setup
+lint:
+	@scripts/setup.sh lint
 	@scripts/lint.sh
 
 clean:

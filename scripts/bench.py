@@ -3,6 +3,8 @@
 
 Absolute times mean little on a shared machine; the ratio of two commands that ran in turn does. Memory is anonymous memory at
 its peak (RssAnon): mapped core pages are the file's, and the kernel takes them back when it wants.
+
+Peers: delve (dlv) and viewcore by `go install`, gdb and eu-stack (elfutils) by apt. What is missing is named and its part skipped.
 """
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ import sys
 import tempfile
 import time
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
 
 def run(command: list[str]) -> tuple[float, int, float]:
     """Wall seconds, peak anonymous bytes and processor seconds of one run; output is thrown away."""
@@ -26,7 +30,7 @@ def run(command: list[str]) -> tuple[float, int, float]:
     peak = 0
     status = pathlib.Path(f"/proc/{process.pid}/status")
     while True:
-        ended, _, usage = os.wait4(process.pid, os.WNOHANG)
+        ended, ending, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
         try:
@@ -36,7 +40,9 @@ def run(command: list[str]) -> tuple[float, int, float]:
         except (OSError, ProcessLookupError):
             pass
         time.sleep(0.005)
-    process.returncode = 0
+    process.returncode = os.waitstatus_to_exitcode(ending)
+    if process.returncode not in (0, 1, 3):  # ours: nothing found, findings, damaged input
+        print(f"bench: NOT COMPARABLE, exit code {process.returncode}: {' '.join(map(str, command))}", file=sys.stderr)
     return time.monotonic() - start, peak, usage.ru_utime + usage.ru_stime
 
 
@@ -124,28 +130,27 @@ def goroutines(incident: str, cores: pathlib.Path, exe: str, small: pathlib.Path
         measure("crash, big core", [incident, "crash", core, exe],
                 "eu-stack, small core", ["eu-stack", "--core", str(small / "core"), "-e", small_exe], max(runs, 5))
     else:
-        print("bench: crash SKIPPED, eu-stack is not installed", file=sys.stderr)
+        print("bench: crash SKIPPED, eu-stack is not installed (apt install elfutils)", file=sys.stderr)
     locks = str(cores / "locks" / "core")
-    if pathlib.Path(locks).exists():
-        measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
-                "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], runs)
+    measure("locks, 100,000 blocked on 50,000", [incident, "locks", locks, exe, "--format", "json"],
+            "goroutines --stacks of the same", [incident, "goroutines", locks, exe, "--stacks", "--format", "json"], runs)
     linear(incident, [(f"10^{n}", str(cores / f"g{n}" / "core"), exe) for n in (3, 4, 5)], ["goroutines", "--stacks", "--format", "json"])
 
 
 def native(incident: str, cores: pathlib.Path, corpus: pathlib.Path, runs: int) -> None:
     """C: a crash beside gdb's backtrace, and the malloc heap beside one pass over the same bytes."""
     small, exe = corpus / "O2.uaf_crash" / "core", corpus / "exe.O2"
-    if shutil.which("gdb") and small.exists():
+    if shutil.which("gdb"):
         measure("crash, small C core", [incident, "crash", str(small), str(exe)],
                 "gdb -batch -ex bt", ["gdb", "-nx", "-batch", "-ex", "bt", str(exe), str(small)], max(runs, 5))
     else:
-        print("bench: C crash SKIPPED, no gdb or no corpus", file=sys.stderr)
+        print("bench: C crash SKIPPED, gdb is not installed (apt install gdb)", file=sys.stderr)
     if not (shutil.which("gcc") and shutil.which("gcore")):
-        print("bench: malloc heap SKIPPED, no gcc or gcore", file=sys.stderr)
+        print("bench: malloc heap SKIPPED, it needs gcc and gcore (apt install gcc gdb)", file=sys.stderr)
         return
     folder = cores / "heap"
     folder.mkdir(parents=True, exist_ok=True)
-    source = pathlib.Path(__file__).resolve().parents[1] / "corpora" / "bench"
+    source = ROOT / "corpora" / "bench"
     program, core, sweep = folder / "exe", folder / "core", folder / "pass"
     subprocess.run(["gcc", "-O2", "-o", program, source / "heap.c"], check=True)
     subprocess.run(["gcc", "-O2", "-o", sweep, source / "pass.c"], check=True)
@@ -162,9 +167,6 @@ def native(incident: str, cores: pathlib.Path, corpus: pathlib.Path, runs: int) 
 def triage(incident: str, corpora: pathlib.Path, runs: int) -> None:
     """Many cores: two children at a time beside one."""
     cores = [str(c) for mode in ("orphan", "nilderef", "heap", "healthy") for c in sorted(corpora.glob(f"go1.*/*.{mode}/core"))]
-    if not cores:
-        print("bench: triage SKIPPED, no corpus", file=sys.stderr)
-        return
     command = [incident, "triage", *cores, "--format", "json", "--jobs"]
     measure(f"triage of {len(cores)} cores, --jobs 2", [*command, "2"], "--jobs 1", [*command, "1"], runs)
 
@@ -176,29 +178,43 @@ def linear(incident: str, cores: list[tuple[str, str, str]], what: list[str]) ->
         print(f"    {label:>8} {seconds:.3f} s")
 
 
+def take_cores(cores: pathlib.Path) -> bool:
+    """The big cores, 3 GB of disk; made once. False, and said, where they cannot be."""
+    if (cores / "locks" / "core").exists():  # the last that is taken
+        return True
+    if not shutil.which("go"):
+        why = "no Go toolchain on PATH (apt install golang) to build corpora/bench with"
+    elif subprocess.run([ROOT / "corpora/tools/bench_cores.sh", cores]).returncode != 0:
+        why = "corpora/tools/bench_cores.sh failed, see above"
+    else:
+        return True
+    print(f"bench: goroutines and heap SKIPPED, there are no big cores: {why}", file=sys.stderr)
+    return False
+
+
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--incident", default="build/incident")
-    arguments.add_argument("--cores", default="build/bench", help="folder written by corpora/tools/bench_cores.sh")
-    arguments.add_argument("--small", default="build/corpora/go1.25/dwarf.nilderef", help="a small core's folder")
-    arguments.add_argument("--native", default="build/corpora/native-glibc-2.36", help="the corpus of C programs")
-    arguments.add_argument("--runs", type=int, default=3)
-    arguments.add_argument("--only", choices=("native", "triage", "goroutines", "heap"), help="only this part")
+    parts = ("native", "triage", "goroutines", "heap")
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--only", choices=parts, help="only this part; native and triage need no big cores")
+    arguments.add_argument("--runs", type=int, default=3, help="rounds (%(default)s)")
+    arguments.add_argument("--incident", default=ROOT / "build/incident", help="the command to measure")
+    arguments.add_argument("--cores", type=pathlib.Path, default=ROOT / "build/bench", help="the big cores: taken into this folder when they are not there")
     options = arguments.parse_args()
-    wanted = lambda part: options.only in (None, part)
-    cores = pathlib.Path(options.cores)
-    if wanted("native"):
-        native(options.incident, cores, pathlib.Path(options.native), options.runs)
-    if wanted("triage"):
-        triage(options.incident, pathlib.Path(options.native).parent, options.runs)
+    corpora = ROOT / "build/corpora"
+    subprocess.run([ROOT / "corpora/tools/unpack.sh", corpora, "go1.25", "native-glibc-2.36"], check=True, stdout=subprocess.DEVNULL)
+    if shutil.which("go"):  # where `go install` puts delve and viewcore
+        os.environ["PATH"] += ":" + subprocess.run(["go", "env", "GOPATH"], capture_output=True, text=True).stdout.strip() + "/bin"
+    ours, cores, wanted = str(options.incident), options.cores, (options.only,) if options.only else parts
     exe = str(cores / "exe")
-    if not (cores / "big" / "core").exists():
-        print(f"bench: SKIPPED, no benchmark core below {cores} (a Go toolchain is needed to make it)", file=sys.stderr)
-        return 0
-    if wanted("goroutines"):
-        goroutines(options.incident, cores, exe, pathlib.Path(options.small), options.runs)
-    if wanted("heap"):
-        heap(options.incident, cores, exe, options.runs)
+    if "native" in wanted:
+        native(ours, cores, corpora / "native-glibc-2.36", options.runs)
+    if "triage" in wanted:
+        triage(ours, corpora, options.runs)
+    if not {"goroutines", "heap"}.isdisjoint(wanted) and take_cores(cores):
+        if "goroutines" in wanted:
+            goroutines(ours, cores, exe, corpora / "go1.25" / "dwarf.nilderef", options.runs)
+        if "heap" in wanted:
+            heap(ours, cores, exe, options.runs)
     return 0
 
 

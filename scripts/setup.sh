@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs the Debian packages that the build and the tests need; does nothing, quickly, when they are there.
+# Installs the Debian packages that the build and the tests need, `setup.sh lint` and `setup.sh fuzz` also those of that
+# target; does nothing, quickly, when they are there.
 # Uses sudo when not root. Needs network to Debian's packages only.
 set -euo pipefail
 
@@ -12,6 +13,11 @@ required=(
 )
 # Speed and the debuggers' front-ends: tests that need them are skipped, and say so, when they cannot be had.
 optional=(ccache liblldb-19-dev lldb-19 python3-lldb-19 libbenchmark-dev)
+
+case ${1-} in
+  lint) required+=(clang-format-19 clang-tidy-19) ;;
+  fuzz) required+=(clang-19 libclang-rt-19-dev) ;;
+esac
 
 missing() { for p in "$@"; do dpkg-query -W -f='${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || echo "$p"; done; }
 

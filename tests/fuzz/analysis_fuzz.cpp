@@ -2,7 +2,7 @@
 // pass, detector, section and renderer runs over it. Nothing may crash or hang, whatever the memory of a dead process
 // says.
 //
-//     replay_analysis --write-seeds DIR && fuzz_analysis -max_len=400 -timeout=60 -rss_limit_mb=4096 DIR
+// fuzzer options: -max_len=400 -timeout=60 -rss_limit_mb=4096
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>

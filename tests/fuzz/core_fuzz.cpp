@@ -1,7 +1,7 @@
 // Any bytes as a core: open it, walk everything it gives out, and check what Memory promises. Wrong bytes may be
 // refused or named; they may not crash, hang, read outside the file, or break an invariant.
 //
-//     replay_core --write-seeds DIR && fuzz_core -max_len=65536 DIR
+// fuzzer options: -max_len=65536 -timeout=20
 #include <sys/mman.h>
 #include <unistd.h>
 

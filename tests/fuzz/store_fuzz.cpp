@@ -2,7 +2,7 @@
 // hold what cores say. Merge it, cluster it against itself as the baseline, render the summary. The JSON must be JSON,
 // the text must hold no control character, and a merged store must read back whole.
 //
-//     replay_store --write-seeds DIR && fuzz_store -max_len=20000 -timeout=20 DIR
+// fuzzer options: -max_len=20000 -timeout=20
 #include <rapidjson/document.h>
 #include <sys/mman.h>
 #include <unistd.h>
