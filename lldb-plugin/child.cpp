@@ -107,7 +107,8 @@ std::string Child::start(const std::vector<std::string>& command, unsigned colum
     std::array<int, 2> in{-1, -1}, out{-1, -1}, err{-1, -1};
     const bool ready = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in.data()) == 0 &&
                        pipe2(out.data(), O_CLOEXEC) == 0 && pipe2(err.data(), O_CLOEXEC) == 0;
-    const pid_t child = ready ? vfork() : -1;
+    // lldb may have tens of GB mapped, which fork would copy the tables of; posix_spawn sets no memory limit.
+    const pid_t child = ready ? vfork() : -1;  // NOLINT(bugprone-unsafe-functions,clang-analyzer-*)
     if (child == 0) become_child(argv.data(), envp.data(), in[0], out[1], err[1], limits.memory);
     const int why = errno;
     close_and_forget(in[0]), close_and_forget(out[1]), close_and_forget(err[1]);

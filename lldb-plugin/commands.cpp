@@ -137,11 +137,11 @@ private:
 class ThreadsCommand : public lldb::SBCommandPluginInterface {
 public:
     bool DoExecute(lldb::SBDebugger debugger, char** words, lldb::SBCommandReturnObject& result) override {
-        const std::string word = words != nullptr && *words != nullptr ? *words : "";
-        if (word.empty() || is_option(word)) {
+        if (words == nullptr || *words == nullptr || is_option(*words)) {
             static const Verb list{"threads", Operand::none, "", "incident threads"};
             return VerbCommand(list).DoExecute(debugger, words, result);
         }
+        const std::string word = *words;
         if (words[1] != nullptr && !is_option(words[1])) return fail(result, "usage: incident threads [on|off|ID]");
         std::string message;
         if (word == "off") {
@@ -190,9 +190,8 @@ bool lldb::PluginInitialize(lldb::SBDebugger debugger) {
         "as a child process.\n"
         "\n"
         "Begin with 'incident analyze'. A live, stopped process is written to a core first. Every subcommand takes the "
-        "options of the\n"
-        "command of the same name ('--all', '--format json', ...). 'incident threads on' shows parked goroutines as "
-        "threads.\n"
+        "options of the command of the same name ('--all', '--format json', ...). 'incident threads on' shows parked "
+        "goroutines as threads.\n"
         "\n"
         "Environment: INCIDENT names the executable, INCIDENT_TIMEOUT (seconds) and INCIDENT_MEMORY (MiB) limit it.");
     if (!incident.IsValid()) return false;

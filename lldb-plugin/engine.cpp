@@ -107,10 +107,13 @@ bool read_answer(Child& child, const Watch& watch, EngineRun& run) {
     int code = 0;
     for (;;) {
         const bool open = child.listen(text, notes);
-        if (header == std::string::npos && (header = text.find('\n')) != std::string::npos &&
-            std::sscanf(text.c_str(), R"({"code": %d, "out": %lu, "err": %lu})", &code, &out, &err) != 3) {
-            run.failure = "the incident child does not speak the protocol of this plugin: are both of one version?";
-            return true;
+        if (header == std::string::npos) {
+            header = text.find('\n');
+            if (header != std::string::npos &&
+                std::sscanf(text.c_str(), R"({"code": %d, "out": %lu, "err": %lu})", &code, &out, &err) != 3) {
+                run.failure = "the incident child does not speak the protocol of this plugin: are both of one version?";
+                return true;
+            }
         }
         if (header != std::string::npos && out <= max_output && err <= max_output &&
             text.size() - header - 1 >= out + err) {

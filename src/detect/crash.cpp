@@ -22,7 +22,6 @@ namespace incident::detect {
 namespace {
 
 using report::CrashKind;
-using report::Evidence;
 using report::Finding;
 using report::Frame;
 
@@ -155,7 +154,7 @@ void add_fault_evidence(const Process& process, const CrashContext& crash, const
     if (access->load && access->load->slot && access->load->confirmed)
         finding.evidence.push_back(
             {fmt::format("slot that {} was loaded from", process.core.machine().registers[*access->bad_register].name),
-             *access->load->slot, hex(process.memory.load<std::uint64_t>(*access->load->slot).value_or(0)), "core",
+             access->load->slot, hex(process.memory.load<std::uint64_t>(*access->load->slot).value_or(0)), "core",
              "disassembly"});
 }
 

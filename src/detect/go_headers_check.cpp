@@ -307,6 +307,7 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
     const RuntimeChunks chunks(process);
     const go::MapCells cells(heap_types.types());
     std::vector<Scanner> scanners;
+    scanners.reserve(jobs);
     for (unsigned i = 0; i < jobs; ++i) scanners.emplace_back(process, locator, chunks, cells);
     std::vector<BadHeader> contexts(jobs);
     heap_types.for_each_live(

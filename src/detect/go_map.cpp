@@ -98,8 +98,8 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
          walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
          map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
     if (auto variable = teller.variable(walk.header))
-        finding.evidence.push_back({"the variable that holds it", *variable, fmt::format("{:#x}", walk.header.value),
-                                    "core", "data sections"});
+        finding.evidence.push_back(
+            {"the variable that holds it", variable, fmt::format("{:#x}", walk.header.value), "core", "data sections"});
     finding.explanation =
         "The runtime keeps these numbers equal at every moment when nobody writes to the map. They were overwritten, "
         "or "

@@ -6,16 +6,11 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "process/lock_name.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
-
-namespace {
-
-std::string plural(std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
-
-}  // namespace
 
 std::string LockTeller::name(const GoLock& lock) const {
     const std::string_view type = to_string(lock.state.type);
@@ -60,13 +55,14 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
 }
 
 void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const {
-    finding.evidence.push_back({fmt::format("{}, {}, {} from their return address on, {} and {} were searched: {}",
-                                            plural(picture_.goroutines, "goroutine"),
-                                            plural(picture_.defers, "pending defer"), plural(picture_.frames, "frame"),
-                                            plural(picture_.timers, "timer"), plural(picture_.finalizers, "finalizer"),
-                                            lock.possible.empty() ? "none leads to a release of this lock"
-                                                                  : "none is known to lead to a release of this lock"),
-                                std::nullopt, "", "core", "open-coded defers, disassembly"});
+    finding.evidence.push_back(
+        {fmt::format("{}, {}, {} from their return address on, {} and {} were searched: {}",
+                     count_of(picture_.goroutines, "goroutine"), count_of(picture_.defers, "pending defer"),
+                     count_of(picture_.frames, "frame"), count_of(picture_.timers, "timer"),
+                     count_of(picture_.finalizers, "finalizer"),
+                     lock.possible.empty() ? "none leads to a release of this lock"
+                                           : "none is known to lead to a release of this lock"),
+         std::nullopt, "", "core", "open-coded defers, disassembly"});
     for (auto& what : picture_.not_searched) finding.innocent.push_back("not searched: " + what);
     for (auto& possible : lock.possible) finding.innocent.push_back(possible.what);
     const bool sure = lock.possible.empty() && picture_.not_searched.empty();

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "detect/native_locks.h"
 
 namespace incident::detect {
@@ -26,8 +27,6 @@ using report::Severity;
 using report::Strength;
 
 namespace {
-
-std::string plural(std::size_t n, std::string_view what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
 
 void grade(report::Finding& finding, Strength strength) {
     finding.strength = strength;
@@ -47,7 +46,7 @@ report::Finding tell_orphan(const Process& process, const PthreadTeller& teller,
     finding.title = fmt::format("A mutex is held by a thread that no longer exists: {}", teller.name(lock));
     std::string asked = teller.asked_in(lock);
     finding.where = fmt::format(
-        "{} for it{}", lock.waiters.size() == 1 ? "1 thread waits" : plural(lock.waiters.size(), "thread") + " wait",
+        "{} for it{}", lock.waiters.size() == 1 ? "1 thread waits" : count_of(lock.waiters.size(), "thread") + " wait",
         asked.empty() ? "" : " in " + asked);
     finding.why = fmt::format("its owner is tid {}, and none of the {} threads has that tid", lock.owner,
                               process.core.threads().size());
@@ -84,7 +83,7 @@ report::Finding tell_self(const Process& process, const PthreadTeller& teller, c
                         : fmt::format("asked for in {}, {}", frame->function, thread_text(process, wait.thread));
     finding.why = fmt::format("the mutex is {}, and its owner is the thread that waits for it", to_string(lock.type));
     if (lock.waiters.size() > 1)
-        finding.why += fmt::format("; {} more wait behind it", plural(lock.waiters.size() - 1, "thread"));
+        finding.why += fmt::format("; {} more wait behind it", count_of(lock.waiters.size() - 1, "thread"));
     teller.add_owner(finding, lock);
     teller.add_snapshot(finding, wait.thread);
     finding.innocent.push_back("another thread may unlock a normal mutex: not allowed by POSIX, but it works on Linux");

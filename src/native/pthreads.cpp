@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "native/allocators.h"
 #include "native/pthreads_state.h"
 
@@ -95,20 +96,14 @@ std::string PthreadLock::words() const {
             if (write_phase && write_locked)
                 add("write-locked");
             else if (!write_phase && readers != 0)
-                add(fmt::format("read-locked by {} {}, whom the lock does not name", readers,
-                                readers == 1 ? "reader" : "readers"));
+                add(fmt::format("read-locked by {}, whom the lock does not name", count_of(readers, "reader")));
             else
                 add("unlocked");
-            if (write_phase && readers != 0) add(fmt::format("{} reader{} waiting", readers, readers == 1 ? "" : "s"));
-            if (const auto waiting = writers; waiting != 0)
-                add(fmt::format("{} writer{} waiting", waiting, waiting == 1 ? "" : "s"));
+            if (write_phase && readers != 0) add(count_of(readers, "reader") + " waiting");
+            if (writers != 0) add(count_of(writers, "writer") + " waiting");
             break;
-        case FutexObject::condition:
-            add(fmt::format("{} waiter{}", counted_waiters, counted_waiters == 1 ? "" : "s"));
-            break;
-        case FutexObject::semaphore:
-            add(fmt::format("value {}, {} waiter{}", word, counted_waiters, counted_waiters == 1 ? "" : "s"));
-            break;
+        case FutexObject::condition: add(count_of(counted_waiters, "waiter")); break;
+        case FutexObject::semaphore: add(fmt::format("value {}, {}", word, count_of(counted_waiters, "waiter"))); break;
         case FutexObject::barrier: add(fmt::format("{} of {} arrived", counted_waiters, needed)); break;
         case FutexObject::stdio:
         case FutexObject::internal: add(!held ? "unlocked" : word == 2 ? "locked, contended" : "locked"); break;

@@ -58,8 +58,11 @@ private:
     /// The bitmaps above learn that the block where the elevator stands is empty.
     void leave() noexcept {
         std::size_t at = at_;
-        for (std::size_t level = 1; level < levels_.size(); ++level, at /= 64)
-            if ((levels_[level][at / 64] &= ~(std::uint64_t{1} << at % 64)) != 0) return;
+        for (std::size_t level = 1; level < levels_.size(); ++level, at /= 64) {
+            auto& word = levels_[level][at / 64];
+            word &= ~(std::uint64_t{1} << at % 64);
+            if (word != 0) return;
+        }
     }
     /// Moves to the nearest block that waits, itself included, without turning round.
     bool find() noexcept {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+
 namespace incident::go {
 
 namespace {
@@ -18,10 +20,6 @@ Result<void> read_mutex(const Memory& memory, const RuntimeLayout& layout, Addre
     if (state >> 31 != 0) return fail(ErrorKind::corrupt, "a mutex with a negative number of waiters", at);
     if (out.type == WaitObject::mutex) out.raw = state;
     return {};
-}
-
-std::string number_of(std::uint64_t n, std::string_view what) {
-    return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
 }
 
 }  // namespace
@@ -65,25 +63,25 @@ Result<LockState> read_lock(const Memory& memory, const RuntimeLayout& layout, W
 
 std::string LockState::words() const {
     if (type == WaitObject::wait_group)
-        return fmt::format("counter {}, {}", counter, number_of(group_waiters, "waiter"));
+        return fmt::format("counter {}, {}", counter, count_of(group_waiters, "waiter"));
     std::string text;
     auto add = [&](std::string part) { text += (text.empty() ? "" : ", ") + part; };
     if (type == WaitObject::rwmutex) {
         if (writer && reader_wait > 0)
-            add(fmt::format("writer waits for {}", number_of(static_cast<std::uint64_t>(reader_wait), "reader")));
+            add(fmt::format("writer waits for {}", count_of(static_cast<std::uint64_t>(reader_wait), "reader")));
         else if (writer)
             add("held by a writer");
         if (readers > reader_wait && writer)
-            add(number_of(static_cast<std::uint64_t>(readers - reader_wait), "new reader") + " behind it");
-        if (!writer) add(readers == 0 ? "no readers" : number_of(static_cast<std::uint64_t>(readers), "reader"));
-        if (mutex_waiters != 0) add(number_of(mutex_waiters, "more writer"));
+            add(count_of(static_cast<std::uint64_t>(readers - reader_wait), "new reader") + " behind it");
+        if (!writer) add(readers == 0 ? "no readers" : count_of(static_cast<std::uint64_t>(readers), "reader"));
+        if (mutex_waiters != 0) add(count_of(mutex_waiters, "more writer"));
         if (!writer && locked) add("a writer is on its way in or out");
         return text;
     }
     add(locked ? "locked" : "unlocked");
     if (woken) add("one waiter woken");
     if (starving) add("starving");
-    if (mutex_waiters != 0) add(number_of(mutex_waiters, "waiter"));
+    if (mutex_waiters != 0) add(count_of(mutex_waiters, "waiter"));
     return text;
 }
 
