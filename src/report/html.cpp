@@ -11,14 +11,16 @@ namespace incident::report {
 
 namespace {
 
+// A notebook puts the whole page into its own: what concerns html and body holds only where the report is the page.
 constexpr std::string_view head = R"(<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>incident report</title><style>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>incident report</title><style>
+:root:has(>body>pre.incident){color-scheme:light dark;background:#fff}body:has(>pre.incident){margin:0}pre.incident{margin:0}
 .incident{font:13px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;padding:1em;overflow-x:auto;
 color:#1f2328;background:#fff}
 .incident .s90{color:#6e7781}.incident .s1{font-weight:600}.incident .s36{color:#0a7285}.incident .s34{color:#0550ae}
 .incident .s33{color:#7d4e00}.incident .s32{color:#116329}.incident .s1-32{color:#116329;font-weight:600}
 .incident .s1-33{color:#7d4e00;font-weight:600}.incident .s1-31{color:#b3121d;font-weight:600}
-@media(prefers-color-scheme:dark){.incident{color:#e6edf3;background:#0d1117}.incident .s90{color:#8b949e}
+@media(prefers-color-scheme:dark){:root:has(>body>pre.incident){background:#0d1117}.incident{color:#e6edf3;background:#0d1117}.incident .s90{color:#8b949e}
 .incident .s36{color:#56d4dd}.incident .s34{color:#79c0ff}.incident .s33,.incident .s1-33{color:#e3b341}
 .incident .s32,.incident .s1-32{color:#56d364}.incident .s1-31{color:#ff7b72}}
 </style></head><body><pre class="incident">)";
