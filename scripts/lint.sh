@@ -9,4 +9,4 @@ clang-format-19 --dry-run --Werror "${files[@]}"
 known() { grep -F "\"$PWD/$1\"" build/compile_commands.json >/dev/null; }  # not so: the plugin where liblldb is missing
 for file in "${files[@]}"; do
   case $file in src/*.cpp | lldb-plugin/*.cpp) if known "$file"; then echo "$file"; else echo "lint: SKIPPED $file, not built here" >&2; fi ;; esac
-done | xargs -P "$(nproc)" -n 1 clang-tidy-19 -p build --quiet --warnings-as-errors='*'
+done | xargs -r -P "$(nproc)" -n 1 clang-tidy-19 -p build --quiet --warnings-as-errors='*'
