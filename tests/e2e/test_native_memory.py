@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from planted import Planted, each, of, planted
 
 KINDS = ("native.heap.", "native.pointer.", "native.hash.", "native.frame", "cgo.pointer.")
@@ -56,3 +57,10 @@ def test_account_of_memory_adds_up(core: Planted) -> None:
     for fmt in ("terminal", "markdown"):
         out = core.print("maps", "--summary", "--format", fmt)
         assert "C heap" in out and f"{memory['core_bytes']:,}".replace(",", " ") in out.replace(",", " ").replace("\u202f", " ").replace("'", " ")
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("uaf_hold", "native.pointer.freed"), ("frame_below", "native.frame-pointer.dangling")])
+def test_a_word_without_a_type_is_only_possible(mode: str, kind: str) -> None:
+    for build, strength in (("O2", "likely"), ("stripped", "possible")):
+        (finding,) = (f for f in of(ALL, f"{build}.{mode}")[0].analyze().json["findings"] if f["kind"] == kind)
+        assert (finding["strength"], finding["severity"]) == (strength, "warning"), build
