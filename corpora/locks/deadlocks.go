@@ -65,6 +65,33 @@ func (b *book) readTwice(first, second chan bool) int64 {
 	return b.read(1)
 }
 
+//go:noinline
+func (b *book) readTwicePlain(first, second chan bool) { // two RUnlocks follow the wait, one of them for a lock held
+	b.rw.RLock()
+	first <- true
+	<-second
+	b.rw.RLock()
+	sink += b.pages
+	b.rw.RUnlock()
+	b.rw.RUnlock()
+}
+
+// onceInside asks for itself while it is being made: Do waits for the Do that runs it.
+type onceInside struct {
+	once  sync.Once
+	value int64
+}
+
+var theInside onceInside
+
+func (o *onceInside) get() int64 {
+	o.once.Do(o.fill)
+	return o.value
+}
+
+//go:noinline
+func (o *onceInside) fill() { o.value = o.get() + 1 }
+
 type account struct {
 	id      int64
 	mu      sync.Mutex
@@ -206,6 +233,29 @@ func init() {
 		second <- true
 		rwObject("theBook.rw", &theBook.rw, 1, writerPending+2, 1, unsafe.Pointer(theBook), "holder=self waiters-names=self,writer1")
 		planted("go.mutex.self-deadlock", "theBook.rw", "a second RLock behind a waiting writer, in the goroutine that the writer waits for")
+	})
+	add("rw_recursive_plain", func() {
+		first, second := make(chan bool), make(chan bool)
+		go func() {
+			enter("self", "sync.RWMutex.RLock | semacquire", hex(unsafe.Pointer(&theBook.rw)))
+			theBook.readTwicePlain(first, second)
+		}()
+		<-first
+		go bookWriter("writer1", theBook, 1)
+		settle(2)
+		second <- true
+		rwObject("theBook.rw", &theBook.rw, 1, writerPending+2, 1, unsafe.Pointer(theBook), "holder=self waiters-names=self,writer1")
+		planted("go.mutex.self-deadlock", "theBook.rw", "a second RLock behind a waiting writer; both RUnlocks follow without defer")
+	})
+	add("self_once", func() {
+		mu := (*sync.Mutex)(unsafe.Pointer(uintptr(unsafe.Pointer(&theInside.once)) + 4)) // behind done
+		go func() {
+			enter("self", "sync.Mutex.Lock | semacquire", hex(unsafe.Pointer(mu)))
+			sink += theInside.get()
+		}()
+		settle(1)
+		mutexObject("theInside.once.m", mu, 1|1<<3, nil, "holder=self waiters-names=self")
+		planted("go.mutex.self-deadlock", "theInside.once.m", "the function that Do runs calls Do of the same Once")
 	})
 	add("cycle2", func() {
 		cycle(2, func(i int, got, goOn chan bool) {

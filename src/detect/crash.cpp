@@ -15,6 +15,7 @@
 #include "detect/native.h"
 #include "detect/telling.h"
 #include "process/fault_access.h"
+#include "process/locate.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -37,6 +38,8 @@ std::size_t first_user_frame(const std::vector<Frame>& frames) {
     });
     return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());
 }
+
+constexpr std::size_t most_of_title = 400;  // bytes of a message
 
 bool is_machinery(const Frame& frame) {
     return frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
@@ -71,6 +74,61 @@ std::string signal_words(const SignalInfo& info) {
     return words;
 }
 
+/// "0x4cd56b (rodata: main.greeting)"; the address alone where nothing is.
+std::string described(const Process& process, Address at) {
+    const Placement place = process.locator->place(at);
+    const bool nothing = place.kind == PlaceKind::unmapped || place.kind == PlaceKind::null;
+    return nothing ? hex(at.value) : fmt::format("{} ({})", hex(at.value), process.locator->describe(place));
+}
+
+/// A panic may carry a whole document: the title says how it begins; crash.message has it all.
+std::string shortened(std::string_view message, std::size_t most) {
+    if (message.size() <= most) return std::string(message);
+    std::size_t end = most;
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xc0) == 0x80) --end;  // no half characters
+    return fmt::format("{} … ({} bytes)", message.substr(0, end), message.size());
+}
+
+/// The waits of the program's own goroutines: "goroutine 1 waits (chan receive)" and how many others do.
+std::string who_sleeps(const Process& process, const CrashContext& crash) {
+    std::size_t others = 0;
+    for (auto& g : process.goroutines->all) others += !g.system && g.goid != *crash.goid;
+    const auto& g = process.goroutines->all[*crash.goroutine];
+    return fmt::format(
+        "goroutine {} waits ({}){}; nothing is left that could wake {}", g.goid, g.wait_reason,
+        others == 0 ? std::string()
+                    : fmt::format(", and so {} {}", others == 1 ? "does" : "do", count_of(others, "other goroutine")),
+        others == 0 ? "it" : "them");
+}
+
+/// Of a recursion without end: who calls itself, and how deep it got.
+std::string recursion(const CrashContext& crash) {
+    const std::size_t depth = crash.stack.physical.size() + crash.stack.elided;
+    if (crash.frames.empty() || depth < 100) return {};
+    return fmt::format("{} calls itself, or is called again by what it calls: {} frames",
+                       crash.frames[first_user_frame(crash.frames)].function, depth);
+}
+
+/// What Go's compiler loads from a nil value before an indirect call: the code of a func value, or a method of an
+/// interface's table (go1.27 src/internal/abi/iface.go, ITab.Fun at 0x18). Empty: something else.
+std::string_view nil_callee(const Process& process, const CrashContext& crash, const FaultAccess& access) {
+    const Instruction& load = access.instruction;
+    if (!process.go || crash.frames.empty() || crash.frames.front().kind != report::FrameKind::go ||
+        !load.destination || !access.operand || access.write || access.operand->index)
+        return {};
+    constexpr std::size_t near = 6;  // arguments are moved between the load and the call
+    for (const Instruction& next :
+         process.disassembler->decode_range(process.memory, {load.pc + load.size, load.pc + load.size + 64}, near)) {
+        const bool calls = next.flow == Flow::indirect_call && next.memory.empty();
+        if (calls && (next.source == load.destination || next.destination == load.destination))
+            return access.operand->displacement == 0      ? "call of a nil func value"
+                   : access.operand->displacement >= 0x18 ? "call of a method on a nil interface"
+                                                          : "";
+        if (next.flow != Flow::next || next.destination == load.destination) return {};
+    }
+    return {};
+}
+
 struct FaultStory {
     std::string title;
     std::string why;
@@ -81,11 +139,16 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     auto& machine = process.core.machine();
     auto address =
         crash.fault_address ? hex(crash.fault_address->value) : std::string("an address the kernel does not tell");
-    std::string verb = access && access->operand ? (access->write ? "write" : "read") : "access";
+    const bool told = access && (access->operand || access->instruction.memory.size() == 1);
+    std::string verb = told ? (access->write ? "write" : "read") : "access";
     switch (crash.fault) {
         case FaultClass::nil_dereference:
             if (crash.registers && crash.registers->pc() == crash.fault_address) {
                 story.title = fmt::format("call of a nil function: jump to {}", address);
+                break;
+            }
+            if (auto callee = access ? nil_callee(process, crash, *access) : ""; !callee.empty()) {
+                story.title = fmt::format("nil pointer dereference: {}", callee);
                 break;
             }
             story.title = crash.fault_address && crash.fault_address->value == 0
@@ -120,6 +183,9 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             break;
     }
     if (!access) return story;
+    if (!access->bad_register && told && crash.fault_address)
+        story.why = fmt::format("`{}` {}s {}", readable_text(access->instruction), verb,
+                                described(process, *crash.fault_address));
     if (access->bad_register && crash.registers) {
         auto reg = *access->bad_register;
         auto value = access->deduced ? access->deduced : crash.registers->get(reg);
@@ -210,16 +276,25 @@ Detection detect_crash(const Process& process) {
             finding.title =
                 crash.signal && crash.fault != FaultClass::none && crash.fault != FaultClass::other
                     ? story.title
-                    : fmt::format("uncaught panic: {}", crash.message.value_or("(its value could not be read)"));
+                    : fmt::format("uncaught panic: {}",
+                                  shortened(crash.message.value_or("(its value could not be read)"), most_of_title));
             finding.why = !story.why.empty() ? story.why : "nothing recovered it: the runtime ended the process";
             break;
         }
         case CrashKind::go_fatal:
             finding.kind = overflow ? "crash.stack-overflow" : "crash.fatal";
             finding.title =
-                overflow ? "goroutine stack overflow: the stack grew past its limit"
-                         : fmt::format("fatal error: {}", crash.message.value_or("(its text could not be read)"));
-            finding.why = fmt::format("the runtime ended the process in {}", crash.runtime_function);
+                overflow
+                    ? "goroutine stack overflow: the stack grew past its limit"
+                    : fmt::format("fatal error: {}",
+                                  shortened(crash.message.value_or("(its text could not be read)"), most_of_title));
+            if (overflow) finding.why = recursion(crash);
+            // A fault on the way: in the Error method of a panic's value, which was being printed.
+            if (crash.signal) finding.why = tell_fault(process, crash, access).why;
+            if (crash.message && crash.message->ends_with("deadlock!") && crash.goroutine)
+                finding.why = who_sleeps(process, crash);
+            if (finding.why.empty())
+                finding.why = fmt::format("the runtime ended the process in {}", crash.runtime_function);
             break;
         case CrashKind::abort:
             finding.kind = "crash.abort";

@@ -36,6 +36,8 @@ constexpr Advice panics[] = {
 
 constexpr Advice fatals[] = {
     {"all goroutines are asleep", "`incident goroutines CORE --group` and `incident locks CORE`: who waits for whom"},
+    {"panic while printing panic value",
+     "the panic's value has an Error or String method that panics itself: let it cope with nil and half-built values"},
     {"out of memory",
      "`incident heap CORE --retained`: what keeps the memory; `incident maps CORE --summary`: Go's or not"},
     {"cannot allocate memory",

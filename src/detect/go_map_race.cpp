@@ -150,18 +150,25 @@ Detection detect_map_race(const Process& process) {
     }
     const bool writer = std::ranges::any_of(sides, &Side::writer) ||
                         (died_in != nullptr && go::writes(died_in->operation) && !sides.empty());
-    const std::string map_name = header.is_null() ? "a map" : teller.name(header);
-    const std::string what = type.is_null() ? map_name : fmt::format("{}, a {}", map_name, finding.subject.type);
+    const std::string type_name = type.is_null() ? "map" : finding.subject.type;
+    const std::string what = header.is_null() ? "a " + type_name
+                             : type.is_null() ? teller.name(header)
+                                              : fmt::format("{}, a {}", teller.name(header), type_name);
+    // "No goroutine is in it" needs to have looked at all of them: the command crash does not.
+    const bool looked = process.goroutines && process.stacks.size() == process.goroutines->all.size();
     finding.title = fmt::format("{}: {}", message, what);
     finding.where = crash.goid ? fmt::format("{}, goroutine {}", dying_place, *crash.goid) : dying_place;
-    if (sides.empty() && walk && walk->writing && !writer) {
+    if (sides.empty() && walk && walk->writing && !writer && looked) {
         finding.why = "the map's writing flag is set, but no goroutine is writing to it: the flag is stuck";
         finding.explanation =
             "No goroutine that the core still shows stands in a write to this map. The flag was left behind: by a "
             "stray "
             "write over the header, or by a writer that panicked in the map's key or was ended.";
     } else if (sides.empty()) {
-        finding.why = "the runtime found two goroutines in the same map; the other one has moved on since";
+        finding.why =
+            !looked ? "the runtime found two goroutines in the same map; `incident analyze` looks for the other"
+            : header.is_null() ? "the runtime found two goroutines in the same map; which map is not known"
+                               : "the runtime found two goroutines in the same map; the other one has moved on since";
     } else {
         const Side& first = sides.front();
         finding.why = fmt::format("goroutine {} {} in {}{}", process.goroutines->all[first.goroutine].goid,

@@ -2,11 +2,11 @@
 // go.mutex.self-deadlock: a goroutine waits for a lock that it holds itself.
 //
 // Proof: of the first, that no pending defer, no frame from its return address on, no timer and no finalizer leads to a
-// release of this address. Of the second, the pending deferred release in an older frame of the waiter, or a release of
-// the same address on every path out of an older frame that the one acquisition it waits for does not account for.
-// Innocent look-alikes: a slow holder has the same bytes; a lock may be handed to another goroutine; a waiter that has
-// been woken (state unlocked, or starving) is on its way. Whatever may release it and is not known to makes the finding
-// an info.
+// release of this address; or that the goroutine which would release it waits for ever (select{}, a nil channel). Of
+// the second, the pending deferred release in an older frame of the waiter, or a release of the same address on every
+// path out of an older frame that the one acquisition it waits for does not account for. Innocent look-alikes: a slow
+// holder has the same bytes; a lock may be handed to another goroutine; a waiter that has been woken (state unlocked,
+// or starving) is on its way. Whatever may release it and is not known to makes the finding an info.
 #include <fmt/format.h>
 
 #include "detect/locks.h"
@@ -55,6 +55,32 @@ report::Finding tell_self(const LockTeller& teller, const GoLock& lock, std::uin
     return finding;
 }
 
+/// select{} and a nil channel: nothing will ever wake it.
+bool never_goes_on(const Process& process, const LockHolderRow& holder) {
+    const std::string_view reason = process.goroutines->all[holder.goroutine].wait_reason;
+    return reason == "select (no cases)" || reason.ends_with("(nil chan)");
+}
+
+/// A holder that is known and alive in name only.
+void tell_holder(const Process& process, const LockTeller& teller, const LockHolderRow& holder,
+                 report::Finding& finding) {
+    const auto& g = process.goroutines->all[holder.goroutine];
+    finding.where = fmt::format("held by goroutine {} in {}; goroutines wait for it in {}", g.goid,
+                                place_in_source(teller.asking_frame(holder.goroutine)),
+                                teller.locked_in(*process.locks->find(*finding.subject.address)));
+    finding.why =
+        fmt::format("goroutine {} will never come to its Unlock: it waits for ever ({})", g.goid, g.wait_reason);
+    finding.evidence.push_back({fmt::format("goroutine {} holds it: its Unlock is still before it", g.goid),
+                                std::nullopt, std::string(g.wait_reason), "core",
+                                "g.waitreason, defers and disassembly"});
+    const bool sure = process.locks->find(*finding.subject.address)->possible.empty();
+    finding.strength = sure ? report::Strength::likely : report::Strength::possible;
+    finding.severity = sure ? report::Severity::warning : report::Severity::info;
+    finding.innocent.push_back("a lock that is held on purpose until the process ends");
+    teller.add_snapshot(finding, holder.goroutine);
+    finding.remedy = "give the holder a way out of its wait, or unlock before it";
+}
+
 }  // namespace
 
 Detection detect_mutexes(const Process& process) {
@@ -77,18 +103,25 @@ Detection detect_mutexes(const Process& process) {
         }
         if (!lock.state.exclusively_held()) continue;
         bool held = false;
-        for (auto& holder : lock.holders) held |= holder.kind == go::HoldKind::exclusive;
+        const LockHolderRow* stuck = nullptr;  // held, and yet nobody alive can unlock it
+        for (auto& holder : lock.holders) {
+            if (holder.kind != go::HoldKind::exclusive) continue;
+            if (never_goes_on(process, holder))
+                stuck = &holder;
+            else
+                held = true;
+        }
         if (held) continue;
         if (!teller) teller.emplace(process);
         if (lock.possible.empty())
-            if (auto again = deferred_relock(process, lock)) {
+            if (auto again = stuck == nullptr ? deferred_relock(process, lock) : std::nullopt) {
                 detection.findings.push_back(tell_self(*teller, lock, *again, nullptr));
                 continue;
             }
         if (!folder) folder.emplace(*teller, detection.findings);
         if (folder->fold(lock, "go.mutex.orphaned")) continue;
         auto finding = teller->start(lock, "go.mutex.orphaned");
-        teller->add_search(finding, lock);
+        if (stuck == nullptr) teller->add_search(finding, lock);
         const bool writer = lock.state.type == go::WaitObject::rwmutex;
         finding.title = lock.possible.empty()
                             ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller->name(lock))
@@ -100,13 +133,14 @@ Detection detect_mutexes(const Process& process) {
         finding.why =
             fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock", lock.state.raw,
                         lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
-            teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        if (stuck != nullptr) tell_holder(process, *teller, *stuck, finding);
+        teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);
-        finding.remedy = fmt::format(
-            "find the early return or recovered panic between Lock and Unlock, in {} or wherever else it is taken; put "
-            "`defer mu.Unlock()` right after Lock",
-            teller->locked_in(lock));
+        if (stuck == nullptr)
+            finding.remedy = fmt::format(
+                "find the early return or recovered panic between Lock and Unlock, in {} or wherever else it is taken; "
+                "put `defer mu.Unlock()` right after Lock",
+                teller->locked_in(lock));
         detection.findings.push_back(std::move(finding));
         folder->told();
     }

@@ -34,8 +34,7 @@ Detection detect_rwmutexes(const Process& process) {
         finding.why = fmt::format(
             "readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame leads to RUnlock",
             lock.state.raw, n, n == 1 ? "a reader" : "readers");
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
-            teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);
         finding.remedy =
             "find the RLock without RUnlock on every way out, those of panics too; put `defer mu.RUnlock()` right "

@@ -32,8 +32,7 @@ Detection detect_waitgroups(const Process& process) {
         finding.where = fmt::format("waited for in {}", teller->locked_in(lock));
         finding.why =
             fmt::format("counter {}, and no defer, frame, timer or finalizer leads to Done", lock.state.counter);
-        for (std::size_t i = 0; i < lock.waiters.size() && i < 2; ++i)
-            teller->add_snapshot(finding, lock.waiters[i].goroutine);
+        teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);
         finding.remedy = "call `defer wg.Done()` first in each worker, and Add before `go`";
         detection.findings.push_back(std::move(finding));

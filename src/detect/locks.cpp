@@ -88,6 +88,17 @@ void LockTeller::add_snapshot(report::Finding& finding, std::uint32_t goroutine,
     }
 }
 
+void LockTeller::add_waiters(report::Finding& finding, const GoLock& lock) const {
+    const report::Frame* shown = nullptr;
+    for (const auto& waiter : lock.waiters) {
+        const report::Frame* asking = asking_frame(waiter.goroutine);
+        if (asking == nullptr || (shown != nullptr && asking->pc == shown->pc)) continue;  // the same picture again
+        add_snapshot(finding, waiter.goroutine);
+        if (shown != nullptr) return;
+        shown = asking;
+    }
+}
+
 void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const {
     const std::uint64_t at = lock.state.address.value;
     if (lock.state.type == go::WaitObject::mutex)

@@ -35,6 +35,8 @@ public:
     void add_search(report::Finding& finding, const GoLock& lock) const;
     void add_snapshot(report::Finding& finding, std::uint32_t goroutine,
                       std::optional<std::uint32_t> physical = std::nullopt) const;
+    /// The frames of the first waiter, and of one that asked elsewhere.
+    void add_waiters(report::Finding& finding, const GoLock& lock) const;
     void add_verify(report::Finding& finding, const GoLock& lock) const;
     std::int64_t goid(std::uint32_t goroutine) const { return process_.goroutines->all[goroutine].goid; }
     /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none. Its code; sp, bp and

@@ -41,6 +41,16 @@ bool has_frame(const go::GoStack& stack, std::string_view name) {
     return std::ranges::any_of(stack.physical, [&](auto& frame) { return frame.name() == name; });
 }
 
+/// Was the fatal error about the signal itself? A signal that had become a panic is the panic's story, also when the
+/// runtime gave up over that panic: "panic while printing panic value".
+bool throws_for_signal(const go::GoStack& stack, const go::PhysicalFrame& fatal) {
+    for (auto* frame = &fatal; frame != stack.physical.data() + stack.physical.size(); ++frame) {
+        if (frame->name() == "runtime.gopanic") return false;
+        if (frame->name().starts_with("runtime.sigpanic")) return true;
+    }
+    return true;
+}
+
 bool calls_abort(std::span<const report::Frame> frames) {
     return std::ranges::any_of(frames,
                                [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
@@ -191,6 +201,7 @@ private:
             fill_kernel(context, dying, best);
         if (context.frames.empty()) context.frames = best.stack.frames;
         choose_stack(context, best);
+        if (const go::Goroutine* asleep = sleeper(context)) tell_of_sleeper(context, *asleep);
         if (context.kind == report::CrashKind::abort) {
             fold_way_of_abort(context.frames);
             fold_way_of_abort(context.stack.frames);
@@ -219,7 +230,29 @@ private:
         context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
         // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain
         // fault.
-        if (from_signal) context.kind = report::CrashKind::signal;
+        if (from_signal && throws_for_signal(best.stack, *best.fatal)) context.kind = report::CrashKind::signal;
+    }
+
+    /// "all goroutines are asleep" is found on a thread that has nothing to do: the story is where the program waits,
+    /// main first, as in the runtime's own trace.
+    const go::Goroutine* sleeper(const CrashContext& context) const {
+        if (!process_.goroutines || context.kind != report::CrashKind::go_fatal || !context.message ||
+            !context.message->ends_with("deadlock!"))
+            return nullptr;
+        const go::Goroutine* first = nullptr;
+        for (auto& g : process_.goroutines->all)
+            if (!g.system && g.status == go::Status::waiting && (first == nullptr || g.goid < first->goid)) first = &g;
+        return first;
+    }
+
+    void tell_of_sleeper(CrashContext& context, const go::Goroutine& g) {
+        go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
+        go::GoStack stack = walker.walk(g, steps_, &*process_.images);
+        if (stack.frames.empty()) return;
+        context.goid = g.goid;
+        context.goroutine = static_cast<std::size_t>(&g - process_.goroutines->all.data());
+        context.frames = stack.frames;
+        context.stack = std::move(stack);
     }
 
     /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in

@@ -117,7 +117,11 @@ std::optional<FaultAccess> analyse_access(const Process& process, const Register
     access.instruction = std::move(*instruction);
     auto bits = process.core.machine().canonical_bits;
     choose_operand(access, registers, fault, bits);
-    if (!access.operand) return access;
+    if (!access.operand) {
+        // Which operand is clear when there is one, whatever its registers held.
+        if (access.instruction.memory.size() == 1) access.write = access.instruction.memory.front().written;
+        return access;
+    }
     choose_register(access, registers, bits);
     if (access.bad_register && !function.empty()) find_load(access, process, registers, function);
     return access;

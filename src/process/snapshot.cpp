@@ -244,11 +244,10 @@ report::FrameSnapshot Snapshots::frame(const go::GoStack& stack, std::size_t ind
     out.frame = stack.frames[index];
     out.index = index;
     if (out.frame.inlined) {
-        std::size_t outer = index;
-        while (outer + 1 < stack.frames.size() && stack.frame_of[outer + 1] == at) ++outer;
-        out.notes.push_back(fmt::format("inlined into {}, whose slots and code it shares",
-                                        escape_for_terminal(stack.frames[outer].function)));
-        return out;
+        // The function that holds it may be a wrapper, which no list of frames shows.
+        const auto* func = physical.func();
+        out.notes.push_back(fmt::format("inlined into {}: its slots and code",
+                                        func != nullptr ? escape_for_terminal(func->name) : "the next frame"));
     }
     FrameView view{.pc = physical.pc,
                    .sp = physical.sp,

@@ -101,8 +101,8 @@ void LockFinder::read_waiters() {
 void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
                       std::optional<std::uint32_t> physical, std::string_view deferred,
                       std::vector<go::Balance>& before) {
-    auto earlier = [&](Address address, HoldKind kind) {
-        for (auto& b : before)
+    auto of = [](const std::vector<go::Balance>& balances, Address address, HoldKind kind) {
+        for (auto& b : balances)
             if (b.address == address && b.kind == kind) return b.most;
         return 0;
     };
@@ -115,11 +115,13 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
             served[{*release.address, release.kind}].push_back(goroutine);
             continue;
         }
-        if (earlier(*release.address, release.kind) > 0) continue;  // what it will have taken by then
+        // What it will have taken by then is no hold, unless every path gives back more than that.
+        const int taken = of(before, *release.address, release.kind);
+        const int net = of(remaining.balances, *release.address, release.kind);
+        if (taken > 0 && taken + net >= 0) continue;
         Hold hold{goroutine,    release.kind,     basis, physical,       release.function, deferred,
                   release.site, *release.address, false, release.rwmutex};
-        for (auto& b : remaining.balances)
-            if (b.address == hold.address && b.kind == hold.kind) hold.surely = b.most < 0;
+        hold.surely = net < 0;
         holds.push_back(hold);
     }
     for (auto& b : remaining.balances) {

@@ -28,6 +28,13 @@ std::string quiet_why(const Report& report) {
     return text;
 }
 
+/// Titles count alike what differs in its place only: then the place tells them apart.
+std::string title_of(const std::vector<Finding>& findings, const Finding& finding) {
+    const auto alike = std::ranges::count(findings, finding.title, &Finding::title);
+    if (alike < 2 || finding.where.empty()) return finding.title;
+    return fmt::format("{} in {}", finding.title, finding.where.substr(0, finding.where.find(" (")));
+}
+
 /// A long first finding hides those below it.
 std::string others(const std::vector<Finding>& findings, const Finding& first, Severity min_severity) {
     constexpr std::size_t most = 3;
@@ -35,7 +42,7 @@ std::string others(const std::vector<Finding>& findings, const Finding& first, S
     std::size_t count = 0;
     for (const Finding& f : findings) {
         if (&f == &first || f.severity < min_severity) continue;
-        if (count++ < most) text += (text.empty() ? "" : "; ") + f.title;
+        if (count++ < most) text += (text.empty() ? "" : "; ") + title_of(findings, f);
     }
     return count > most ? fmt::format("{}; {} more", text, count - most) : text;
 }

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/text.h"
+#include "report/answer.h"
 #include "report/explain.h"
 #include "report/renderers.h"
 #include "report/terminal/canvas.h"
@@ -229,6 +230,24 @@ TEST(Explain, TakesAKindAPrefixOrNothing) {
     EXPECT_EQ(said("go.mut"), "unknown");
     EXPECT_NE(said("").find("native.heap.bad-free"), std::string::npos);
     EXPECT_EQ(said("no.such"), "unknown");
+}
+
+// Two leaks of three goroutines each bear one title: the row ALSO says where, or it repeats itself.
+TEST(Answer, EqualTitlesAreToldApartByTheirPlaces) {
+    Report report;
+    auto leak = [](std::string title, std::string where) {
+        Finding finding;
+        finding.kind = "go.goroutine.leaked";
+        finding.severity = Severity::warning;
+        finding.title = std::move(title);
+        finding.where = std::move(where);
+        return finding;
+    };
+    report.findings = {leak("a map is torn", "main.main (main.go:3)"),
+                       leak("3 goroutines are blocked forever", "main.produce (main.go:9), created by main.main"),
+                       leak("3 goroutines are blocked forever", "main.ask (main.go:7), created by main.main")};
+    EXPECT_EQ(answer_of(report, Severity::warning).also,
+              "3 goroutines are blocked forever in main.produce; 3 goroutines are blocked forever in main.ask");
 }
 
 }  // namespace

@@ -62,6 +62,8 @@ StepKind kind_of(const Instruction& i) {
     }
     if (m == "push") return StepKind::push;
     if (m == "pop") return StepKind::pop;
+    if (m == "test" && i.immediate && i.memory.empty() && (i.destination || i.source)) return StepKind::test;
+    if (m == "and") return StepKind::bit_and;
     if (m == "cmp" || m == "test" || m == "nop" || m == "bt" || m == "ucomisd" || m == "ucomiss")
         return StepKind::nothing;
     if (m.starts_with("movup") || m.starts_with("movap") || m.starts_with("movdq")) return StepKind::wide_move;
@@ -104,6 +106,8 @@ CodeStep boil(const Instruction& i) {
             step.absolute = *m.absolute;
         }
     }
+    if (step.kind == StepKind::test && step.destination < 0) step.destination = step.source;
+    if (i.flow == Flow::conditional_jump) step.on_zero = i.mnemonic == "je" ? 1 : i.mnemonic == "jne" ? -1 : 0;
     step.zero_vector = step.kind == StepKind::wide_move && i.operands.ends_with("xmm15");
     step.width = step.has_memory && step.memory_written ? source_width(i.operands) : width_of(i.operands);
     // An indirect call names its register as an operand that is read only.
@@ -138,6 +142,8 @@ CalleeFacts facts_of(std::string_view name) {
         facts.kind = CalleeKind::never_returns;
     else if (name == "runtime.newproc")
         facts.kind = CalleeKind::spawns;
+    else if (name == "runtime.deferproc" || name == "runtime.deferprocStack")
+        facts.kind = CalleeKind::defers;
     else if (name == "runtime.deferreturn")
         facts.kind = CalleeKind::deferreturn;
     else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc"))

@@ -29,6 +29,7 @@ enum class CalleeKind : std::uint8_t {
     spares_registers,  ///< duffcopy, write barriers: registers live on
     never_returns,     ///< panics, morestack (which starts the function again)
     spawns,            ///< newproc: its closure will run
+    defers,            ///< deferproc, deferprocStack: only notes what it is given
     deferreturn,
 };
 struct CalleeFacts {
@@ -47,6 +48,8 @@ enum class StepKind : std::uint8_t {
     add,
     subtract,
     zero,
+    test,  ///< of a register, against an immediate
+    bit_and,
     push,
     pop,
     wide_move,
@@ -63,6 +66,7 @@ struct CodeStep {
     std::int32_t op_offset = 0;
     std::uint8_t width = 8;  ///< bytes of the register operand
     std::int8_t destination = -1, source = -1, base = -1, index = -1, scale = 1;
+    std::int8_t on_zero = 0;  ///< of a conditional jump: 1 je, -1 jne, 0 another
     bool has_memory = false, memory_written = false, has_absolute = false, has_immediate = false, tls = false,
          zero_vector = false;
     std::uint8_t memory_size = 8;

@@ -79,9 +79,18 @@ void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
     }
 }
 
-void CodeRun::clobber(PathState& state, Address callee) {
+void CodeRun::clobber_registers(PathState& state) {
     const GeneralRows& r = rows();
     const Symbolic sp = state[r.sp], bp = state[r.bp], g = state[r.r14];
+    for (Symbolic& value : state.registers) value = cpu_.fresh();
+    state[r.sp] = sp;
+    state[r.bp] = bp;
+    state[r.r14] = g;
+}
+
+void CodeRun::clobber(PathState& state, Address callee) {
+    const GeneralRows& r = rows();
+    const Symbolic sp = state[r.sp];
     for (unsigned row : {r.rax, r.rbx, r.rcx, r.rdi, r.rsi, r.r8, r.r9, r.r10, r.r11})
         forget_passed(state, state[row], true);
     if (!register_arguments() && sp.known()) {
@@ -93,10 +102,7 @@ void CodeRun::clobber(PathState& state, Address callee) {
             forget_passed(state, cpu_.load(state, {0, sp.offset + i}, 8), true);
         for (std::uint64_t i = 0; i < bytes; i += 8) cpu_.store(state, {0, sp.offset + i}, 8, cpu_.fresh());
     }
-    for (Symbolic& value : state.registers) value = cpu_.fresh();
-    state[r.sp] = sp;
-    state[r.bp] = bp;
-    state[r.r14] = g;
+    clobber_registers(state);
 }
 
 std::vector<PathState> CodeRun::call_closure(FunctionCode& code, const CodeStep& step, PathState state,
@@ -105,10 +111,11 @@ std::vector<PathState> CodeRun::call_closure(FunctionCode& code, const CodeStep&
         if (result_.unresolved.size() < max_unresolved) result_.unresolved.push_back(step.pc);
         return {std::move(state)};
     }
-    auto entry = book_.memory().load_address(Address{closure.offset});
-    if (!entry) return {std::move(state)};
+    // A closure that the code itself has made on the stack is in no core yet.
+    const Symbolic entry = cpu_.load(state, closure, 8);
+    if (!entry.known()) return {std::move(state)};
     state[rows().rdx] = closure;
-    return call(code, step, std::move(state), *entry, depth);
+    return call(code, step, std::move(state), Address{entry.offset}, depth);
 }
 
 std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, PathState state, Address target,
@@ -146,6 +153,11 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             }
             break;
         }
+        case CalleeKind::defers:
+            note_defer(state, target);
+            clobber_registers(state);
+            after.push_back(std::move(state));
+            return after;
         case CalleeKind::opaque: break;
         case CalleeKind::ordinary: {
             FunctionCode* callee = book_.function(target);
@@ -190,11 +202,9 @@ std::optional<Address> CodeRun::target_of(const PathState& state, const CodeStep
 }
 
 void CodeRun::note_defer(PathState& state, Address target) {
-    if (book_.facts(target).kind != CalleeKind::opaque || state.deferred.size() >= max_deferred) return;
     const auto func = book_.runtime().find_func(target);
-    if (!func) return;
+    if (!func || state.deferred.size() >= max_deferred) return;
     const bool record = func->name == "runtime.deferprocStack";
-    if (!record && func->name != "runtime.deferproc") return;
     Symbolic closure = argument(state, register_arguments() || record ? 0 : 1);
     if (record) {
         const auto offset = std::max(book_.runtime().layout()._defer.fn.offset, 0);
@@ -259,7 +269,12 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
             }
             if (step.flow == Flow::trap) break;
             if (step.flow == Flow::conditional_jump) {
+                const auto jumps = at > 0
+                                       ? SymbolicCpu::jumps(state, code.steps[static_cast<std::size_t>(at) - 1], step)
+                                       : std::nullopt;
+                if (jumps == false) continue;
                 branch(step.target_step, state);
+                if (jumps == true) break;
                 continue;
             }
             if (step.flow == Flow::jump && step.target_step >= 0) {
@@ -278,7 +293,6 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
                 clobber(state, {});
                 continue;
             }
-            if (step.flow == Flow::call) note_defer(state, *target);
             auto after = call(code, step, std::move(state), *target, depth);
             if (tail) {
                 for (auto& s : after) leave(std::move(s));

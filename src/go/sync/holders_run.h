@@ -42,6 +42,7 @@ private:
     void count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
                const FunctionCode& code, bool rwmutex = false);
     void clobber(PathState& state, Address callee);
+    void clobber_registers(PathState& state);
     void forget_passed(PathState& state, Symbolic value, bool deep);
     /// States after the call; empty: it never comes back.
     std::vector<PathState> call(FunctionCode& code, const CodeStep& step, PathState state, Address target, int depth);

@@ -18,7 +18,7 @@ bool overlaps(const Cell& cell, Symbolic at, unsigned size) {
 
 /// The register or immediate that a step reads.
 Symbolic source_of(SymbolicCpu& cpu, const CpuState& state, const CodeStep& step) {
-    if (step.has_immediate) return {0, static_cast<std::uint64_t>(step.immediate)};
+    if (step.has_immediate) return {0, static_cast<std::uint64_t>(step.immediate), true};
     const Symbolic* source = state.find(step.source);
     return source != nullptr ? *source : cpu.fresh();
 }
@@ -107,10 +107,34 @@ void SymbolicCpu::add(CpuState& state, const CodeStep& step) {
     put(state, step.destination, value, step.width);
 }
 
+void SymbolicCpu::bit_and(CpuState& state, const CodeStep& step) {
+    if (step.has_memory) {
+        if (step.memory_written)
+            store(state, operand(state, step), step.memory_size, fresh());
+        else
+            put(state, step.destination, fresh(), 8);
+        return;
+    }
+    const Symbolic* old = state.find(step.destination);
+    const Symbolic by = source_of(*this, state, step);
+    if (old == nullptr) return;
+    const bool known = old->literal && by.literal;
+    put(state, step.destination, known ? Symbolic{0, old->offset & by.offset, true} : fresh(), known ? 8 : step.width);
+}
+
+std::optional<bool> SymbolicCpu::jumps(const CpuState& state, const CodeStep& before, const CodeStep& step) {
+    if (before.kind != StepKind::test || step.on_zero == 0) return std::nullopt;
+    const Symbolic* value = state.find(before.destination);
+    if (value == nullptr || !value->literal) return std::nullopt;
+    const bool zero = (value->offset & static_cast<std::uint64_t>(before.immediate)) == 0;
+    return zero == (step.on_zero > 0);
+}
+
 void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
     const GeneralRows& r = rows();
     switch (step.kind) {
-        case StepKind::nothing: return;
+        case StepKind::nothing:
+        case StepKind::test: return;
         case StepKind::move:
             if (step.has_memory && step.destination < 0) {
                 Symbolic value = source_of(*this, state, step);
@@ -124,7 +148,8 @@ void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
             }
             return;
         case StepKind::lea: return put(state, step.destination, operand(state, step), step.width);
-        case StepKind::zero: return put(state, step.destination, {0, 0}, 8);
+        case StepKind::zero: return put(state, step.destination, {0, 0, true}, 8);
+        case StepKind::bit_and: return bit_and(state, step);
         case StepKind::add:
         case StepKind::subtract: return add(state, step);
         case StepKind::push: {
@@ -166,8 +191,10 @@ void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
 
 void SymbolicCpu::widen(CpuState& state, const CpuState& before) {
     const GeneralRows& r = rows();
-    for (unsigned row = 0; row < state.registers.size(); ++row)
+    for (unsigned row = 0; row < state.registers.size(); ++row) {
         if (row != r.sp && row != r.bp && !(state[row] == before[row])) state[row] = fresh();
+        state[row].literal &= before[row].literal;
+    }
     for (Cell& cell : state.memory)
         if (!(load(before, cell.at, cell.size) == cell.value)) cell.value = fresh();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "go/sync/holders_code.h"
@@ -12,9 +13,11 @@ namespace incident::go {
 /// A number when base is 0, else an unknown plus an offset. Equal symbols mean equal values.
 struct Symbolic {
     std::uint64_t base = 0, offset = 0;
+    /// The code itself wrote the number: no other goroutine can change it, so that a branch on it is decided.
+    bool literal = false;
     bool known() const { return base == 0; }
     Symbolic plus(std::uint64_t bytes) const { return {base, offset + bytes}; }
-    bool operator==(const Symbolic&) const = default;
+    bool operator==(const Symbolic& other) const { return base == other.base && offset == other.offset; }
 };
 
 struct Cell {
@@ -54,6 +57,9 @@ public:
     /// The address of a step's memory operand.
     Symbolic operand(const CpuState& state, const CodeStep& step);
     void apply(CpuState& state, const CodeStep& step);
+    /// Does the conditional jump `step` right behind `before` jump? Decided for the bits of open-coded defers ("test
+    /// al, 2" of what the code itself set): as the code has it, nothing is for certain.
+    static std::optional<bool> jumps(const CpuState& state, const CodeStep& before, const CodeStep& step);
     /// What a loop changes is unknown in its next round: whatever differs from `before`.
     void widen(CpuState& state, const CpuState& before);
 
@@ -63,6 +69,7 @@ public:
 private:
     void put(CpuState& state, int row, Symbolic value, unsigned width);
     void add(CpuState& state, const CodeStep& step);
+    void bit_and(CpuState& state, const CodeStep& step);
 
     const Memory& memory_;
     std::uint64_t& serial_;

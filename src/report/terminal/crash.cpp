@@ -70,6 +70,20 @@ void print_crash(Context& context, const Crash& crash, const Finding* finding) {
     }
     std::span<const FrameSnapshot> snapshots = crash.snapshots;
     if (snapshots.empty() && finding != nullptr) snapshots = finding->snapshots;
+    // A finding that tells of this death has drawn its frames: a line each is enough here.
+    std::vector<FrameSnapshot> fresh;
+    if (finding == nullptr) {
+        auto drawn = [&](const FrameSnapshot& s) {
+            return std::ranges::any_of(context.report.findings, [&](const Finding& f) {
+                return std::ranges::any_of(f.snapshots, [&](const FrameSnapshot& other) {
+                    return s.frame.pc == other.frame.pc && s.frame.sp == other.frame.sp &&
+                           s.goroutine == other.goroutine;
+                });
+            });
+        };
+        std::ranges::remove_copy_if(snapshots, std::back_inserter(fresh), drawn);
+        snapshots = fresh;
+    }
     if (!crash.frames.empty() || !snapshots.empty()) {
         canvas.blank();
         const auto* goroutine = crash.goroutine ? context.goroutine(*crash.goroutine) : nullptr;

@@ -106,7 +106,8 @@ void print_parties(Context& context, const Finding& finding) {
         lines.push_back(std::move(line));
     }
     if (shown < parties.size())
-        lines.push_back(canvas.line(Ink::quiet, fmt::format("… in {} more places (--all)", parties.size() - shown)));
+        lines.push_back(
+            canvas.line(Ink::quiet, fmt::format("… in {} (--all)", count_of(parties.size() - shown, "more place"))));
     for (auto tid : finding.threads) {
         Line line = canvas.line(fmt::format("thread {}", tid));
         const auto* t = context.thread(tid);

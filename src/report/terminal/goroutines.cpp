@@ -213,7 +213,8 @@ void print_goroutine_summary(Context& context) {
     table.flush();
     if (shown < groups.size())
         canvas.print(canvas.line().space(2).add(
-            Ink::quiet, fmt::format("… {} more places (--all, or the command goroutines)", groups.size() - shown)));
+            Ink::quiet,
+            fmt::format("… {} (--all, or the command goroutines)", count_of(groups.size() - shown, "more place"))));
 }
 
 void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool title) {

@@ -110,6 +110,38 @@ TEST_P(SyncCorpus, APendingDeferIsARelease) {
     EXPECT_TRUE(found);
 }
 
+// sync.Once.doSlow defers two calls, one of them in an `if`: its code tests bits that it has set itself. Whoever takes
+// such a branch for open thinks that the lock may stay taken, and misses that Do of Do waits for itself.
+TEST_P(SyncCorpus, BitsOfDefersDecideTheirBranches) {
+    if (!open("holder_plain")) GTEST_SKIP();
+    std::optional<Func> slow;
+    for (const auto& module : core->runtime.modules())
+        if (!slow) slow = module.pclntab.find_by_name("sync.(*Once).doSlow");
+    ASSERT_TRUE(slow);
+    CodeBook book(core->memory, core->runtime, core->disassembler);
+    const FunctionCode* code = book.function(slow->entry);
+    ASSERT_NE(code, nullptr);
+    const auto call = std::ranges::find_if(code->steps, [&](const CodeStep& step) {
+        auto callee = step.flow == Flow::call ? core->runtime.find_func(step.target) : std::nullopt;
+        return callee && callee->name.ends_with("Mutex).lockSlow");
+    });
+    ASSERT_NE(call, code->steps.end());
+    // On any stack: what stands in the slot of the Once is some number, and its lock another.
+    const auto& g = goroutine("holder");
+    GoStack stack = stack_of(g);
+    PhysicalFrame& frame = stack.physical.front();
+    frame.code = core->goroutines.code->at(call->pc + call->size, true);
+    frame.pc = call->pc + call->size;
+    frame.sp = (g.stack.begin + 512).align_down(16);
+    frame.cfa = frame.sp + 0x100;
+    frame.bp = frame.cfa - 16;
+    const Remaining rest = RemainingCode(core->memory, core->runtime, core->disassembler).of_frame(g, stack, 0);
+    std::vector<std::pair<int, int>> unlocks;
+    for (const Balance& b : rest.balances)
+        if (b.kind == HoldKind::exclusive) unlocks.emplace_back(b.least, b.most);
+    EXPECT_EQ(unlocks, (std::vector<std::pair<int, int>>{{-1, -1}})) << "every way out of doSlow unlocks once";
+}
+
 TEST_P(SyncCorpus, AGoroutineThatHasNotRunMayUnlock) {
     if (!open("unlock_unborn")) GTEST_SKIP();
     RemainingCode code(core->memory, core->runtime, core->disassembler);
