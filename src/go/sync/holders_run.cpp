@@ -97,7 +97,7 @@ void CodeRun::clobber(PathState& state, Address callee) {
         // Arguments and results lie above sp; results are new.
         auto func = book_.runtime().find_func(callee);
         const std::uint64_t bytes =
-            func && func->args > 0 && func->args < 512 ? static_cast<std::uint64_t>(func->args) : 64;
+            func && func->args >= 0 && func->args < 512 ? static_cast<std::uint64_t>(func->args) : 64;
         for (std::uint64_t i = 0; i < bytes; i += 8)
             forget_passed(state, cpu_.load(state, {0, sp.offset + i}, 8), true);
         for (std::uint64_t i = 0; i < bytes; i += 8) cpu_.store(state, {0, sp.offset + i}, 8, cpu_.fresh());

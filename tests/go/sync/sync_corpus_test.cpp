@@ -114,6 +114,7 @@ TEST_P(SyncCorpus, APendingDeferIsARelease) {
 // such a branch for open thinks that the lock may stay taken, and misses that Do of Do waits for itself.
 TEST_P(SyncCorpus, BitsOfDefersDecideTheirBranches) {
     if (!open("holder_plain")) GTEST_SKIP();
+    if (!core->runtime.version().at_least(17)) GTEST_SKIP();  // results of an unknown callee lie over the slots
     std::optional<Func> slow;
     for (const auto& module : core->runtime.modules())
         if (!slow) slow = module.pclntab.find_by_name("sync.(*Once).doSlow");
