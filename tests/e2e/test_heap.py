@@ -156,4 +156,5 @@ def test_retainers_are_called_as_go_does_and_those_alike_are_one(folder: pathlib
     """main.srv is a pointer to what the linker laid out; 50 goroutines are at rest."""
     rows = [row["name"] for row in heap(folder, "--retained")["retainers"]]
     assert any(row.startswith("main.srv.hits (variable ") for row in rows)
+    assert not any(row.startswith("package variable at") for row in rows)
     assert any(re.match(r"\d\d × runtime\.g 0x", row) for row in rows)

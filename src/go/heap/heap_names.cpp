@@ -12,6 +12,7 @@ namespace {
 constexpr unsigned deepest = 3;             // structs in structs that a value shows
 constexpr std::uint64_t longest_text = 48;  // bytes of a string
 constexpr std::uint64_t most_elements = 8;
+constexpr unsigned most_parts_of_a_static = 64;
 constexpr unsigned deepest_static = 6;          // pointers from a variable to what the linker laid out for it
 constexpr std::size_t named_at_each_end = 100;  // steps of a path: the last element of a list may be the millionth
 
@@ -194,6 +195,16 @@ bool HeapNames::is_map_part(std::string_view name) const {
     return made == MadeType::map_header || made == MadeType::map_table || name == "runtime.mapextra";
 }
 
+std::optional<std::pair<Address, TypeId>> HeapNames::static_at(Address word) const {
+    const auto statics = types_.statics();
+    auto at = std::ranges::upper_bound(statics, std::pair(word, ~TypeId{0}));
+    // Parts of a value that others point to (a sync.Pool) are listed too; whole values have names.
+    std::optional<std::pair<Address, TypeId>> outermost;
+    for (unsigned back = 0; back < most_parts_of_a_static && at != statics.begin(); ++back)
+        if (const auto& [address, type] = *--at; word < address + types_.types()[type].size) outermost = *at;
+    return outermost;
+}
+
 std::string HeapNames::static_name(Address value, unsigned depth) const {
     const auto& input = types_.graph().input();
     if (depth > deepest_static) return {};
@@ -219,14 +230,12 @@ std::string HeapNames::static_name(Address value, unsigned depth) const {
                 at += bytes->size() & ~std::size_t{7};
             }
     if (!through) return {};
-    const auto statics = types_.statics();
-    auto after = std::ranges::upper_bound(statics, std::pair(*through, ~TypeId{0}));
-    if (after == statics.begin()) return {};
-    const auto& [address, type] = *--after;
-    const auto offset = static_cast<std::uint64_t>(*through - address);
-    if (offset >= types_.types()[type].size) return {};
+    const auto holder = static_at(*through);
+    if (!holder) return {};
+    const auto& [address, type] = *holder;
     const std::string before = static_name(address, depth + 1);
-    return before.empty() ? before : before + inside(type, address, offset).text;
+    return before.empty() ? before
+                          : before + inside(type, address, static_cast<std::uint64_t>(*through - address)).text;
 }
 
 HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
@@ -238,19 +247,14 @@ HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {
             word.text = std::string(global->name) + word.text;
             return word;
         }
-        const auto statics = types_.statics();
-        auto after = std::ranges::upper_bound(statics, std::pair(root.where, ~TypeId{0}));
         Word word{no_type, root.where, describe_root(root, input, images_)};
-        if (after != statics.begin()) {
-            const auto& [address, type] = *--after;
-            const auto offset = static_cast<std::uint64_t>(root.where - address);
-            if (offset < types_.types()[type].size) {
-                Root first = root;
-                first.where = address;
-                word = inside(type, address, offset);
-                const std::string name = static_name(address);
-                word.text = (name.empty() ? describe_root(first, input, images_) : name) + word.text;
-            }
+        if (const auto holder = static_at(root.where)) {
+            const auto& [address, type] = *holder;
+            Root first = root;
+            first.where = address;
+            word = inside(type, address, static_cast<std::uint64_t>(root.where - address));
+            const std::string name = static_name(address);
+            word.text = (name.empty() ? describe_root(first, input, images_) : name) + word.text;
         }
         return word;
     }

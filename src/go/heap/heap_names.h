@@ -48,6 +48,8 @@ private:
     Word inside(TypeId type, Address value, std::uint64_t offset) const;
     std::string cell(TypeId group, Address value, std::uint64_t offset, Word& word) const;
     Word root_word(const Root& root, NamedPath& out) const;
+    /// The value that the linker laid out around a word of .data or .bss.
+    std::optional<std::pair<Address, TypeId>> static_at(Address word) const;
     /// "main.server.sessions" of a value that the linker laid out and a variable's pointers lead to; empty: none does.
     std::string static_name(Address value, unsigned depth = 0) const;
     bool is_map_part(std::string_view name) const;
