@@ -12,10 +12,12 @@
 
 #include "base/text.h"
 #include "detect/crash_remedy.h"
+#include "detect/fault_story.h"
 #include "detect/native.h"
 #include "detect/telling.h"
 #include "process/fault_access.h"
 #include "process/locate.h"
+#include "process/own_frames.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -26,35 +28,43 @@ using report::CrashKind;
 using report::Finding;
 using report::Frame;
 
-/// The first frame that is the program's own, and the one that called it.
-std::size_t first_user_frame(const std::vector<Frame>& frames) {
-    auto own = std::ranges::find_if(frames, [](const Frame& f) {
-        if (f.kind == report::FrameKind::go)
-            return !f.runtime_internal && f.function != "panic" && f.function != "runtime.throw" &&
-                   f.function != "runtime.fatal" && !f.function.starts_with("runtime.") &&
-                   !f.function.starts_with("sync.") && !f.function.starts_with("syscall.") &&
-                   !f.function.starts_with("internal/");
-        return f.kind == report::FrameKind::native && !f.module.ends_with(".so.6") && !f.module.empty();
-    });
-    return own == frames.end() ? 0 : static_cast<std::size_t>(own - frames.begin());
-}
-
 constexpr std::size_t most_of_title = 400;  // bytes of a message
 
 bool is_machinery(const Frame& frame) {
-    return frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
+    if (frame.kind == report::FrameKind::go)
+        return frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
+    return frame.kind == report::FrameKind::signal || frame.runtime_internal || of_the_runtime(frame);
 }
 
+/// The first frame that is the program's own.
+std::size_t first_user_frame(const std::vector<Frame>& frames) {
+    auto own = [](const Frame& f) {
+        if (f.kind == report::FrameKind::go)
+            return !is_machinery(f) && !f.function.starts_with("sync.") && !f.function.starts_with("syscall.") &&
+                   !f.function.starts_with("internal/");
+        return !is_machinery(f) && !f.module.empty();
+    };
+    auto found = std::ranges::find_if(frames, [&](const Frame& f) { return own(f) && !of_the_cxx_headers(f); });
+    if (found == frames.end()) found = std::ranges::find_if(frames, own);
+    return found == frames.end() ? 0 : static_cast<std::size_t>(found - frames.begin());
+}
+
+/// "deref sig.c:22, called from handle sig.c:23, thread 7155". Of the C++ library's code in between only what faulted
+/// is named.
 std::string where_of(const Process& process, const CrashContext& crash) {
     std::string where;
     if (!crash.frames.empty()) {
-        auto first = first_user_frame(crash.frames);
-        where = place_in_source(crash.frames[first]);
-        for (auto caller = first + 1; caller < crash.frames.size(); ++caller)
-            if (!is_machinery(crash.frames[caller])) {
-                where += ", called from " + place_in_source(crash.frames[caller]);
-                break;
-            }
+        auto own = first_user_frame(crash.frames);
+        auto fault = std::ranges::find_if(crash.frames.begin(), crash.frames.begin() + static_cast<std::ptrdiff_t>(own),
+                                          [](const Frame& f) { return of_the_cxx_headers(f) && !is_machinery(f); });
+        if (crash.faulted() && fault < crash.frames.begin() + static_cast<std::ptrdiff_t>(own))
+            where = place_in_source(*fault) + ", called from ";
+        where += place_in_source(crash.frames[own]);
+        auto caller =
+            std::ranges::find_if(crash.frames.begin() + static_cast<std::ptrdiff_t>(own) + 1, crash.frames.end(),
+                                 [](const Frame& f) { return !is_machinery(f) && !of_the_cxx_headers(f); });
+        if (fault == crash.frames.begin() + static_cast<std::ptrdiff_t>(own) && caller != crash.frames.end())
+            where += ", called from " + place_in_source(*caller);
     }
     if (crash.goid)
         where += fmt::format("{}goroutine {}", where.empty() ? "" : ", ", *crash.goid);
@@ -62,23 +72,6 @@ std::string where_of(const Process& process, const CrashContext& crash) {
         where += fmt::format("{}thread {}", where.empty() ? "" : ", ", *crash.tid);
     if (where.empty() && process.core.threads().empty()) where = "unknown: the core holds no thread";
     return where;
-}
-
-std::string signal_words(const SignalInfo& info) {
-    auto name = signal_name(info.number);
-    auto code = signal_code_name(info.number, info.code);
-    std::string words = name.empty() ? fmt::format("signal {}", info.number) : std::string(name);
-    words += code.empty() ? fmt::format(" code {}", info.code) : fmt::format(" {}", code);
-    if (info.fault_address) words += fmt::format(" at {:#x}", info.fault_address->value);
-    if (info.sender_pid) words += fmt::format(" from pid {}", *info.sender_pid);
-    return words;
-}
-
-/// "0x4cd56b (rodata: main.greeting)"; the address alone where nothing is.
-std::string described(const Process& process, Address at) {
-    const Placement place = process.locator->place(at);
-    const bool nothing = place.kind == PlaceKind::unmapped || place.kind == PlaceKind::null;
-    return nothing ? hex(at.value) : fmt::format("{} ({})", hex(at.value), process.locator->describe(place));
 }
 
 /// A panic may carry a whole document: the title says how it begins; crash.message has it all.
@@ -109,102 +102,6 @@ std::string recursion(const CrashContext& crash) {
                        crash.frames[first_user_frame(crash.frames)].function, depth);
 }
 
-/// What Go's compiler loads from a nil value before an indirect call: the code of a func value, or a method of an
-/// interface's table (go1.27 src/internal/abi/iface.go, ITab.Fun at 0x18). Empty: something else.
-std::string_view nil_callee(const Process& process, const CrashContext& crash, const FaultAccess& access) {
-    const Instruction& load = access.instruction;
-    if (!process.go || crash.frames.empty() || crash.frames.front().kind != report::FrameKind::go ||
-        !load.destination || !access.operand || access.write || access.operand->index)
-        return {};
-    constexpr std::size_t near = 6;  // arguments are moved between the load and the call
-    for (const Instruction& next :
-         process.disassembler->decode_range(process.memory, {load.pc + load.size, load.pc + load.size + 64}, near)) {
-        const bool calls = next.flow == Flow::indirect_call && next.memory.empty();
-        if (calls && (next.source == load.destination || next.destination == load.destination))
-            return access.operand->displacement == 0      ? "call of a nil func value"
-                   : access.operand->displacement >= 0x18 ? "call of a method on a nil interface"
-                                                          : "";
-        if (next.flow != Flow::next || next.destination == load.destination) return {};
-    }
-    return {};
-}
-
-struct FaultStory {
-    std::string title;
-    std::string why;
-};
-
-FaultStory tell_fault(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access) {
-    FaultStory story;
-    auto& machine = process.core.machine();
-    auto address =
-        crash.fault_address ? hex(crash.fault_address->value) : std::string("an address the kernel does not tell");
-    const bool told = access && (access->operand || access->instruction.memory.size() == 1);
-    std::string verb = told ? (access->write ? "write" : "read") : "access";
-    switch (crash.fault) {
-        case FaultClass::nil_dereference:
-            if (crash.registers && crash.registers->pc() == crash.fault_address) {
-                story.title = fmt::format("call of a nil function: jump to {}", address);
-                break;
-            }
-            if (auto callee = access ? nil_callee(process, crash, *access) : ""; !callee.empty()) {
-                story.title = fmt::format("nil pointer dereference: {}", callee);
-                break;
-            }
-            story.title = crash.fault_address && crash.fault_address->value == 0
-                              ? fmt::format("nil pointer dereference: {} at address 0", verb)
-                              : fmt::format("nil pointer dereference: {} at offset {} of a nil pointer", verb, address);
-            break;
-        case FaultClass::non_canonical:
-            story.title = access && access->effective
-                              ? fmt::format("{} through {:#x}, which can be no address on this machine", verb,
-                                            access->effective->value)
-                              : "access through a value that can be no address on this machine";
-            break;
-        case FaultClass::stack_overflow:
-            story.title = fmt::format("stack overflow: {} at {} just below the stack", verb, address);
-            break;
-        case FaultClass::guard_page:
-            story.title = fmt::format("{} at {} in a page without any permission", verb, address);
-            break;
-        case FaultClass::unmapped: story.title = fmt::format("{} at {}, where nothing is mapped", verb, address); break;
-        case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
-        case FaultClass::not_executable: story.title = fmt::format("jump to {}, which is not code", address); break;
-        case FaultClass::bus_error:
-            story.title =
-                fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address);
-            break;
-        default:
-            if (crash.signal && signal_code_name(crash.signal->number, crash.signal->code) == "FPE_INTDIV") {
-                story.title = "integer division by zero, or a quotient too large for its register";
-                break;
-            }
-            story.title = "died of " + (crash.signal ? signal_words(*crash.signal) : std::string("a signal"));
-            break;
-    }
-    if (!access) return story;
-    if (!access->bad_register && told && crash.fault_address)
-        story.why = fmt::format("`{}` {}s {}", readable_text(access->instruction), verb,
-                                described(process, *crash.fault_address));
-    if (access->bad_register && crash.registers) {
-        auto reg = *access->bad_register;
-        auto value = access->deduced ? access->deduced : crash.registers->get(reg);
-        story.why = fmt::format("`{}` {}s {}; {} was {}", readable_text(access->instruction), verb,
-                                operand_text(*access->operand, machine), machine.registers[reg].name,
-                                value ? hex(*value) : "unknown");
-        if (access->deduced) story.why += " (the faulting address says so)";
-        if (access->load) {
-            story.why += fmt::format(", loaded from {} by the instruction at {:#x}",
-                                     operand_text(access->load->from, machine), access->load->pc.value);
-            if (access->load->confirmed)
-                story.why += fmt::format(" (the slot {:#x} still holds it)", access->load->slot->value);
-        } else if (!access->source.empty()) {
-            story.why += ", " + access->source;
-        }
-    }
-    return story;
-}
-
 void add_fault_evidence(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access,
                         Finding& finding) {
     if (crash.signal) {
@@ -225,6 +122,7 @@ void add_fault_evidence(const Process& process, const CrashContext& crash, const
 }
 
 std::string requested_title(const Process& process, const CrashContext& crash) {
+    if (process.core.threads().empty()) return "how the process ended is not known: the core holds no thread";
     if (crash.runtime_function == "gcore") return "core taken from outside while the process ran (gcore)";
     if (!crash.signal) return "core taken from outside";
     auto& info = *crash.signal;
@@ -257,7 +155,7 @@ Detection detect_crash(const Process& process) {
     finding.strength = report::Strength::proved;
     finding.severity = report::Severity::error;
     std::optional<FaultAccess> access;
-    if (crash.registers && crash.signal && crash.signal->code > 0)
+    if (crash.registers && crash.faulted())
         if (auto pc = crash.registers->pc())
             access = analyse_access(process, *crash.registers, crash.fault_address, function_range(process, *pc));
 
@@ -298,27 +196,35 @@ Detection detect_crash(const Process& process) {
             break;
         case CrashKind::abort:
             finding.kind = "crash.abort";
-            finding.title = crash.message ? fmt::format("aborted: {}", *crash.message)
-                                          : "aborted (SIGABRT that the program sent itself)";
-            finding.why = crash.message ? "libc kept the message it printed before abort()"
+            finding.title = !crash.message      ? "aborted (SIGABRT that the program sent itself)"
+                            : crash.why.empty() ? fmt::format("aborted: {}", *crash.message)
+                                                : *crash.message;
+            finding.why = !crash.why.empty() ? crash.why
+                          : crash.message    ? "libc kept the message it printed before abort()"
                           : process.go_expected
                               ? "the Go runtime could not be read: whether a panic came before is not "
                                 "known, what it printed to stderr would tell"
-                              : "libc kept no message of an abort()";
+                              : "the program called abort(), or sent itself the signal; libc kept no message";
             break;
         case CrashKind::requested:
             finding.kind = "crash.requested";
             finding.severity = report::Severity::info;
             finding.title = requested_title(process, crash);
-            finding.why = "nothing died here by itself: if the process hung, the goroutines and locks tell why";
+            finding.why = process.core.threads().empty()
+                              ? "its notes are lost: no signal, no registers"
+                              : "nothing died here by itself: if the process hung, the goroutines and locks tell why";
             break;
     }
     if (crash.kind != CrashKind::requested || (crash.signal && crash.goid)) finding.where = where_of(process, crash);
     if (crash.message)
         finding.evidence.push_back({"message", std::nullopt, *crash.message, "core",
                                     crash.kind == CrashKind::go_panic ? "panic chain"
+                                    : !crash.why.empty()              ? "the C++ runtime's frames and records"
                                     : crash.kind == CrashKind::abort  ? "__abort_msg"
                                                                       : "frame of " + crash.runtime_function});
+    if (crash.exception)
+        finding.evidence.push_back({"exception object", crash.exception->object, crash.exception->type, "core",
+                                    "__cxa_eh_globals of the thread"});
     add_fault_evidence(process, crash, access, finding);
     add_check(process, crash, finding);
     finding.remedy =

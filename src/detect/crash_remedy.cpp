@@ -76,13 +76,19 @@ std::string after_fault(const CrashContext& crash, const std::string& place) {
     switch (crash.fault) {
         case FaultClass::nil_dereference:
             if (crash.registers && crash.registers->pc() == crash.fault_address)
-                return read(place, "which function value can be nil there, and who leaves it so");
-            return read(place, "which pointer can be nil there, and which caller leaves it so");
+                return read(place, native ? "which function pointer can be null there, and who leaves it so"
+                                          : "which function value can be nil there, and who leaves it so");
+            return read(place, native ? "which pointer can be null there, and which caller leaves it so"
+                                      : "which pointer can be nil there, and which caller leaves it so");
         case FaultClass::stack_overflow:
             return read(place, "which call there never ends the recursion, or which local is so large");
         case FaultClass::read_only: return read(place, "what does it write to: constants and literals are read-only");
         case FaultClass::bus_error:
             return read(place, "which file was mapped there, and who cut it short while it was in use");
+        case FaultClass::misaligned:
+            return read(place, "which cast gives it an address that its type does not allow; packed data need memcpy");
+        case FaultClass::privileged: return read(place, "how did control get there: is it code at all");
+        case FaultClass::wild_jump:
         case FaultClass::not_executable: return read(place, "which function pointer or return address was overwritten");
         case FaultClass::non_canonical:
         case FaultClass::guard_page:
@@ -94,6 +100,27 @@ std::string after_fault(const CrashContext& crash, const std::string& place) {
     }
 }
 
+/// Signals of limits and filters: nothing there is read wrongly.
+std::string after_signal(const CrashContext& crash, const std::string& place) {
+    constexpr int sigill = 4, sigtrap = 5, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
+    switch (crash.signal ? crash.signal->number : 0) {
+        case sigill:
+        case sigtrap: return read(place, "which check stands there, and on what value it fails");
+        case sigsys: return "allow the call in the filter, or find who made it: the frames tell";
+        case sigxcpu: return "`incident threads CORE`: which loop runs; or raise the limit";
+        case sigxfsz: return "raise the limit (LimitFSIZE=, ulimit -f), or find which file grows";
+        default: return read(place, "what does it do there that raises such a signal");
+    }
+}
+
+/// After std::terminate(): what its message says was wrong.
+constexpr Advice terminations[] = {
+    {"uncaught C++ exception", "who should have caught what is thrown there, and where: a thread's function, main"},
+    {"may not throw", "which noexcept function or destructor on the stack lets it through"},
+    {"pure virtual", "who calls a virtual method while the object is being built or destroyed, or after"},
+    {"joinable", "who should have joined or detached the thread, also when an exception leaves the scope"},
+};
+
 }  // namespace
 
 std::string crash_remedy(const CrashContext& crash, const std::string& place, bool go) {
@@ -101,7 +128,7 @@ std::string crash_remedy(const CrashContext& crash, const std::string& place, bo
     switch (crash.kind) {
         case CrashKind::signal: {
             std::string story = after_fault(crash, place);
-            return story.empty() ? read(place, "what does it do there that raises such a signal") : story;
+            return story.empty() ? after_signal(crash, place) : story;
         }
         case CrashKind::go_panic: {
             std::string story = crash.signal ? after_fault(crash, place) : std::string();
@@ -117,7 +144,7 @@ std::string crash_remedy(const CrashContext& crash, const std::string& place, bo
         case CrashKind::abort: {
             if (is_malloc_text(message)) return read(place, of_malloc);
             if (message.empty()) return read(place, "what made it end itself there");
-            const Advice* known = find(aborts, message);
+            const Advice* known = find(crash.why.empty() ? std::span<const Advice>(aborts) : terminations, message);
             return read(place, known != nullptr ? known->text : "which of its checks failed, and on what value");
         }
         case CrashKind::requested:

@@ -70,7 +70,7 @@ Detection detect_native_chains(const Process& process) {
             const UnwindState& state = thread.stack.native[frame.native].state;
             auto sp = state.registers.sp();
             if (!sp) continue;
-            StepResult step = cfi.step(state, stack_bounds(process.core, *sp));
+            StepResult step = cfi.step(state, stack_range(process.memory, *sp));
             if (!step.bad_return || !step.cfa || !never_code(locator.place(Address{*step.bad_return}))) continue;
             Finding finding;
             finding.kind = "native.frame-chain.broken";

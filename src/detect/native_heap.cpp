@@ -11,9 +11,9 @@
 #include <tuple>
 
 #include "base/text.h"
+#include "detect/free_argument.h"
 #include "detect/native.h"
 #include "detect/telling.h"
-#include "process/call_argument.h"
 
 namespace incident::detect {
 
@@ -25,12 +25,6 @@ using native::Corruption;
 using report::Finding;
 
 constexpr std::size_t most_findings = 8;
-
-struct Argument {
-    Address pointer;  ///< as given to free()
-    std::string by;
-    std::optional<Address> slot;
-};
 
 class Teller {
 public:
@@ -44,6 +38,8 @@ public:
         const auto& crash = process_.crash;
         if (crash && crash->kind == report::CrashKind::abort && crash->message && is_malloc_text(*crash->message))
             detection.findings.push_back(tell_abort(*crash->message));
+        else if (auto fault = tell_fault_in_free())
+            detection.findings.push_back(std::move(*fault));
         for (const Corruption& corruption : heaps_.corruptions()) {
             if (corruption.transient) continue;
             if (detection.findings.size() >= most_findings) {
@@ -65,52 +61,6 @@ public:
     }
 
 private:
-    /// The pointer that free() was given: by the caller's code, else a word of libc's frames that fits the text.
-    std::optional<Argument> find_argument(std::string_view text) {
-        auto own = first_own_frame(process_);
-        const auto& stack = process_.crash->stack;
-        if (!own || *own >= stack.frame_of.size()) return std::nullopt;
-        std::uint32_t physical = stack.frame_of[*own];
-        const auto& caller = stack.physical[physical];
-        if (caller.native < stack.native.size() && physical > 0) {
-            // operator delete between free and its caller passes its own argument on.
-            if (auto argument = first_argument(process_, caller.pc, stack.native[caller.native].state.registers))
-                return Argument{Address{argument->value}, "the caller's code", argument->slot};
-        }
-        // C.free, or a wrapper that jumps to it: cgo gives C the address of the stub's first parameter, which stands
-        // where its caller put it or left room for it (cmd/cgo/out.go, writeDefsFunc).
-        if (caller.name().find("._Cfunc_") != std::string_view::npos && !caller.cfa.is_null())
-            if (auto word = process_.memory.load<std::uint64_t>(caller.cfa))
-                return Argument{Address{*word}, "the cgo call's argument", caller.cfa};
-        // Registers that libc's frames saved: a chunk that the text can be about.
-        bool doubled = text.find("double free") != std::string_view::npos;
-        // _int_free holds both the pointer and the chunk in front of it: who stands there in both forms, is it.
-        struct Seen {
-            Address at;
-            bool as_chunk = false, as_pointer = false;
-        };
-        std::map<Address, Seen> seen;
-        Address begin = stack.physical.front().sp;
-        constexpr std::uint64_t most = 64 << 10;
-        for (Address at = begin; at < caller.sp && at < begin + most; at += 8) {
-            auto word = process_.memory.load<std::uint64_t>(at);
-            if (!word || *word % 16 != 0) continue;
-            auto chunk = heaps_.find(Address{*word});
-            if (!chunk) continue;
-            if (chunk->user.begin != Address{*word} && chunk->address != Address{*word}) continue;
-            if (doubled != chunk->free() && doubled) continue;
-            Seen& row = seen[chunk->user.begin];
-            row.at = at;
-            (chunk->address == Address{*word} ? row.as_chunk : row.as_pointer) = true;
-        }
-        auto rank = [](const auto& row) {
-            return std::tuple(row.second.as_chunk && row.second.as_pointer, row.second.as_chunk, row.second.at);
-        };
-        auto best = std::ranges::max_element(seen, {}, rank);
-        if (best == seen.end()) return std::nullopt;
-        return Argument{best->first, "registers saved by libc's frames", best->second.at};
-    }
-
     Finding start(std::string_view kind, Address subject, std::string what, std::string type) {
         Finding finding;
         finding.kind = kind;
@@ -127,7 +77,8 @@ private:
         auto own = first_own_frame(process_);
         std::string where =
             own ? place_in_source(process_.crash->stack.frames[*own]) : std::string("an unknown function");
-        if (own && *own + 1 < process_.crash->stack.frames.size())
+        if (own && *own + 1 < process_.crash->stack.frames.size() &&
+            !process_.crash->stack.frames[*own + 1].runtime_internal)
             where += ", called from " + place_in_source(process_.crash->stack.frames[*own + 1]);
         if (process_.crash->goid) return fmt::format("{}, goroutine {}", where, *process_.crash->goid);
         return process_.crash->tid ? fmt::format("{}, thread {}", where, *process_.crash->tid) : where;
@@ -135,12 +86,46 @@ private:
 
     Finding tell_abort(std::string_view text) {
         bool from_free = text.find("malloc") != 0 && text.find("calloc") != 0 && text.find("memalign") != 0;
-        auto argument = from_free ? find_argument(text) : std::nullopt;
+        auto argument = from_free ? find_free_argument(process_, text) : std::nullopt;
         auto chunk = argument ? heaps_.find(argument->pointer) : std::nullopt;
         Finding finding = judge(text, argument, chunk);
-        finding.where = caller_text();
         finding.evidence.insert(finding.evidence.begin(),
                                 {"malloc's last words", std::nullopt, std::string(text), "core", "__abort_msg"});
+        add_free(finding, argument);
+        finding.related.push_back("crash.abort");
+        return finding;
+    }
+
+    /// malloc reads the size in front of the pointer, and of some the head of their arena, before it checks anything.
+    std::optional<Finding> tell_fault_in_free() {
+        const auto& crash = process_.crash;
+        if (!crash || crash->kind != report::CrashKind::signal || !crash->fault_address || !died_in_free(process_))
+            return std::nullopt;
+        auto argument = find_free_argument(process_, {});
+        if (!argument || heaps_.find(argument->pointer)) return std::nullopt;
+        constexpr std::uint64_t arena_heap = 64 << 20;  // HEAP_MAX_SIZE of 64-bit machines
+        const Address pointer = argument->pointer, fault = *crash->fault_address;
+        const Address heap{(pointer.value - 16) & ~(arena_heap - 1)};
+        if (fault != pointer - 8 && fault != pointer - 16 && fault != heap) return std::nullopt;
+        const bool nowhere = !process_.memory.is_mapped(pointer);
+        auto finding = start("native.heap.bad-free", pointer, "pointer", "");
+        finding.mark = {"not from malloc", "", std::string(to_string(locator_.place(pointer).kind))};
+        finding.title = nowhere ? fmt::format("free() was given {:#x}, where nothing is mapped", pointer.value)
+                                : fmt::format("free() was given what malloc never gave: {:#x}", pointer.value);
+        finding.why = nowhere && pointer.value % 4096 == 16
+                          ? "never malloc's, or a large block that had been freed, and unmapped, before"
+                          : locator_.describe(pointer);
+        if (finding.why.empty()) finding.why = "malloc found no chunk in front of it";
+        finding.remedy = "free only what malloc, calloc, realloc or strdup returned, and once";
+        finding.evidence.push_back({"fault inside free()", fault, hex(fault.value), "core", "signal"});
+        finding.related.push_back("crash.fault");
+        add_free(finding, argument);
+        return finding;
+    }
+
+    /// The call of free() that the process died in.
+    void add_free(Finding& finding, const std::optional<FreeArgument>& argument) {
+        finding.where = caller_text();
         if (argument) {
             finding.evidence.push_back(
                 {"the pointer given to free()", argument->slot, hex(argument->pointer.value), "core", argument->by});
@@ -153,13 +138,13 @@ private:
         if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
         if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
         if (auto own = first_own_frame(process_)) add_crash_snapshot(process_, locator_, *own, finding);
-        finding.related.push_back("crash.abort");
-        return finding;
     }
 
-    Finding judge(std::string_view text, const std::optional<Argument>& argument, const std::optional<Chunk>& chunk) {
+    Finding judge(std::string_view text, const std::optional<FreeArgument>& argument,
+                  const std::optional<Chunk>& chunk) {
         bool doubled = text.find("double free detected") != std::string_view::npos ||
-                       text.find("(fasttop)") != std::string_view::npos;
+                       text.find("(fasttop)") != std::string_view::npos ||
+                       text.find("(top)") != std::string_view::npos;  // freed before, and joined with the top chunk
         if (argument && chunk && argument->pointer == chunk->user.begin && chunk->free()) doubled = true;
         if (doubled) {
             Address at = argument ? argument->pointer : Address{};
@@ -169,13 +154,16 @@ private:
             finding.title = argument ? fmt::format("the same chunk was freed twice: {:#x}", argument->pointer.value)
                                      : std::string("a chunk was freed twice");
             finding.why =
-                chunk ? fmt::format("when it was given to free() it was already {}", chunk_state_text(heaps_, *chunk))
-                      : "malloc found it in its own lists";
+                chunk && chunk->state != ChunkState::in_use
+                    ? fmt::format("when it was given to free() it was already {}", chunk_state_text(heaps_, *chunk))
+                : text.find("(top)") != std::string_view::npos ? "it had become a part of the top chunk already"
+                                                               : "malloc found it in its own lists";
             finding.remedy = "give the memory one owner, and clear the pointer where it is freed";
             return finding;
         }
         bool invalid = text.find("invalid pointer") != std::string_view::npos ||
                        text.find("invalid size") != std::string_view::npos;
+        if (argument && !chunk && never_malloc(argument->pointer)) invalid = true;  // whatever malloc took it for
         if (invalid && argument && !(chunk && (argument->pointer == chunk->user.begin || broken(*chunk)))) {
             bool inside = chunk && argument->pointer > chunk->user.begin;
             Address at = inside ? chunk->user.begin : argument->pointer;
@@ -202,13 +190,25 @@ private:
         return tell_corrupt_abort(text, argument, chunk);
     }
 
+    /// Memory of which malloc never gave anything, whatever its own structures look like by now.
+    bool never_malloc(Address pointer) const {
+        switch (locator_.place(pointer).kind) {
+            case PlaceKind::malloc_chunk:
+            case PlaceKind::malloc_heap:
+            case PlaceKind::anonymous:
+            case PlaceKind::unmapped:
+            case PlaceKind::go_unknown_page: return false;
+            default: return true;
+        }
+    }
+
     static bool broken(const Chunk& chunk) { return chunk.state == ChunkState::unknown; }
 
     static std::string size_text(const std::optional<Chunk>& chunk) {
         return chunk ? fmt::format("{} B", chunk->user.size()) : std::string();
     }
 
-    Finding tell_corrupt_abort(std::string_view text, const std::optional<Argument>& argument,
+    Finding tell_corrupt_abort(std::string_view text, const std::optional<FreeArgument>& argument,
                                const std::optional<Chunk>& chunk) {
         // The damage nearest to the chunk that was freed; without one, the first there is.
         const Corruption* damage = nullptr;

@@ -22,6 +22,8 @@ constexpr Row rows[] = {
     {"mimalloc", "libmimalloc", {"mi_malloc", "mi_heap_malloc", "_mi_options_init"}},
     {"snmalloc", "libsnmalloc", {"sn_malloc", nullptr, nullptr}},
     {"hardened_malloc", "libhardened_malloc", {nullptr, nullptr, nullptr}},
+    {"AddressSanitizer", "libasan", {"__asan_init", nullptr, nullptr}},
+    {"ThreadSanitizer", "libtsan", {"__tsan_init", nullptr, nullptr}},
     {"musl malloc", "ld-musl-", {"__malloc_alloc_meta", nullptr, nullptr}},
 };
 

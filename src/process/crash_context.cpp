@@ -4,15 +4,18 @@
 // that stopped.
 #include "process/crash_context.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
-#include <array>
 #include <span>
 
 #include "base/text.h"
 #include "go/stacks/panics.h"
 #include "go/stacks/walk.h"
+#include "process/cxx_death.h"
 #include "process/last_words.h"
 #include "process/native_threads.h"
+#include "process/own_frames.h"
 #include "process/process.h"
 
 namespace incident {
@@ -56,18 +59,18 @@ bool calls_abort(std::span<const report::Frame> frames) {
                                [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
 }
 
-bool of_the_c_library(const report::Frame& frame) {
-    auto name = base_name(frame.module);
-    return std::ranges::any_of(
-        std::array{"libc.so", "libc-2.", "libpthread", "libstdc++.so", "libc++abi.so", "ld-musl"},
-        [&](std::string_view start) { return name.starts_with(start); });
-}
-
 /// How an abort gets from the program to the kernel (free, malloc_printerr, abort, raise) is nobody's question.
 void fold_way_of_abort(std::span<report::Frame> frames) {
-    auto own = std::ranges::find_if_not(frames, of_the_c_library);
+    auto own = std::ranges::find_if_not(frames, of_the_runtime);
     if (own == frames.end()) return;  // nothing else would be left
     for (auto& frame : frames.first(static_cast<std::size_t>(own - frames.begin()))) frame.runtime_internal = true;
+}
+
+/// Nor is how a program and its threads begin: __libc_start_call_main, start_thread, clone3.
+void fold_start(std::span<report::Frame> frames) {
+    auto own = std::find_if_not(frames.rbegin(), frames.rend(), of_the_runtime);
+    if (own == frames.rend()) return;
+    for (auto frame = frames.rbegin(); frame != own; ++frame) frame->runtime_internal = true;
 }
 
 /// One thread that may be the one that died.
@@ -99,6 +102,7 @@ public:
             best.thread = &dying;
             walk(best);
         }
+        if (!best.signal && best.fatal == nullptr && best.machine == nullptr) look_below_handlers(context, best);
         fill(context, best, dying);
         return context;
     }
@@ -116,9 +120,44 @@ private:
 
     /// Not what a debugger stops a process with.
     static bool ends_process(const SignalInfo& info) {
+        return (is_fault(info.number) && info.code > 0) || info.number == sigabrt;
+    }
+    static bool is_fault(int number) {
         constexpr int sigill = 4, sigbus = 7, sigfpe = 8, sigsegv = 11;
-        bool fault = info.number == sigsegv || info.number == sigbus || info.number == sigfpe || info.number == sigill;
-        return (fault && info.code > 0) || info.number == sigabrt;
+        return number == sigsegv || number == sigbus || number == sigfpe || number == sigill;
+    }
+    /// Signals that nobody sends to get a core.
+    static bool ends_by_itself(int number) {
+        constexpr int sigtrap = 5, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
+        return is_fault(number) || number == sigtrap || number == sigxcpu || number == sigxfsz || number == sigsys;
+    }
+
+    /// A handler of the process's own (it prints a trace, then aborts, or faults itself) stands between the fault and
+    /// the end: then the fault, whose context the kernel left on the stack, is what the process died of.
+    void look_below_handlers(CrashContext& context, Candidate& best) {
+        const auto& physical = best.stack.physical;
+        auto fault = std::ranges::find_if(physical.rbegin(), physical.rend(), [&](auto& frame) {
+            if (frame.kind != report::FrameKind::signal) return false;
+            auto found = read_signal_frame(process_.memory, process_.core.machine(), frame.sp - 8);
+            if (!found) return false;
+            if (found->info.number == 0) found->info = signal_of_trap(process_, *found).value_or(SignalInfo{});
+            if (!is_fault(found->info.number) || found->info.code <= 0) return false;
+            best.signal = std::move(found);
+            return true;
+        });
+        if (fault == physical.rend()) return;
+        std::size_t handler = 0;  // the frame that the program's handler begins with
+        while (handler < best.stack.frames.size() && of_the_runtime(best.stack.frames[handler])) ++handler;
+        auto name = signal_name(best.signal->info.number);
+        if (handler < best.stack.frames.size() && best.stack.frames[handler].kind == report::FrameKind::native &&
+            !best.stack.frames[handler].function.empty())
+            context.notes.push_back(fmt::format("the handler of {} ran when the process ended, in {}", name,
+                                                best.stack.frames[handler].function));
+        else
+            context.notes.push_back(fmt::format("a handler of {} ran when the process ended", name));
+        ThreadState interrupted = *best.thread;
+        interrupted.registers = best.signal->registers;
+        best.stack = walk_native_thread(process_, interrupted, steps_);
     }
 
     void walk(Candidate& candidate) {
@@ -206,9 +245,11 @@ private:
             fold_way_of_abort(context.frames);
             fold_way_of_abort(context.stack.frames);
         }
+        fold_start(context.frames);
+        fold_start(context.stack.frames);
         if (context.signal && context.fault == FaultClass::none)
-            context.fault =
-                classify_fault(process_, *context.signal, context.registers ? &*context.registers : nullptr);
+            context.fault = classify_fault(process_, context.sent_again ? *context.sent_again : *context.signal,
+                                           context.registers ? &*context.registers : nullptr);
     }
 
     void fill_runtime_fatal(CrashContext& context, const Candidate& best, const go::Goroutine* goroutine) {
@@ -258,7 +299,7 @@ private:
     /// A stack that begins with the faulting frame itself: the thread's own begins in the signal handler, or in
     /// runtime.raise.
     void choose_stack(CrashContext& context, Candidate& best) {
-        bool fault = context.registers && context.registers->sp() && context.signal && context.signal->code > 0;
+        bool fault = context.registers && context.registers->sp() && context.faulted();
         if (fault && process_.go && process_.goroutines) {
             go::StackWalker walker(process_.core, process_.memory, *process_.go, *process_.goroutines);
             context.stack = walker.walk_from(*context.registers, false, best.machine, steps_, &*process_.images);
@@ -368,7 +409,8 @@ private:
         context.registers = dying.registers;
         context.registers_from = "thread " + std::to_string(dying.tid);
         constexpr int sigstop = 19, sigtrap = 5;  // what a debugger stopped it with
-        bool stopped = info && (info->number == sigstop || info->number == sigtrap);
+        bool noted = info && info->number == sigtrap && (info->code > 0 || info->sender_pid);
+        bool stopped = info && (info->number == sigstop || (info->number == sigtrap && !noted));
         bool by_debugger = process_.core.written_by_gcore() && !(info && ends_process(*info));
         if (by_debugger || stopped || !info || info->number == 0) {
             context.kind = report::CrashKind::requested;
@@ -379,6 +421,22 @@ private:
         context.signal = info;
         context.fault_address = info->fault_address;
         set_signal_kind(context, best.stack.frames);
+        if (context.kind == report::CrashKind::signal && info->code <= 0) find_fault_sent_again(context);
+    }
+
+    /// A handler that sends its signal once more, with the default action, and returns: the signal that ended the
+    /// process has no address, but it was delivered at the very instruction that had faulted.
+    void find_fault_sent_again(CrashContext& context) {
+        auto pc = context.registers->pc();
+        const std::byte* before = pc ? process_.memory.data_at(*pc - 2, 2) : nullptr;
+        bool after_system_call = before != nullptr && before[0] == std::byte{0x0f} && before[1] == std::byte{0x05};
+        if (before == nullptr || after_system_call) return;
+        context.sent_again = deduce_fault(process_, *context.registers, context.signal->number);
+        if (!context.sent_again) return;
+        context.fault_address = context.sent_again->fault_address;
+        context.notes.push_back(
+            "the signal was sent once more by the process itself, as handlers do: the fault is "
+            "what the instruction at its pc cannot do");
     }
 
     void set_signal_kind(CrashContext& context, std::span<const report::Frame> frames) {
@@ -387,24 +445,38 @@ private:
             context.kind = report::CrashKind::signal;
             return;
         }
-        if (calls_abort(frames)) {
-            context.kind = report::CrashKind::abort;
-            context.runtime_function = "abort";
-            context.message = abort_message(process_.memory, *process_.images);
-            return;
-        }
+        if (calls_abort(frames)) return fill_abort(context, frames);
         auto own_pid = process_.core.process_info() ? std::optional(process_.core.process_info()->pid) : std::nullopt;
         bool own = info.code == si_tkill || (own_pid && info.sender_pid && *info.sender_pid == *own_pid);
         // A stripped libc hides abort's name; SIGABRT raised by C code for its own thread is what abort does.
         // Without the executable nobody can tell C from Go.
         bool can_tell = !process_.go || !process_.go->modules().empty();
         bool from_c = can_tell && !frames.empty() && frames.front().kind == report::FrameKind::native && own;
-        if (info.number == sigabrt && from_c) {
-            context.kind = report::CrashKind::abort;
-            context.message = abort_message(process_.memory, *process_.images);
-            return;
+        // A watchdog's kill(getpid()) reaches whichever thread the kernel picks: that one aborted nothing.
+        bool own_hand = info.code == si_tkill || stands_in_kill(context);
+        if (info.number == sigabrt && from_c && own_hand) return fill_abort(context, frames);
+        // A fault's signal is no way to ask for a core: whoever sends it to himself dies of it, and what the kernel
+        // sends for a limit looks as if the process had sent it.
+        context.kind = own && ends_by_itself(info.number) ? report::CrashKind::signal : report::CrashKind::requested;
+    }
+
+    static bool stands_in_kill(const CrashContext& context) {
+        constexpr std::uint64_t kill_call = 62, rt_sigqueueinfo = 129;  // x86-64
+        auto call = context.registers ? context.registers->get("orig_rax") : std::nullopt;
+        return call && (*call == kill_call || *call == rt_sigqueueinfo);
+    }
+
+    void fill_abort(CrashContext& context, std::span<const report::Frame> frames) {
+        context.kind = report::CrashKind::abort;
+        if (calls_abort(frames)) context.runtime_function = "abort";
+        context.message = abort_message(process_.memory, *process_.images);
+        const ThreadState* thread = context.tid ? thread_of(process_.core, *context.tid) : nullptr;
+        if (context.message || thread == nullptr) return;
+        if (auto death = find_cxx_death(process_.memory, *thread, frames)) {
+            context.message = std::move(death->message);
+            context.why = std::move(death->why);
+            context.exception = std::move(death->exception);
         }
-        context.kind = report::CrashKind::requested;
     }
 
     static std::vector<report::Frame> frames_below_signal(const go::GoStack& stack) {

@@ -11,6 +11,7 @@
 #include "core/core_file.h"
 #include "core/machine.h"
 #include "go/stacks/walk.h"
+#include "native/exceptions.h"
 #include "report/report.h"
 
 namespace incident {
@@ -22,6 +23,9 @@ enum class FaultClass : std::uint8_t {
     none,
     nil_dereference,  ///< address below the first page
     non_canonical,    ///< si_code 0x80: the kernel gives no address
+    wild_jump,        ///< the same, for the target of a call, jump or return
+    misaligned,       ///< the same, for an instruction that wants 16 bytes or more aligned
+    privileged,       ///< the same, for an instruction that only the kernel may execute
     stack_overflow,   ///< guard page next to a stack
     guard_page,       ///< mapped without any permission
     unmapped,
@@ -36,6 +40,9 @@ struct SignalFrame {
     Address at;  ///< of rt_sigframe
     SignalInfo info;
     Registers registers;  ///< of the interrupted context
+    /// What the processor reported last to this thread: exception, error code, cr2. Old when the signal is no fault's.
+    std::uint64_t trap = 0, trap_error = 0;
+    Address trap_address;
 };
 
 struct CrashContext {
@@ -48,13 +55,19 @@ struct CrashContext {
     std::optional<std::int32_t> tid;       ///< thread that died
     std::optional<std::size_t> goroutine;  ///< index into Process::goroutines->all
     std::optional<std::int64_t> goid;
-    std::optional<std::string> message;  ///< panic or fatal text, abort message
-    std::string runtime_function;        ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
-    std::vector<report::Frame> frames;   ///< of the dying context, innermost first
+    std::optional<std::string> message;  ///< panic or fatal text, abort message, what std::terminate() was called for
+    std::string why;                     ///< of an abort: one clause; empty: nothing is known
+    std::optional<native::CxxException> exception;  ///< that nothing caught
+    std::optional<SignalInfo> sent_again;           ///< the fault of whose signal `signal` is the repetition, deduced
+    std::string runtime_function;                   ///< runtime.throw, runtime.fatal, runtime.fatalpanic, abort …
+    std::vector<report::Frame> frames;              ///< of the dying context, innermost first
     go::GoStack stack;  ///< what to annotate: from the faulting context when its registers are known, else
                         ///< from the dying thread's
     bool stack_from_registers = false;  ///< its innermost frame is that of `registers`
     std::vector<std::string> notes;
+
+    /// `registers` are those of an instruction that faulted.
+    bool faulted() const { return signal && (signal->code > 0 || sent_again); }
 };
 
 /// Needs the core, images and, in a Go process, its Ms; reads no heap and no other goroutine.
@@ -62,10 +75,17 @@ CrashContext find_crash_context(const Process& process);
 
 /// Kernel signal frames on the stack [range): matched by the alternate stack that the saved ucontext names.
 std::vector<SignalFrame> find_signal_frames(const Memory& memory, const Machine& machine, AddressRange stack);
+/// The rt_sigframe at `at`, known to be one; nullopt: it cannot be. Signal 0: the kernel writes a siginfo only for
+/// handlers that asked for one (SA_SIGINFO).
+std::optional<SignalFrame> read_signal_frame(const Memory& memory, const Machine& machine, Address at);
 
 /// "SIGSEGV", "SEGV_MAPERR"; empty when unknown.
 std::string_view signal_name(int number);
 std::string_view signal_code_name(int number, int code);
+/// The signal of a frame without siginfo: what the processor reported, if the interrupted instruction can do that.
+std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFrame& frame);
+/// What the kernel would have said of the instruction at pc: nullopt when nothing of it can fault with this signal.
+std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& registers, int number);
 FaultClass classify_fault(const Process& process, const SignalInfo& info, const Registers* registers);
 std::string_view to_string(FaultClass fault);
 

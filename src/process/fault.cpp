@@ -4,6 +4,7 @@
 #include "process/crash_context.h"
 #include "process/fault_access.h"
 #include "process/process.h"
+#include "unwind/unwinder.h"
 
 namespace incident {
 
@@ -11,7 +12,6 @@ namespace {
 
 // vm.mmap_min_addr is 65536 on every distribution: nothing is mapped below, so an access there is an offset from nil.
 constexpr std::uint64_t nil_page_limit = 0x10000;
-// A frame larger than this that jumps the guard page is rare, and then we say "unmapped", which is true too.
 constexpr std::uint64_t near_stack = 0x10000;
 
 constexpr std::uint8_t execute = 1, write = 2, read = 4;  // PF_X, PF_W, PF_R
@@ -23,10 +23,19 @@ const LoadSegment* mapping_at(const CoreFile& core, Address a) {
 }
 
 /// Did the stack pointer run off the low end of its mapping? The fault lies close to sp, and nothing writable is there.
-bool ran_off_stack(const CoreFile& core, Address fault, Address sp) {
-    if (fault >= sp + near_stack || sp >= fault + near_stack) return false;
+/// A frame of megabytes jumps far below the stack: then sp itself is nowhere, and the fault lies between it and the
+/// stack.
+bool ran_off_stack(const Process& process, Address fault, Address sp) {
+    const CoreFile& core = process.core;
     const LoadSegment* at_fault = mapping_at(core, fault);
     if (at_fault != nullptr && (at_fault->permissions & write)) return false;
+    const LoadSegment* at_sp = mapping_at(core, sp);
+    const AddressRange stack = stack_range(process.memory, sp);
+    if (at_sp == nullptr && !stack.empty() && fault.value + near_stack >= sp.value && fault < stack.end) {
+        const Segment* above = process.memory.find(stack.end - 1);
+        return above != nullptr && fault < above->range.begin;
+    }
+    if (fault >= sp + near_stack || sp >= fault + near_stack) return false;
     // The stack itself begins at or shortly above the faulting address.
     for (auto& segment : core.load_segments())
         if ((segment.permissions & write) && segment.range.begin > fault && segment.range.begin <= fault + near_stack &&
@@ -43,19 +52,122 @@ bool is_write(const Process& process, const Registers* registers, Address fault)
     return !access || !access->operand || access->write;
 }
 
+bool canonical(const Process& process, std::uint64_t address) {
+    auto bits = process.core.machine().canonical_bits;
+    return address >> bits == 0 || address >> bits == ~std::uint64_t{0} >> bits;
+}
+
+/// Where a call, a jump or a return leads, when registers and memory still say so.
+std::optional<std::uint64_t> jump_target(const Process& process, const Registers& registers,
+                                         const Instruction& instruction) {
+    if (instruction.flow == Flow::ret) {
+        auto back = registers.sp() ? process.memory.load<std::uint64_t>(*registers.sp())
+                                   : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
+        return back ? std::optional(*back) : std::nullopt;
+    }
+    if (instruction.flow != Flow::indirect_call && instruction.flow != Flow::indirect_jump) return std::nullopt;
+    if (instruction.memory.empty()) return registers.get(instruction.operands);  // "rdx"
+    auto slot = Disassembler::effective_address(instruction.memory.front(), registers);
+    auto word = slot ? process.memory.load<std::uint64_t>(*slot) : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
+    return word ? std::optional(*word) : std::nullopt;
+}
+
+/// A general protection fault: the kernel tells nothing, the instruction does.
+FaultClass classify_protection(const Process& process, const Registers* registers) {
+    auto pc = registers ? registers->pc() : std::nullopt;
+    if (!pc || !process.disassembler) return FaultClass::non_canonical;
+    auto instruction = process.disassembler->decode(process.memory, *pc);
+    if (!instruction) return FaultClass::non_canonical;
+    bool sound = true;
+    for (auto& operand : instruction->memory) {
+        auto address = Disassembler::effective_address(operand, *registers);
+        if (!address || !canonical(process, address->value)) return FaultClass::non_canonical;
+        sound &= operand.size < 16 || address->is_aligned(operand.size);
+    }
+    if (auto target = jump_target(process, *registers, *instruction); target && !canonical(process, *target))
+        return FaultClass::wild_jump;
+    if (!sound) return FaultClass::misaligned;
+    static constexpr std::string_view kernels[] = {"hlt",   "cli",   "sti",   "in",   "out",    "lgdt",    "lidt",
+                                                   "rdmsr", "mov",   "wrmsr", "insb", "outsb",  "invd",    "wbinvd",
+                                                   "clts",  "iretq", "lldt",  "ltr",  "invlpg", "sysexit", "swapgs"};
+    // `mov` without memory is one to or from a control register: no other can fault so.
+    if (instruction->memory.empty() && std::ranges::find(kernels, instruction->mnemonic) != std::end(kernels))
+        return FaultClass::privileged;
+    return FaultClass::non_canonical;
+}
+
 }  // namespace
+
+std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& registers, int number) {
+    constexpr int sigill = 4, sigbus = 7, sigfpe = 8, sigsegv = 11;
+    constexpr int maperr = 1, accerr = 2, intdiv = 1, illopn = 2, by_kernel = 0x80;
+    auto pc = registers.pc();
+    if (!pc || !process.disassembler) return std::nullopt;
+    auto fault = [number](int code, std::optional<Address> address) {
+        SignalInfo info;
+        info.number = number;
+        info.code = code;
+        info.fault_address = address;
+        return info;
+    };
+    auto instruction = process.disassembler->decode(process.memory, *pc);
+    if (!instruction) {
+        if (number == sigsegv && process.memory.find(*pc) == nullptr) return fault(maperr, *pc);
+        return std::nullopt;
+    }
+    auto& name = instruction->mnemonic;
+    if (number == sigfpe && (name == "div" || name == "idiv")) return fault(intdiv, *pc);
+    if (number == sigill && name.starts_with("ud")) return fault(illopn, *pc);
+    if (number != sigsegv && number != sigbus) return std::nullopt;
+    for (auto& operand : instruction->memory) {
+        if (instruction->lea) break;
+        auto address = Disassembler::effective_address(operand, registers);
+        if (!address) continue;
+        if (!canonical(process, address->value)) return fault(by_kernel, std::nullopt);
+        const LoadSegment* mapping = mapping_at(process.core, *address);
+        if (mapping == nullptr && !process.memory.is_mapped(*address)) return fault(maperr, *address);
+        if (mapping == nullptr) continue;
+        if ((operand.written && !(mapping->permissions & write)) || mapping->permissions == 0)
+            return fault(accerr, *address);
+    }
+    auto target = jump_target(process, registers, *instruction);
+    return target && !canonical(process, *target) ? std::optional(fault(by_kernel, std::nullopt)) : std::nullopt;
+}
+
+std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFrame& frame) {
+    constexpr std::uint64_t divide = 0, invalid_opcode = 6, protection = 13, page_fault = 14;  // arch/x86 trapnr.h
+    constexpr int sigill = 4, sigfpe = 8, sigsegv = 11, maperr = 1, accerr = 2;
+    switch (frame.trap) {
+        case divide: return deduce_fault(process, frame.registers, sigfpe);
+        case invalid_opcode: return deduce_fault(process, frame.registers, sigill);
+        case protection: return deduce_fault(process, frame.registers, sigsegv);
+        case page_fault: break;
+        default: return std::nullopt;
+    }
+    constexpr std::uint64_t push = 64;  // what a call or push writes below sp, with its operand
+    Address sp = frame.registers.sp().value_or(Address{}), pc = frame.registers.pc().value_or(Address{});
+    auto access = analyse_access(process, frame.registers, frame.trap_address, {});
+    bool fits = frame.trap_address == pc || (access && access->operand) ||
+                (frame.trap_address + push >= sp && frame.trap_address <= sp + push);
+    if (!fits) return std::nullopt;
+    SignalInfo info;
+    info.number = sigsegv;
+    info.code = (frame.trap_error & 1) != 0 ? accerr : maperr;
+    info.fault_address = frame.trap_address;
+    return info;
+}
 
 FaultClass classify_fault(const Process& process, const SignalInfo& info, const Registers* registers) {
     constexpr int sigbus = 7, sigsegv = 11;
     if (info.code <= 0) return FaultClass::none;
     if (info.number == sigbus) return FaultClass::bus_error;
     if (info.number != sigsegv) return FaultClass::other;
-    if (!info.fault_address) return info.code == 0x80 ? FaultClass::non_canonical : FaultClass::other;
+    if (!info.fault_address) return info.code == 0x80 ? classify_protection(process, registers) : FaultClass::other;
     Address fault = *info.fault_address;
     auto pc = registers ? registers->pc() : std::nullopt;
     auto sp = registers ? registers->sp() : std::nullopt;
     if (fault.value < nil_page_limit) return FaultClass::nil_dereference;
-    if (sp && ran_off_stack(process.core, fault, *sp)) return FaultClass::stack_overflow;
+    if (sp && ran_off_stack(process, fault, *sp)) return FaultClass::stack_overflow;
     if (const LoadSegment* mapping = mapping_at(process.core, fault)) {
         if (mapping->permissions == 0) return FaultClass::guard_page;
         if (pc && *pc == fault && !(mapping->permissions & execute)) return FaultClass::not_executable;

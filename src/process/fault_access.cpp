@@ -10,8 +10,8 @@ namespace {
 
 constexpr std::size_t longest_function = 20000;  // instructions decoded to find one load
 
-/// The operand whose effective address is the faulting one; with no address (non-canonical), the one that cannot be an
-/// address.
+/// The operand whose effective address is the faulting one; with no address (a general protection fault), the one that
+/// cannot be an address, or is not aligned as vector instructions want it.
 void choose_operand(FaultAccess& access, const Registers& registers, std::optional<Address> fault,
                     std::uint8_t canonical_bits) {
     for (auto& operand : access.instruction.memory) {
@@ -28,7 +28,8 @@ void choose_operand(FaultAccess& access, const Registers& registers, std::option
         }
         if (!effective) continue;
         bool hit = fault ? (*fault >= *effective && *fault < *effective + std::max(operand.size, 1u))
-                         : (effective->value >> canonical_bits) != 0;
+                         : (effective->value >> canonical_bits) != 0 ||
+                               (operand.size >= 16 && !effective->is_aligned(operand.size));
         if (!hit) continue;
         access.operand = operand;
         access.effective = effective;

@@ -11,20 +11,6 @@ std::vector<UnwindStep> native_steps(const Process& process) {
             frame_pointer_step(process.memory), scan_step(process.memory, *process.images)};
 }
 
-AddressRange stack_bounds(const CoreFile& core, Address sp) {
-    for (auto& segment : core.load_segments())
-        if (segment.range.contains(sp)) return segment.range;
-    // A stack that overflowed: sp has left the mapping at its low end, the frames are still above.
-    constexpr std::uint64_t overshoot = 1 << 20;
-    constexpr std::uint8_t write = 2;
-    AddressRange nearest{sp, sp};
-    for (auto& segment : core.load_segments())
-        if ((segment.permissions & write) && segment.range.begin > sp && segment.range.begin <= sp + overshoot &&
-            (nearest.empty() || segment.range.end < nearest.end))
-            nearest.end = segment.range.end;
-    return nearest;
-}
-
 go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps,
                                std::vector<std::string>* rejected) {
     go::GoStack stack;
@@ -35,7 +21,7 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
         stack.end = "the core has no registers of this thread";
         return stack;
     }
-    Unwound unwound = unwind(start, stack_bounds(process.core, *sp), steps, {.trace = rejected != nullptr});
+    Unwound unwound = unwind(start, stack_range(process.memory, *sp), steps, {.trace = rejected != nullptr});
     if (rejected != nullptr) *rejected = std::move(unwound.trace);
     stack.end = std::move(unwound.end);
     stack.complete = unwound.complete;

@@ -33,7 +33,4 @@ private:
     go::StackWalker walker_;
 };
 
-/// The mapping that holds `sp`: what bounds a stack of which nothing better is known.
-AddressRange stack_bounds(const CoreFile& core, Address sp);
-
 }  // namespace incident

@@ -36,6 +36,7 @@ constexpr CodeName any_signal_code_names[] = {
 };
 
 constexpr std::uint64_t ucontext_at = 8, siginfo_at = 312, frame_size = siginfo_at + 128;
+constexpr std::uint64_t error_at = ucontext_at + 40 + 19 * 8;  // err, trapno, oldmask, cr2: the last of the gregs
 
 bool synchronous(int number) { return number == 4 || number == 5 || number == 7 || number == 8 || number == 11; }
 
@@ -54,6 +55,38 @@ std::string_view signal_code_name(int number, int code) {
     return {};
 }
 
+std::optional<SignalFrame> read_signal_frame(const Memory& memory, const Machine& machine, Address at) {
+    MemoryCursor cursor(memory);
+    std::int32_t number = 0, code = 0;
+    if (!cursor.load(at + siginfo_at, number) || !cursor.load(at + siginfo_at + 8, code)) return std::nullopt;
+    if (number < 0 || number > 64) number = 0;
+    SignalFrame frame{at, {}, Registers(machine)};
+    frame.info.number = number;
+    frame.info.code = code;
+    std::uint64_t address = 0;
+    std::int32_t pid = 0;
+    std::uint32_t uid = 0;
+    if (code > 0 && synchronous(number)) {
+        // SI_KERNEL (0x80) carries no address: the kernel leaves 0 there, which is not "address 0".
+        if (code != 0x80 && cursor.load(at + siginfo_at + 16, address)) frame.info.fault_address = Address{address};
+    } else if (cursor.load(at + siginfo_at + 16, pid) && cursor.load(at + siginfo_at + 20, uid)) {
+        frame.info.sender_pid = pid;
+        frame.info.sender_uid = uid;
+    }
+    for (unsigned i = 0; i < machine.registers.size(); ++i) {
+        auto offset = machine.registers[i].ucontext_offset;
+        std::uint64_t value = 0;
+        if (offset >= 0 && cursor.load(at + ucontext_at + static_cast<std::uint64_t>(offset), value))
+            frame.registers.set(i, value);
+    }
+    if (!frame.registers.pc() || !frame.registers.sp()) return std::nullopt;
+    std::uint64_t cr2 = 0;
+    if (cursor.load(at + error_at, frame.trap_error) && cursor.load(at + error_at + 8, frame.trap) &&
+        cursor.load(at + error_at + 24, cr2))
+        frame.trap_address = Address{cr2};
+    return frame;
+}
+
 std::vector<SignalFrame> find_signal_frames(const Memory& memory, const Machine& machine, AddressRange stack) {
     std::vector<SignalFrame> found;
     constexpr std::uint64_t longest_signal_stack = 1 << 20;  // Go's is 32 KiB; C programs seldom use more than SIGSTKSZ
@@ -63,30 +96,8 @@ std::vector<SignalFrame> find_signal_frames(const Memory& memory, const Machine&
         std::uint64_t ss_sp = 0, ss_size = 0;
         if (!cursor.load(at + ucontext_at + 16, ss_sp) || ss_sp != stack.begin.value) continue;
         if (!cursor.load(at + ucontext_at + 32, ss_size) || ss_size == 0 || ss_size > stack.size()) continue;
-        std::int32_t number = 0, code = 0;
-        if (!cursor.load(at + siginfo_at, number) || !cursor.load(at + siginfo_at + 8, code)) continue;
-        if (number <= 0 || number > 64) continue;
-        SignalFrame frame{at, {}, Registers(machine)};
-        frame.info.number = number;
-        frame.info.code = code;
-        std::uint64_t address = 0;
-        std::int32_t pid = 0;
-        std::uint32_t uid = 0;
-        if (code > 0 && synchronous(number)) {
-            // SI_KERNEL (0x80) carries no address: the kernel leaves 0 there, which is not "address 0".
-            if (code != 0x80 && cursor.load(at + siginfo_at + 16, address)) frame.info.fault_address = Address{address};
-        } else if (cursor.load(at + siginfo_at + 16, pid) && cursor.load(at + siginfo_at + 20, uid)) {
-            frame.info.sender_pid = pid;
-            frame.info.sender_uid = uid;
-        }
-        for (unsigned i = 0; i < machine.registers.size(); ++i) {
-            auto offset = machine.registers[i].ucontext_offset;
-            std::uint64_t value = 0;
-            if (offset >= 0 && cursor.load(at + ucontext_at + static_cast<std::uint64_t>(offset), value))
-                frame.registers.set(i, value);
-        }
-        if (!frame.registers.pc() || !frame.registers.sp()) continue;
-        found.push_back(std::move(frame));
+        if (auto frame = read_signal_frame(memory, machine, at); frame && frame->info.number != 0)
+            found.push_back(std::move(*frame));
     }
     return found;
 }
@@ -96,6 +107,9 @@ std::string_view to_string(FaultClass fault) {
         case FaultClass::none: return "none";
         case FaultClass::nil_dereference: return "nil dereference";
         case FaultClass::non_canonical: return "non-canonical address";
+        case FaultClass::wild_jump: return "jump to a non-canonical address";
+        case FaultClass::misaligned: return "misaligned access";
+        case FaultClass::privileged: return "privileged instruction";
         case FaultClass::stack_overflow: return "stack overflow";
         case FaultClass::guard_page: return "page without access";
         case FaultClass::unmapped: return "unmapped address";

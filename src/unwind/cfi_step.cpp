@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "base/text.h"
+#include "disasm/disasm.h"
 #include "image/location.h"
 #include "unwind/code.h"
 #include "unwind/unwinder.h"
@@ -49,11 +50,20 @@ bool keeps_without_rule(const Machine& machine, int dwarf, bool go, bool libdw_s
     return !go && (dwarf == 3 || dwarf == 6 || (dwarf >= 12 && dwarf <= 15));
 }
 
-/// The mapping that holds `sp`, when the interrupted code ran on another stack than the handler.
+/// The stack of `sp`, when the interrupted code ran on another one than the handler.
 std::optional<AddressRange> other_stack(const Memory& memory, Address sp, AddressRange stack) {
     if (stack.contains(sp)) return std::nullopt;
-    const Segment* segment = memory.find(sp);
-    return segment == nullptr ? std::nullopt : std::optional(segment->range);
+    auto other = stack_range(memory, sp);
+    return other.empty() ? std::nullopt : std::optional(other);
+}
+
+/// A frame larger than everything between it and the next stack has put sp onto that one, while the frame's upper end,
+/// by the rules, is where it was: on another stack, above, with a return address that a call left there.
+bool jumped_off_its_stack(const Memory& memory, const UnwindState& interrupted, Address caller_sp, Address back,
+                          AddressRange stack) {
+    return !interrupted.after_call && !stack.contains(caller_sp) && caller_sp != stack.end &&
+           interrupted.registers.sp() && caller_sp > *interrupted.registers.sp() &&
+           is_code(memory, back) == Code::yes && may_be_return_address(memory, back);
 }
 
 /// The interrupted code's sp may be anywhere; below the handler's frame on the same stack it is a lie.
@@ -120,7 +130,9 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
                 .reason = "return address " + hex(*return_address) + " is not code"};
     StepResult out{.kind = StepResult::Kind::caller, .cfa = context.cfa};
     out.signal_frame = signal;
-    if (signal) out.stack = other_stack(memory, *caller.registers.sp(), stack);
+    const Address caller_sp = *caller.registers.sp();
+    if (signal || jumped_off_its_stack(memory, state, caller_sp, Address{*return_address}, stack))
+        out.stack = other_stack(memory, caller_sp, stack);
     out.caller = std::move(caller);
     return out;
 }
@@ -145,7 +157,7 @@ std::optional<Registers> load_ucontext(const Memory& memory, const Machine& mach
         if (!value) return std::nullopt;
         out.set(static_cast<unsigned>(i), *value);
     }
-    if (!out.pc() || !out.sp() || !memory.is_mapped(*out.sp())) return std::nullopt;
+    if (!out.pc() || !out.sp() || stack_range(memory, *out.sp()).empty()) return std::nullopt;
     return out;
 }
 

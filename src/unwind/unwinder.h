@@ -62,7 +62,11 @@ struct UnwindLimits {
     bool trace = false;
 };
 
-/// `stack` bounds sp; pass the mapping that holds sp when nothing better is known.
+/// The memory that holds `sp`, or, where sp has run off its stack's low end, from sp to the end of the stack above it.
+/// Empty: there is none.
+AddressRange stack_range(const Memory& memory, Address sp);
+
+/// `stack` bounds sp; pass stack_range() when nothing better is known.
 Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const UnwindStep> steps,
                const UnwindLimits& limits = {});
 

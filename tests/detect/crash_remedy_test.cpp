@@ -23,11 +23,20 @@ TEST(CrashRemedy, EveryDeathHasOne) {
          {CrashKind::signal, CrashKind::go_panic, CrashKind::go_fatal, CrashKind::abort, CrashKind::requested})
         for (auto fault : {FaultClass::none, FaultClass::nil_dereference, FaultClass::non_canonical,
                            FaultClass::stack_overflow, FaultClass::guard_page, FaultClass::unmapped,
-                           FaultClass::read_only, FaultClass::not_executable, FaultClass::bus_error, FaultClass::other})
+                           FaultClass::read_only, FaultClass::not_executable, FaultClass::bus_error, FaultClass::other,
+                           FaultClass::wild_jump, FaultClass::misaligned, FaultClass::privileged})
             for (bool go : {false, true}) {
                 EXPECT_FALSE(next(died(kind, "", fault), go).empty());
                 EXPECT_FALSE(crash_remedy(died(kind, "", fault), "", go).contains("read :"));
             }
+}
+
+TEST(CrashRemedy, KnowsWhatTerminateWasCalledFor) {
+    CrashContext crash = died(CrashKind::abort, "uncaught C++ exception ParseError: no '='");
+    crash.why = "no catch on this thread's stack takes it";
+    EXPECT_TRUE(next(crash, false).contains("who should have caught what is thrown there"));
+    crash.message = "a std::thread was destroyed or assigned to while it was joinable";
+    EXPECT_TRUE(next(crash, false).contains("joined or detached"));
 }
 
 TEST(CrashRemedy, SaysWhereToReadAndWhatToAsk) {

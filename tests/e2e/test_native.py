@@ -10,17 +10,38 @@ HERE = pathlib.Path(__file__).parent
 needs_tools = pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("gdb")), reason="gcc or gdb is not installed")
 
 DEATHS = [
-    ("nil", "crash.fault", "nil pointer dereference: read at address 0", "walk"),
+    ("nil", "crash.fault", "null pointer dereference: read at address 0", "walk"),
     ("overflow", "crash.stack-overflow", "stack overflow", "depth"),
     ("read-only", "crash.fault", "read-only memory", "main"),
     ("non-canonical", "crash.fault", "0x4141414141414141, which can be no address", "main"),
-    ("nil-call", "crash.fault", "call of a nil function", "main"),
+    ("nil-call", "crash.fault", "call of a null function: jump to 0x0", "main"),
     ("assert", "crash.abort", "Assertion `argc > 5' failed", "main"),
     ("double-free", "crash.abort", "double free detected", "main"),
     ("abort", "crash.abort", "aborted", "main"),
     ("guard", "crash.fault", "without any permission", "main"),
     ("unmapped", "crash.fault", "where nothing is mapped", "main"),
     ("division", "crash.fault", "division by zero", "main"),
+    ("division-overflow", "crash.fault", "division overflow", "main"),
+    ("large-frame", "crash.stack-overflow", "a local array or alloca() of that size", "main"),
+    ("misaligned", "crash.fault", "the instruction wants a multiple of 16", "main"),
+    ("wild-call", "crash.fault", "call to 0x4141414141414140, which can be no address", "main"),
+    ("low-call", "crash.fault", "jump to 0x1234, where no code can be", "main"),
+    ("data-call", "crash.fault", "which is not code", "main"),
+    ("trap", "crash.fault", "executed `ud2`", "main"),
+    ("privileged", "crash.fault", "executed `hlt`, which only the kernel may", "main"),
+]
+# The fault that a handler of the program's own turned into an abort().
+HANDLED = [
+    ("handled-nil", "crash.fault", "null pointer dereference: read at address 0", "walk"),
+    ("handled-overflow", "crash.stack-overflow", "stack overflow", "depth"),
+]
+
+
+FREES = [
+    ("free-middle", "native.heap.bad-free", "free() was given the middle of a chunk"),
+    ("free-number", "native.heap.bad-free", "free() was given 0x1, where nothing is mapped"),
+    ("free-unmapped", "native.heap.bad-free", "where nothing is mapped"),
+    ("free-top", "native.heap.double-free", "the same chunk was freed twice"),
 ]
 
 
@@ -32,9 +53,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return out
 
 
-def core_of(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:
+def core_of(program: pathlib.Path, how: str, folder: pathlib.Path, passed: str = "SIGALRM") -> pathlib.Path:
+    """`passed`: the signal that the program handles; gdb lets it through, and cores the process when it dies."""
     core = folder / "core"
-    subprocess.run(["gdb", "-nx", "-batch", "-ex", "set startup-with-shell off", "-ex", f"run {how}", "-ex", f"generate-core-file {core}", program],
+    subprocess.run(["gdb", "-nx", "-batch", "-ex", "set startup-with-shell off", "-ex", f"handle {passed} nostop pass", "-ex", f"run {how}", "-ex", f"generate-core-file {core}", program],
                    check=True, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
     return core
 
@@ -49,6 +71,45 @@ def test_death(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: st
     assert title in crashes[0]["title"]
     assert crashes[0]["severity"] == "error" and incident("crash", core, program).code == 1
     assert function in [f["function"] for f in r["crash"]["frames"]]
+
+
+@needs_tools
+@pytest.mark.parametrize("stripped", [False, True])
+@pytest.mark.parametrize("how,kind,title", FREES, ids=[f[0] for f in FREES])
+def test_free_of_what_is_not_mallocs(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: str, title: str, stripped: bool) -> None:
+    exe = program.with_name("stripped") if stripped else program
+    errors = [f for f in report("analyze", core_of(exe, how, tmp_path), exe)["findings"] if f["severity"] == "error"]
+    assert [f["kind"] for f in errors] == [kind] and title in errors[0]["title"]
+
+
+@needs_tools
+@pytest.mark.parametrize("how,kind,title,function", HANDLED, ids=[d[0] for d in HANDLED])
+def test_death_below_a_handler(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: str, title: str, function: str) -> None:
+    core = core_of(program, how, tmp_path, passed="SIGSEGV")
+    r = report("crash", core, program)
+    assert r["crash"]["kind"] == "signal" and r["crash"]["signal"]["name"] == "SIGSEGV"
+    assert r["findings"][0]["kind"] == kind and title in r["findings"][0]["title"]
+    assert "the handler of SIGSEGV ran when the process ended, in give_up" in r["findings"][0]["explanation"]
+    functions = [f["function"] for f in r["crash"]["frames"]]
+    assert functions[0] == function and "give_up" not in functions
+
+
+@needs_tools
+@pytest.mark.parametrize("how,title,function", [
+    ("sent-again", "null pointer dereference: read at address 0", "walk"),
+    ("raise", "the program sent itself SIGSEGV", None),
+])
+def test_signal_sent_by_the_program_itself(program: pathlib.Path, tmp_path: pathlib.Path, how: str, title: str, function: str | None) -> None:
+    """Only the kernel's own core shows it: gdb would stop at the first signal, or at none."""
+    subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {tmp_path}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
+    cores = [p for p in tmp_path.iterdir() if p.name.startswith("core")]
+    if not cores:
+        pytest.skip("this machine leaves no cores in the working directory")
+    r = report("crash", cores[0], program)
+    assert r["crash"]["kind"] == "signal" and r["findings"][0]["severity"] == "error"
+    assert title in r["findings"][0]["title"]
+    if function:
+        assert r["crash"]["fault_address"] == "0x0" and r["crash"]["frames"][0]["function"] == function
 
 
 @needs_tools

@@ -82,5 +82,21 @@ TEST(SignalNames, CodesAreNamedBySignal) {
     EXPECT_EQ(signal_name(-3), "");
 }
 
+TEST(SignalFrames, WithoutSiginfoTheProcessorsReportIsKept) {
+    MemoryBuilder memory;
+    memory.at(stack_at).zeros(stack_size);
+    write_frame(memory, stack_at + 0x7000, stack_at, 0, 0, 0);
+    memory.at(stack_at + 0x7000 + 8 + 40 + 8 * 19).u64(6).u64(14).u64(0).u64(0x7ffe5d93dfc8);  // err, trapno, -, cr2
+    auto target = memory.build();
+    EXPECT_TRUE(frames_of(target).empty());
+    auto frame = read_signal_frame(target, x86_64(), target["frame"]);
+    ASSERT_TRUE(frame.has_value());
+    EXPECT_EQ(frame->info.number, 0);
+    EXPECT_EQ(frame->trap, 14u);
+    EXPECT_EQ(frame->trap_error, 6u);
+    EXPECT_EQ(frame->trap_address, Address{0x7ffe5d93dfc8});
+    EXPECT_EQ(frame->registers.pc(), Address{0x4a3a17});
+}
+
 }  // namespace
 }  // namespace incident

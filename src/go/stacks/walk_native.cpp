@@ -103,8 +103,8 @@ std::optional<InterruptedContext> interrupted_context(const CoreFile&, const Mem
 /// Pushes C frames from `start` on; the state at which Go was reached, or nullopt and `native_end_` says why not.
 std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_call, report::Trust trust) {
     auto sp = start.sp();
-    const Segment* segment = sp ? in_.memory.find(*sp) : nullptr;
-    if (segment == nullptr) {
+    const AddressRange stack = sp ? stack_range(in_.memory, *sp) : AddressRange{};
+    if (stack.empty()) {
         native_end_ = "C stack is not in the core";
         return std::nullopt;
     }
@@ -115,7 +115,7 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
                       .trust = trust,
                       .kind = report::FrameKind::native,
                       .cfa = std::nullopt};
-    Unwound unwound = unwind(state, segment->range, steps, {.frames = in_.limit, .trace = false});
+    Unwound unwound = unwind(state, stack, steps, {.frames = in_.limit, .trace = false});
     native_end_ = unwound.end;
     native_complete_ = unwound.complete;
     for (auto& frame : unwound.frames) {

@@ -1,0 +1,234 @@
+#include "detect/fault_story.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "process/locate.h"
+#include "process/snapshot.h"
+#include "unwind/unwinder.h"
+
+namespace incident::detect {
+
+namespace {
+
+constexpr int sigill = 4, sigtrap = 5, sigfpe = 8, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
+
+/// The fault as the kernel would have told it, when a handler sent the signal once more.
+const SignalInfo& fault_of(const CrashContext& crash) { return crash.sent_again ? *crash.sent_again : *crash.signal; }
+
+bool in_go_code(const CrashContext& crash) {
+    return !crash.frames.empty() && crash.frames.front().kind == report::FrameKind::go;
+}
+
+/// "`idiv ecx` divides by ecx, which was 0"
+std::string tell_division(const FaultAccess& access, const Process& process, const CrashContext& crash,
+                          std::string& title) {
+    const Instruction& instruction = access.instruction;
+    if (instruction.mnemonic != "div" && instruction.mnemonic != "idiv") return {};
+    std::optional<std::uint64_t> divisor;
+    unsigned bytes = 8;
+    if (!instruction.memory.empty()) {
+        auto slot = Disassembler::effective_address(instruction.memory.front(), *crash.registers);
+        bytes = instruction.memory.front().size;
+        std::uint64_t word = 0;
+        if (slot && bytes <= 8 && process.memory.load(*slot, std::as_writable_bytes(std::span(&word, 1)).first(bytes)))
+            divisor = word;
+    } else if (instruction.operands.starts_with('r')) {
+        divisor = crash.registers->get(instruction.operands);
+    } else if (instruction.operands.starts_with('e')) {
+        divisor = crash.registers->get("r" + instruction.operands.substr(1));
+        bytes = 4;
+    }
+    if (!divisor) return {};
+    if (bytes < 8) *divisor &= (std::uint64_t{1} << bytes * 8) - 1;
+    title = *divisor == 0 ? "integer division by zero"
+                          : "integer division overflow: the quotient does not fit (the smallest number by -1)";
+    return fmt::format("`{}`: its divisor was {:#x}", readable_text(instruction), *divisor);
+}
+
+/// Signals that say of themselves what happened.
+FaultStory tell_signal(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access) {
+    FaultStory story;
+    if (!crash.signal) return {"died of a signal", {}};
+    const SignalInfo& info = fault_of(crash);
+    const std::string instruction = access ? access->instruction.mnemonic : std::string();
+    story.title = "died of " + signal_words(*crash.signal);
+    if (info.number == sigfpe && signal_code_name(info.number, info.code) == "FPE_INTDIV") {
+        story.title = "integer division by zero, or a quotient too large for its register";
+        if (access) story.why = tell_division(*access, process, crash, story.title);
+    } else if (info.number == sigill && instruction.starts_with("ud")) {
+        story.title = fmt::format("executed `{}`, which compilers put where nothing may come by", instruction);
+        story.why = "__builtin_trap(), __builtin_unreachable(), a failed check of a hardened build";
+    } else if (info.number == sigill) {
+        story.title = fmt::format("illegal instruction{}{}",
+                                  info.fault_address ? fmt::format(" at {:#x}", info.fault_address->value) : "",
+                                  access ? fmt::format(": `{}`", readable_text(access->instruction)) : "");
+        story.why = "code for a newer processor, or a jump into the middle of something";
+    } else if (info.number == sigtrap && info.code > 0) {
+        story.title = "breakpoint instruction (int3) without a debugger";
+        story.why = "a failed check (__debugbreak, CHECK), or padding that was jumped into";
+    } else if (info.number == sigsys) {
+        auto call = crash.registers ? crash.registers->get("orig_rax") : std::nullopt;
+        story.title = call ? fmt::format("system call {} was refused by a seccomp filter", *call)
+                           : "a system call was refused by a seccomp filter";
+        story.why = "the sandbox's list of system calls (container, systemd, the program's own) does not allow it";
+    } else if (info.number == sigxcpu) {
+        story.title = "used up its CPU time: SIGXCPU";
+        story.why = "the limit RLIMIT_CPU (ulimit -t)";
+    } else if (info.number == sigxfsz) {
+        story.title = "wrote beyond its limit of file size: SIGXFSZ";
+        story.why = "the limit RLIMIT_FSIZE (ulimit -f)";
+    } else if (info.code <= 0) {
+        story.title = fmt::format("the program sent itself {}", signal_name(info.number));
+        story.why = "no instruction faulted: raise() or kill()";
+    }
+    return story;
+}
+
+/// "a frame of 16.8 MB": the stack overflowed at once.
+std::string far_below(const Process& process, const CrashContext& crash) {
+    auto sp = crash.registers ? crash.registers->sp() : std::nullopt;
+    if (!sp || process.memory.is_mapped(*sp)) return "just below the stack";
+    const AddressRange above = stack_range(process.memory, *sp);
+    const Segment* stack = above.empty() ? nullptr : process.memory.find(above.end - 1);
+    constexpr std::uint64_t page = 4096;
+    if (stack == nullptr || stack->range.begin.value - sp->value < 16 * page) return "just below the stack";
+    return fmt::format("below the stack: sp is {} below what there is of it, a local array or alloca() of that size",
+                       human_size(stack->range.begin.value - sp->value));
+}
+
+std::string tell_registers(const Process& process, const CrashContext& crash, const FaultAccess& access,
+                           std::string_view verb) {
+    auto& machine = process.core.machine();
+    auto reg = *access.bad_register;
+    auto value = access.deduced ? access.deduced : crash.registers->get(reg);
+    std::string why = fmt::format("`{}` {}s {}; {} was {}", readable_text(access.instruction), verb,
+                                  operand_text(*access.operand, machine), machine.registers[reg].name,
+                                  value ? hex(*value) : "unknown");
+    if (access.deduced) why += " (the faulting address says so)";
+    if (access.load) {
+        why += fmt::format(", loaded from {} by the instruction at {:#x}", operand_text(access.load->from, machine),
+                           access.load->pc.value);
+        if (access.load->confirmed) why += fmt::format(" (the slot {:#x} still holds it)", access.load->slot->value);
+    } else if (!access.source.empty()) {
+        why += ", " + access.source;
+    }
+    return why;
+}
+
+/// "0x4cd56b (rodata: main.greeting)"; the address alone where nothing is.
+std::string described(const Process& process, Address at) {
+    const Placement place = process.locator->place(at);
+    const bool nothing = place.kind == PlaceKind::unmapped || place.kind == PlaceKind::null;
+    return nothing ? hex(at.value) : fmt::format("{} ({})", hex(at.value), process.locator->describe(place));
+}
+
+/// What Go's compiler loads from a nil value before an indirect call: the code of a func value, or a method of an
+/// interface's table (go1.27 src/internal/abi/iface.go, ITab.Fun at 0x18). Empty: something else.
+std::string_view nil_callee(const Process& process, const CrashContext& crash, const FaultAccess& access) {
+    const Instruction& load = access.instruction;
+    if (!process.go || crash.frames.empty() || crash.frames.front().kind != report::FrameKind::go ||
+        !load.destination || !access.operand || access.write || access.operand->index)
+        return {};
+    constexpr std::size_t near = 6;  // arguments are moved between the load and the call
+    for (const Instruction& next :
+         process.disassembler->decode_range(process.memory, {load.pc + load.size, load.pc + load.size + 64}, near)) {
+        const bool calls = next.flow == Flow::indirect_call && next.memory.empty();
+        if (calls && (next.source == load.destination || next.destination == load.destination))
+            return access.operand->displacement == 0      ? "call of a nil func value"
+                   : access.operand->displacement >= 0x18 ? "call of a method on a nil interface"
+                                                          : "";
+        if (next.flow != Flow::next || next.destination == load.destination) return {};
+    }
+    return {};
+}
+
+}  // namespace
+
+std::string signal_words(const SignalInfo& info) {
+    auto name = signal_name(info.number);
+    auto code = signal_code_name(info.number, info.code);
+    std::string words = name.empty() ? fmt::format("signal {}", info.number) : std::string(name);
+    words += code.empty() ? fmt::format(" code {}", info.code) : fmt::format(" {}", code);
+    if (info.fault_address) words += fmt::format(" at {:#x}", info.fault_address->value);
+    if (info.sender_pid) words += fmt::format(" from pid {}", *info.sender_pid);
+    return words;
+}
+
+FaultStory tell_fault(const Process& process, const CrashContext& crash, const std::optional<FaultAccess>& access) {
+    FaultStory story;
+    auto address =
+        crash.fault_address ? hex(crash.fault_address->value) : std::string("an address the kernel does not tell");
+    const bool told = access && (access->operand || access->instruction.memory.size() == 1);
+    std::string_view verb = told ? (access->write ? "write" : "read") : "access";
+    std::string_view nil = in_go_code(crash) ? "nil" : "null";
+    const std::string text = access ? fmt::format("`{}`", readable_text(access->instruction)) : std::string();
+    switch (crash.fault) {
+        case FaultClass::nil_dereference:
+            if (crash.registers && crash.registers->pc() == crash.fault_address) {
+                story.title = crash.fault_address->is_null()
+                                  ? fmt::format("call of a {} function: jump to {}", nil, address)
+                                  : fmt::format("jump to {}, where no code can be", address);
+                break;
+            }
+            if (auto callee = access ? nil_callee(process, crash, *access) : ""; !callee.empty()) {
+                story.title = fmt::format("nil pointer dereference: {}", callee);
+                break;
+            }
+            story.title =
+                crash.fault_address && crash.fault_address->value == 0
+                    ? fmt::format("{} pointer dereference: {} at address 0", nil, verb)
+                    : fmt::format("{} pointer dereference: {} at offset {} of a {} pointer", nil, verb, address, nil);
+            break;
+        case FaultClass::non_canonical:
+            story.title = access && access->effective
+                              ? fmt::format("{} through {:#x}, which can be no address on this machine", verb,
+                                            access->effective->value)
+                              : "access through a value that can be no address on this machine";
+            break;
+        case FaultClass::wild_jump: {
+            std::string_view how = access && access->instruction.flow == Flow::ret             ? "return"
+                                   : access && access->instruction.flow == Flow::indirect_call ? "call"
+                                                                                               : "jump";
+            auto target = access && access->instruction.memory.empty() && access->instruction.flow != Flow::ret
+                              ? crash.registers->get(access->instruction.operands)
+                              : std::nullopt;
+            story.title = fmt::format("{} to {}, which can be no address on this machine", how,
+                                      target ? hex(*target) : "a value");
+            story.why = fmt::format("{} was about to leave through it", text);
+            break;
+        }
+        case FaultClass::misaligned:
+            story.title = access && access->effective
+                              ? fmt::format("misaligned {} at {:#x}: the instruction wants a multiple of {}", verb,
+                                            access->effective->value, access->operand->size)
+                              : "misaligned access";
+            story.why = fmt::format("{}; the kernel gives no address for such a fault", text);
+            break;
+        case FaultClass::privileged: story.title = fmt::format("executed {}, which only the kernel may", text); break;
+        case FaultClass::stack_overflow:
+            story.title = fmt::format("stack overflow: {} at {} {}", verb, address, far_below(process, crash));
+            break;
+        case FaultClass::guard_page:
+            story.title = fmt::format("{} at {} in a page without any permission", verb, address);
+            break;
+        case FaultClass::unmapped: story.title = fmt::format("{} at {}, where nothing is mapped", verb, address); break;
+        case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
+        case FaultClass::not_executable: story.title = fmt::format("jump to {}, which is not code", address); break;
+        case FaultClass::bus_error:
+            story.title =
+                fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address);
+            break;
+        default: return tell_signal(process, crash, access);
+    }
+    if (!story.why.empty() || !access) return story;
+    if (access->bad_register && crash.registers)
+        story.why = tell_registers(process, crash, *access, verb);
+    else if (told && crash.fault_address)
+        story.why = fmt::format("{} {}s {}", text, verb, described(process, *crash.fault_address));
+    return story;
+}
+
+}  // namespace incident::detect
