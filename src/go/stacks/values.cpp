@@ -3,7 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "base/byte_reader.h"
 #include "go/binary/rtypes.h"
@@ -17,18 +20,39 @@ constexpr std::uint64_t max_fields = 64;
 constexpr std::uint64_t max_elements = 8;
 constexpr int max_depth = 3;
 
-}  // namespace
+/// go1.26–1.27 src/internal/strconv/ftoa.go, AppendFloat(v, 'g', -1, bits): as few digits as read back as the same
+/// number, an exponent when it is below -4 or above 5.
+template <class T>
+std::string shortest(T value) {
+    std::array<char, 64> text;
+    const auto write = [&](std::chars_format format) {
+        const auto end = std::to_chars(text.data(), text.data() + text.size(), value, format).ptr;
+        return std::string(text.data(), end);
+    };
+    const std::string scientific = write(std::chars_format::scientific);
+    const int exponent = std::atoi(scientific.c_str() + scientific.find('e') + 1);
+    return exponent < -4 || exponent > 5 ? scientific : write(std::chars_format::fixed);
+}
 
-std::string runtime_float(double value) {
-    // go1.27 src/runtime/print.go, printfloat: sign, one digit, point, six digits, e, sign, three digits.
-    if (std::isnan(value)) return "NaN";
-    if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
+/// go1.16–1.25 src/runtime/print.go, printfloat: sign, one digit, point, six digits, e, sign, three digits.
+std::string of_fixed_width(double value) {
     std::string text = fmt::format("{:+.6e}", value);
     auto e = text.find('e');
     std::string digits = text.substr(e + 2);
     while (digits.size() < 3) digits.insert(digits.begin(), '0');
     return text.substr(0, e + 2) + digits;
 }
+
+}  // namespace
+
+template <class T>
+std::string runtime_float(T value, Version version) {
+    if (std::isnan(value)) return "NaN";
+    if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
+    return version.at_least(26) ? shortest(value) : of_fixed_width(static_cast<double>(value));
+}
+template std::string runtime_float(float, Version);
+template std::string runtime_float(double, Version);
 
 Kind Values::kind(Address type) const {
     auto byte = StructView(memory_, type).get(runtime_.layout().type.kind);
@@ -110,7 +134,7 @@ std::string Values::basic(Kind kind, Address at) const {
         auto value = memory_.load<T>(at);
         if (!value) return "?";
         if constexpr (std::is_floating_point_v<T>) {
-            return runtime_float(static_cast<double>(*value));
+            return runtime_float(*value, runtime_.version());
         } else {
             return fmt::format("{}", *value);
         }
@@ -118,8 +142,11 @@ std::string Values::basic(Kind kind, Address at) const {
     auto complex = [&]<class T>(T) -> std::string {
         auto real = memory_.load<T>(at), imaginary = memory_.load<T>(at + sizeof(T));
         if (!real || !imaginary) return "?";
-        return fmt::format("({}{}i)", runtime_float(static_cast<double>(*real)),
-                           runtime_float(static_cast<double>(*imaginary)));
+        std::string second = runtime_float(*imaginary, runtime_.version());
+        // go1.26 src/internal/strconv/ctoa.go
+        if (runtime_.version().at_least(26) && second.front() != '+' && second.front() != '-')
+            second.insert(second.begin(), '+');
+        return fmt::format("({}{}i)", runtime_float(*real, runtime_.version()), second);
     };
     switch (kind) {
         case Kind::boolean: {

@@ -48,7 +48,8 @@ private:
     const Runtime& runtime_;
 };
 
-/// As the runtime's print does: "+1.500000e+000".
-std::string runtime_float(double value);
+/// As the runtime's print does: "1.5"; up to Go 1.25 "+1.500000e+000". T: float, double.
+template <class T>
+std::string runtime_float(T value, Version version);
 
 }  // namespace incident::go

@@ -67,11 +67,25 @@ TEST(GoWords, FramesOfTheRuntimeAreHidden) {
 }
 
 TEST(GoWords, FloatsPrintAsTheRuntimePrintsThem) {
-    EXPECT_EQ(runtime_float(1.5), "+1.500000e+000");
-    EXPECT_EQ(runtime_float(-0.000123), "-1.230000e-004");
-    EXPECT_EQ(runtime_float(6.02214076e123), "+6.022141e+123");
-    EXPECT_EQ(runtime_float(0.0 / 0.0), "NaN");
-    EXPECT_EQ(runtime_float(-1 / 0.0), "-Inf");
+    EXPECT_EQ(runtime_float(1.5, go(25)), "+1.500000e+000");
+    EXPECT_EQ(runtime_float(-0.000123, go(25)), "-1.230000e-004");
+    EXPECT_EQ(runtime_float(6.02214076e123, go(25)), "+6.022141e+123");
+    // What println of Go 1.26 and 1.27 wrote.
+    EXPECT_EQ(runtime_float(1.5, go(26)), "1.5");
+    EXPECT_EQ(runtime_float(-0.000123, go(26)), "-0.000123");
+    EXPECT_EQ(runtime_float(0.00001234, go(26)), "1.234e-05");
+    EXPECT_EQ(runtime_float(6.02214076e123, go(26)), "6.02214076e+123");
+    EXPECT_EQ(runtime_float(123456.0, go(26)), "123456");
+    EXPECT_EQ(runtime_float(1234567.0, go(26)), "1.234567e+06");
+    EXPECT_EQ(runtime_float(1e6, go(26)), "1e+06");
+    EXPECT_EQ(runtime_float(1e5, go(26)), "100000");
+    EXPECT_EQ(runtime_float(0.0, go(26)), "0");
+    EXPECT_EQ(runtime_float(5e-324, go(26)), "5e-324");
+    EXPECT_EQ(runtime_float(0.1f, go(26)), "0.1");
+    for (int minor : {25, 26}) {
+        EXPECT_EQ(runtime_float(0.0 / 0.0, go(minor)), "NaN");
+        EXPECT_EQ(runtime_float(-1 / 0.0, go(minor)), "-Inf");
+    }
 }
 
 }  // namespace
