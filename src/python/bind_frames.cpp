@@ -53,6 +53,9 @@ void frame_members(Bound<T>& bound, Get get) {
     add(
         "runtime_internal", [](const Frame& f) { return to_python(f.runtime_internal); },
         "The runtime would not print it without GOTRACEBACK=system.");
+    add(
+        "left_out", [](const Frame& f) { return to_python(f.left_out); },
+        "Physical frames of a very deep stack that are missing before this one.");
 }
 
 py::dict register_values(const std::vector<Register>& registers) {

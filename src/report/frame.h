@@ -32,13 +32,14 @@ struct Frame {
     std::string_view module;            ///< path of the ELF file; empty: unknown
     std::uint64_t module_offset = 0;    ///< pc minus the module's load bias; meaningless when module is empty
     std::uint32_t function_offset = 0;  ///< pc minus the function's entry; for inlined frames the enclosing function's
+    std::uint32_t left_out = 0;  ///< physical frames of a very deep stack that are missing before this one
     FrameKind kind = FrameKind::native;
     Trust trust = Trust::scan;
     bool inlined = false;    ///< shares pc, sp and cfa with the frame that follows it
     bool after_call = true;  ///< pc is a return address: look lines up at pc-1. False for the innermost frame and
                              ///< for frames interrupted by a signal
     bool runtime_internal = false;  ///< Go: the runtime would not print it without GOTRACEBACK=system. C: libc's own
-                                    ///< way from where it was called to the signal
+                                    ///< way from where it was called to the signal, and to main
 };
 
 /// One word or variable of a frame, by offset from the frame's base register.

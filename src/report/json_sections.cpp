@@ -54,6 +54,7 @@ void write_frame_members(JsonWriter& json, const Frame& frame) {
     json.address("sp", frame.sp);
     json.address("cfa", frame.cfa);
     json.rendered_members("function", json.frame_texts().get(frame, [&] { return render_place(frame); }));
+    if (frame.left_out != 0) json.number("left_out", frame.left_out);
 }
 
 void write_slot(JsonWriter& json, const Slot& slot) {

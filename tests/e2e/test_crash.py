@@ -3,7 +3,7 @@ import pathlib
 import re
 
 import pytest
-from support import Case, report
+from support import Case, incident, report
 
 
 def panics_stack(case: Case) -> list[tuple[str, str]]:
@@ -67,6 +67,16 @@ def test_stack_overflow(case: Case) -> None:
     assert [f["kind"] for f in r["findings"]] == ["crash.stack-overflow"]
     names = [f["function"] for f in r["crash"]["frames"]]
     assert names.count("main.descend") > 10 and names.count("main.ascend") > 10
+    # A frame's number is its place in the whole stack, though not all of a very deep one are kept.
+    depth = int(re.search(r"(\d+) frames", r["findings"][0]["why"])[1])
+    missing = sum(f.get("left_out", 0) for f in r["crash"]["frames"])
+    physical = sum(not f["inlined"] for f in r["crash"]["frames"])
+    assert missing > 0 and physical <= depth - missing <= physical + 16, (depth, missing, physical)
+    text = incident("crash", case.core, case.exe).out
+    numbers = [int(n) for n in re.findall(r"#(\d+) +main\.", text)]
+    assert numbers == sorted(numbers) and numbers[-1] >= missing + len(names) - 16
+    left_out = re.search(r"… ([\d,]+) frames \(--all shows ([\d,]+) of them\)", text)
+    assert int(left_out[1].replace(",", "")) - int(left_out[2].replace(",", "")) == missing
 
 
 @pytest.mark.cores(mode="csegv")

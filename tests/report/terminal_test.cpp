@@ -144,6 +144,14 @@ TEST(Terminal, RecursionAndLongStacksAreFolded) {
     for (std::size_t i = 0; i < frames.size(); ++i) frames[i].line = static_cast<std::uint32_t>(i + 1);
     lines = lines_of(render(report, {}));
     EXPECT_LT(lines.size(), 160u);
+    frames[2500].left_out = 700;
+    RenderOptions all;
+    all.all = true;
+    const std::string text = render(report, all);
+    EXPECT_NE(text.find("… 700 frames that were not kept"), std::string::npos);
+    EXPECT_NE(text.find("#2499 "), std::string::npos);
+    EXPECT_EQ(text.find("#2500 "), std::string::npos) << "the next is the 3,200th";
+    EXPECT_NE(text.find("#3200 "), std::string::npos);
 }
 
 TEST(Terminal, PathsFoldOnlyWholeNames) {

@@ -81,6 +81,12 @@ void fill_frames(GoStack& stack, const StackOptions& options, const Images* imag
             stack.frame_of.push_back(index);
         }
     }
+    if (stack.elided != 0) {
+        const auto after = std::ranges::lower_bound(stack.frame_of, stack.elided_at);
+        if (after != stack.frame_of.end())
+            stack.frames[static_cast<std::size_t>(after - stack.frame_of.begin())].left_out =
+                static_cast<std::uint32_t>(std::min<std::size_t>(stack.elided, 0xffffffff));
+    }
     // "By default, omits runtime frames. If that means we print nothing at all, repeat forcing all frames printed."
     if (shown == 0) {
         for (auto& frame : stack.frames) frame.runtime_internal = false;

@@ -97,11 +97,12 @@ void print_frame_line(Context& context, const Frame& frame, std::size_t index, u
     canvas.wrap(line, indent + 8);
 }
 
-/// A stretch of frames that prints as one line: shown, hidden (the runtime's), repeated (recursion) or left out (too
-/// many).
+/// A stretch of frames that prints as one line: shown, hidden (the runtime's), repeated (recursion), left out (too
+/// many), or missing (Frame::left_out).
 struct Item {
-    enum class Kind : std::uint8_t { frame, hidden, repeated, left_out } kind;
+    enum class Kind : std::uint8_t { frame, hidden, repeated, left_out, missing } kind;
     std::size_t first = 0, count = 1;
+    std::size_t missing = 0;  ///< of `count`: nobody has them
 };
 
 /// Which snapshot shows which frame. A snapshot's index may count frames that this view leaves out (those above a
@@ -138,6 +139,7 @@ std::vector<Item> plan(const Context& context, const StackView& view, const Show
     std::vector<Item> items;
     for (std::size_t i = 0; i < view.frames.size(); ++i) {
         const auto& frame = view.frames[i];
+        if (frame.left_out != 0) items.push_back({Item::Kind::missing, i, frame.left_out, frame.left_out});
         if (!all && frame.runtime_internal && !has_snapshot(i)) {
             if (!items.empty() && items.back().kind == Item::Kind::hidden)
                 ++items.back().count;
@@ -156,6 +158,8 @@ std::vector<Item> plan(const Context& context, const StackView& view, const Show
     if (context.options().all || items.size() <= most) return items;
     std::size_t from = most - tail, to = items.size() - tail;
     Item left_out{Item::Kind::left_out, items[from].first, items[to].first - items[from].first};
+    for (const Item& item : std::span(items).subspan(from, to - from)) left_out.missing += item.missing;
+    left_out.count += left_out.missing;
     items.erase(items.begin() + static_cast<std::ptrdiff_t>(from), items.begin() + static_cast<std::ptrdiff_t>(to));
     items.insert(items.begin() + static_cast<std::ptrdiff_t>(from), left_out);
     return items;
@@ -200,6 +204,12 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
     if (items.size() > 1 && items.front().kind == Item::Kind::hidden)
         above = items.front().count, items.erase(items.begin());
     if (items.size() > 1 && items.back().kind == Item::Kind::hidden) below = items.back().count, items.pop_back();
+    // What is missing counts: the number is the frame's place in the stack.
+    const auto gap = std::ranges::find_if(view.frames, [](const Frame& frame) { return frame.left_out != 0; });
+    const auto number = [&](std::size_t i) {
+        return i + (gap != view.frames.end() && i >= static_cast<std::size_t>(gap - view.frames.begin()) ? gap->left_out
+                                                                                                         : 0);
+    };
     bool joined = false;  // to the block of the frame above
     for (const auto& item : items) {
         if (!canvas.alive()) return;
@@ -209,14 +219,22 @@ void print_stack(Context& context, const StackView& view, unsigned indent) {
                 quiet(fmt::format("… {} (--all)", count_of(item.count, "runtime frame")));
                 continue;
             case Item::Kind::repeated: quiet(fmt::format("… {} more of the same", grouped(item.count))); continue;
-            case Item::Kind::left_out: quiet(fmt::format("… {} (--all)", count_of(item.count, "frame"))); continue;
+            case Item::Kind::left_out:
+                quiet(fmt::format("… {} frame{} (--all{})", grouped(item.count), item.count == 1 ? "" : "s",
+                                  item.missing == 0
+                                      ? std::string()
+                                      : fmt::format(" shows {} of them", grouped(item.count - item.missing))));
+                continue;
+            case Item::Kind::missing:
+                quiet(fmt::format("… {} frames that were not kept: the stack is too deep", grouped(item.count)));
+                continue;
             case Item::Kind::frame: break;
         }
         auto snapshot = shown.find(item.first);
         if (snapshot != shown.end())
-            print_snapshot(context, *snapshot->second, item.first, indent, joined);
+            print_snapshot(context, *snapshot->second, number(item.first), indent, joined);
         else
-            print_frame_line(context, view.frames[item.first], item.first, indent);
+            print_frame_line(context, view.frames[item.first], number(item.first), indent);
         joined = snapshot != shown.end();
     }
     if (above != 0 && below != 0)
