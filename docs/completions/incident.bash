@@ -5,9 +5,8 @@ _incident() {
         COMPREPLY=($(compgen -W "analyze crash goroutines goroutine threads thread locks heap maps locate read serve signature triage merge doctor collect explain --help --version" -- "$cur"))
         return
     fi
-    local formats="terminal json markdown html"
+    local formats="terminal json markdown html sarif"
     case $command in
-        analyze|crash) formats+=" sarif" ;;
         signature|triage|merge|doctor) formats="terminal json markdown" ;;
     esac
     case $prev in

@@ -8,9 +8,9 @@ namespace incident::cli {
 std::span<const CommandRow> commands() {
     static constexpr std::array rows{
         CommandRow{"analyze", Command::analyze, Extra::none, "CORE [EXE]", "the report: what happened, where, why",
-                   judging_options, 5},
+                   judging_options},
         CommandRow{"crash", Command::crash, Extra::none, "CORE [EXE]", "only what died and why: the fast answer",
-                   judging_options, 5},
+                   judging_options},
         CommandRow{"goroutines", Command::goroutines, Extra::none, "CORE [EXE]",
                    "every goroutine: id, status, what it waits for, where"},
         CommandRow{"goroutine", Command::goroutine, Extra::goroutine_id, "CORE ID [EXE]",

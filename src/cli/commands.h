@@ -25,7 +25,7 @@ enum Options : unsigned {
     judging_options = report_options | finding_options | runbook_option,  ///< report or count findings
 };
 
-/// A command has the first few of these. sarif holds findings and nothing else: an empty one would read as health.
+/// A command has the first few of these.
 inline constexpr std::array<std::string_view, 5> all_formats{"terminal", "json", "markdown", "html", "sarif"};
 
 struct CommandRow {
@@ -35,7 +35,7 @@ struct CommandRow {
     std::string_view usage;  ///< what follows the name
     std::string_view summary;
     unsigned options = report_options;
-    unsigned formats = 4;  ///< how many of all_formats
+    unsigned formats = all_formats.size();  ///< how many of them
 };
 
 std::span<const CommandRow> commands();

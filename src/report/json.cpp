@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "report/verdict.h"
+
 namespace incident::report {
 
 void JsonWriter::strings(std::string_view name, const std::vector<std::string>& values) {
@@ -136,9 +138,8 @@ void write_lines(JsonWriter& json, std::string_view name, const std::optional<st
     json.null(name);
 }
 
-/// Every detector that was asked leaves a row: without one, nobody looked.
 void write_judgement(JsonWriter& json, const Report& report, const RenderOptions& options) {
-    if (report.detectors.empty() && report.findings.empty()) {
+    if (!judged(report)) {
         json.new_line();
         json.null("findings");
         json.new_line();

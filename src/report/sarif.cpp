@@ -2,7 +2,8 @@
 // the runtime's and whose file is known, and the core itself when there is none (consumers such as code scanning
 // refuse results without a place). Whatever SARIF has no word for stands in `properties`: strength, evidence, what is
 // not ruled out. Its objects allow no further members, so a string that is not UTF-8 has no `_hex` sibling here: the
-// bytes become U+FFFD. Nothing is filtered by severity; info is SARIF's level "note".
+// bytes become U+FFFD. Nothing is filtered by severity; info is SARIF's level "note". A report for which nobody looked
+// for findings has no `results` at all: an empty list would say that a scan found nothing.
 #include "report/sarif.h"
 
 #include <fmt/format.h>
@@ -63,6 +64,7 @@ private:
     }
     void tool();
     void rule(const std::string& kind);
+    void notification(std::string_view level, std::string_view words);
     void invocation();
     void core_location();
     void physical(const Frame& frame);
@@ -144,6 +146,14 @@ void Writer::tool() {
     json_.end_object();
 }
 
+void Writer::notification(std::string_view level, std::string_view words) {
+    json_.new_line();
+    json_.begin_object();
+    text("level", level);
+    message("message", words);
+    json_.end_object();
+}
+
 /// What is not known, as the tool's notifications: silence is not health here either.
 void Writer::invocation() {
     json_.begin_array("invocations");
@@ -151,15 +161,12 @@ void Writer::invocation() {
     json_.boolean("executionSuccessful", true);
     json_.integer("exitCode", exit_code(report_, options_.min_severity));
     json_.begin_array("toolExecutionNotifications");
+    if (!judged(report_)) notification("note", "this command looks for no findings; `incident analyze` does");
     for (const auto& gap : report_.gaps) {
-        json_.new_line();
-        json_.begin_object();
-        text("level", gap.damage ? "warning" : "note");
         auto words = gap.what;
         if (!gap.why.empty()) words += ": " + gap.why;
         if (!gap.weakens.empty()) words += " (weakens " + gap.weakens + ")";
-        message("message", words);
-        json_.end_object();
+        notification(gap.damage ? "warning" : "note", words);
     }
     json_.end_array();
     json_.end_object();
@@ -319,13 +326,15 @@ void Writer::write() {
     json_.end_array();
     json_.end_object();
     json_.end_array();
-    json_.new_line();
-    json_.begin_array("results");
-    for (const auto& finding : report_.findings) {
-        if (!json_.alive()) break;
-        result(finding);
+    if (judged(report_)) {  // SARIF 2.1.0, 3.14.23: absent where no scan was attempted
+        json_.new_line();
+        json_.begin_array("results");
+        for (const auto& finding : report_.findings) {
+            if (!json_.alive()) break;
+            result(finding);
+        }
+        json_.end_array();
     }
-    json_.end_array();
     json_.end_object();
     json_.end_array();
     json_.end_object();

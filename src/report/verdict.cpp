@@ -4,6 +4,8 @@
 
 namespace incident::report {
 
+bool judged(const Report& report) { return !report.detectors.empty() || !report.findings.empty(); }
+
 int exit_code(const Report& report, Severity min_severity) {
     auto counts = [&](const Finding& f) { return f.severity >= min_severity; };
     if (std::ranges::any_of(report.findings, counts)) return exit_findings;

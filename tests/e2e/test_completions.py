@@ -51,4 +51,4 @@ def test_kinds_and_formats() -> None:
         return ask("bash", "-c", f'source {COMPLETIONS}/incident.bash; COMP_WORDS=(incident {line} ""); COMP_CWORD={len(words) + 1}; _incident; '
                                  'printf "%s\\n" "${COMPREPLY[@]}"').split()
     assert "go.mutex.orphaned" in bash("explain") and "lock.cycle" in bash("analyze", "--only")
-    assert bash("analyze", "--format")[-1] == "sarif" and bash("goroutines", "--format")[-1] == "html" and bash("merge", "--format")[-1] == "markdown"
+    assert bash("analyze", "--format")[-1] == "sarif" and bash("goroutines", "--format")[-1] == "sarif" and bash("merge", "--format")[-1] == "markdown"

@@ -21,8 +21,29 @@ std::string render(const Report& report) {
 
 TEST(Sarif, KeepsToItsSchema) {
     for (auto sample : {test::sample_hang, test::sample_crash, test::sample_cycle, test::sample_healthy,
-                        test::sample_core_alone, test::sample_hostile, test::sample_memory})
+                        test::sample_core_alone, test::sample_hostile, test::sample_memory, test::sample_heap})
         EXPECT_EQ(test::schema_complaint(render(sample()), schema_file), "");
+}
+
+/// An empty list is a scan that found nothing: not what a list of goroutines or types is.
+TEST(Sarif, NoResultsWhereNobodyLooked) {
+    const auto run_of = [](const Report& report, rapidjson::Document& document) -> const rapidjson::Value& {
+        document.Parse(render(report).c_str());
+        return document["runs"][0];
+    };
+    rapidjson::Document document;
+    const auto& list = run_of(test::sample_heap(), document);
+    EXPECT_FALSE(list.HasMember("results"));
+    const auto& notes = list["invocations"][0]["toolExecutionNotifications"];
+    ASSERT_FALSE(notes.Empty());
+    EXPECT_STREQ(notes[0]["level"].GetString(), "note");
+    EXPECT_THAT(notes[0]["message"]["text"].GetString(), testing::HasSubstr("`incident analyze` does"));
+
+    rapidjson::Document other;
+    const auto& healthy = run_of(test::sample_healthy(), other);
+    ASSERT_TRUE(healthy.HasMember("results"));
+    EXPECT_TRUE(healthy["results"].Empty());
+    EXPECT_TRUE(healthy["invocations"][0]["toolExecutionNotifications"].Empty());
 }
 
 TEST(Sarif, TheSchemaBites) {
