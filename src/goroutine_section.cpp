@@ -1,5 +1,6 @@
 // The goroutines' part of the Report.
 #include <algorithm>
+#include <numeric>
 #include <unordered_map>
 
 #include "base/parallel.h"
@@ -117,12 +118,14 @@ std::vector<report::Goroutine> goroutines_section(const Process& process, const 
         name_blocking_objects(rows, locator);
         return rows;
     }
+    std::vector<std::size_t> order(all.size());  // by number; rows are large, and many
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_sort(order, {}, [&](std::size_t index) { return all[index].goid; });
     rows.resize(all.size());
     parallel_chunks(process.jobs, all.size(), 512, [&](std::size_t begin, std::size_t end, unsigned) {
         RowMaker maker(process);
-        for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(i);
+        for (std::size_t i = begin; i < end; ++i) rows[i] = maker.make(order[i]);
     });
-    std::ranges::stable_sort(rows, {}, &report::Goroutine::id);
     name_blocking_objects(rows, locator);
     return rows;
 }

@@ -274,16 +274,18 @@ namespace {
 
 /// Variables of frames that wait for a call: what DWARF places in memory there, and the collector's map of the frame
 /// calls live. Other words of a frame are left over from what was there before.
-void scan_frames(const Process& process, Scanner& scanner) {
-    const std::size_t first = scanner.out.bad.size();
-    process.heap_types->for_each_frame_variable([&](const go::HeapTypes::Typed& variable) {
+void scan_frames(const Process& process, std::vector<Scanner>& scanners) {
+    std::vector<std::size_t> first;
+    for (const Scanner& scanner : scanners) first.push_back(scanner.out.bad.size());
+    const auto jobs = static_cast<unsigned>(scanners.size());
+    process.heap_types->for_each_frame_variable(jobs, [&](const go::HeapTypes::Typed& variable, unsigned worker) {
         const go::PhysicalFrame frame = process.stacks.physical(variable.goroutine)[variable.frame];
         if (!frame.after_call || frame.trust == report::Trust::scan || of_the_runtime(frame.name())) return;
         BadHeader context;
         context.variable = variable.name;
         context.goroutine = variable.goroutine;
         context.frame = variable.frame;
-        scanner.value(variable.address, variable.type, 1, context);
+        scanners[worker].value(variable.address, variable.type, 1, context);
     });
     auto dead = [&](const BadHeader& bad) {
         auto maps = go::frame_maps(process.memory, *process.go, process.stacks.physical(bad.goroutine)[bad.frame]);
@@ -294,8 +296,10 @@ void scan_frames(const Process& process, Scanner& scanner) {
         return !is(0, Word::live_pointer) || !is(1, Word::not_pointer) ||
                (bad.op == PlanStep::Op::slice && !is(2, Word::not_pointer));
     };
-    auto& bad = scanner.out.bad;
-    bad.erase(std::remove_if(bad.begin() + static_cast<std::ptrdiff_t>(first), bad.end(), dead), bad.end());
+    for (std::size_t i = 0; i < scanners.size(); ++i) {
+        auto& bad = scanners[i].out.bad;
+        bad.erase(std::remove_if(bad.begin() + static_cast<std::ptrdiff_t>(first[i]), bad.end(), dead), bad.end());
+    }
 }
 
 }  // namespace
@@ -332,7 +336,7 @@ HeaderScan scan_headers(const Process& process, const Locator& locator) {
             if (BadHeader context;
                 address.is_aligned(8) && (module.data.contains(address) || module.bss.contains(address)))
                 scanners[0].value(address, type, 1, context);
-    scan_frames(process, scanners[0]);
+    scan_frames(process, scanners);
     HeaderScan all;
     for (Scanner& scanner : scanners) {
         all.checked += scanner.out.checked;

@@ -25,10 +25,6 @@ void refine_freed_maps(const Process& process, std::vector<report::Finding>& fin
 /// object of its own, of its own size, so what lies in the middle of another one was freed first.
 std::optional<go::MapUse> died_in_reused_map(const Process& process);
 
-/// The map operation that the process died in, when its map's memory belongs to another object by now: a header is an
-/// object of its own, of its own size, so what lies in the middle of another one was freed first.
-std::optional<go::MapUse> died_in_reused_map(const Process& process);
-
 class MapTeller;
 /// Findings of frames that use a map whose header is freed.
 void tell_freed_uses(const Process& process, const MapTeller& teller, const go::MapFinder& finder,

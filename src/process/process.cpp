@@ -101,11 +101,11 @@ void read_malloc(Process& process) {
 }
 
 /// The heap is marked while the other passes go on.
-std::optional<go::HeapBuild> start_heap(Process& process, bool leaks) {
+std::optional<go::HeapBuild> start_heap(Process& process, bool types, bool leaks) {
     process.core.expect_reading_all();
     go::HeapInput input{&process.core,        process.memory,  *process.go, *process.spans,
                         &*process.goroutines, &process.stacks, process.jobs};
-    auto build = go::HeapBuild::start(input, [&process, leaks](go::Reach& reach) {
+    auto build = go::HeapBuild::start(input, types, [&process, leaks](go::Reach& reach) {
         if (leaks && process.waits) process.leaks = find_leaks(process, reach);
     });
     if (build) return std::move(*build);
@@ -113,8 +113,8 @@ std::optional<go::HeapBuild> start_heap(Process& process, bool leaks) {
     return std::nullopt;
 }
 
-void finish_heap(Process& process, go::HeapBuild& build, bool types) {
-    auto heap = build.finish(types);
+void finish_heap(Process& process, go::HeapBuild& build) {
+    auto heap = build.finish();
     process.heap = std::move(heap.graph);
     process.heap_types = std::move(heap.types);
     std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
@@ -198,7 +198,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
             });
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
         if (spans) keep_spans(*process, std::move(*spans));
-        if (passes.heap && process->spans && process->goroutines) heap = start_heap(*process, passes.leaks);
+        if (passes.heap && process->spans && process->goroutines) heap = start_heap(*process, passes.heap_types, passes.leaks);
     }
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);
@@ -216,7 +216,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     process->locator = std::make_unique<const Locator>(locate_context(*process, heap && passes.heap_types));
     if (heap) {
         progress("heap objects");
-        finish_heap(*process, *heap, passes.heap_types);
+        finish_heap(*process, *heap);
     }
     // Process is frozen: nothing below derives new facts.
     if (options.trace && options.log) {

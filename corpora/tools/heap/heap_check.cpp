@@ -86,12 +86,12 @@ int main(int argc, char** argv) {
     const Process& p = **opened;
     if (!p.go || !p.spans || !p.goroutines) return 1;
     auto ready = std::chrono::steady_clock::now();
-    auto built = go::HeapBuild::start({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, &p.stacks, p.jobs});
+    auto built = go::HeapBuild::start({&p.core, p.memory, *p.go, *p.spans, &*p.goroutines, &p.stacks, p.jobs}, false);
     if (!built) {
         fmt::print("{}: {}\n", argv[1], describe(built.error()));
         return 1;
     }
-    const go::GoHeap heap = built->finish(false);
+    const go::GoHeap heap = built->finish();
     auto done = std::chrono::steady_clock::now();
     const go::HeapGraph& graph = *heap.graph;
     const go::HeapSlots& slots = graph.slots();

@@ -106,20 +106,31 @@ std::vector<MapOnStack> TypedMaps::on_stacks() const {
     std::vector<MapOnStack> found;
     const HeapInput& input = types_.graph().input();
     if (input.goroutines == nullptr) return found;
-    types_.for_each_frame_variable([&](const HeapTypes::Typed& variable) {
+    struct Candidate {
+        HeapTypes::Typed variable;
+        const MapShape* shape = nullptr;
+        Address header;
+    };
+    std::vector<std::vector<Candidate>> parts(std::max(input.jobs, 1u));
+    types_.for_each_frame_variable(input.jobs, [&](const HeapTypes::Typed& variable, unsigned worker) {
         const MapShape* shape = shape_of_type(variable.type);
         if (shape == nullptr) return;
         const auto header = input.memory.load_address(variable.address);
-        const Goroutine& goroutine = input.goroutines->all[variable.goroutine];
-        if (!header || !goroutine.stack.contains(*header) || !header->is_aligned(8)) return;
+        if (header && input.goroutines->all[variable.goroutine].stack.contains(*header) && header->is_aligned(8))
+            parts[worker].push_back({variable, shape, *header});
+    });
+    std::vector<Candidate> candidates;
+    for (auto& part : parts) std::ranges::move(part, std::back_inserter(candidates));
+    std::ranges::stable_sort(candidates, {}, [](const Candidate& c) { return c.variable.goroutine; });
+    for (const auto& [variable, shape, header] : candidates) {
         const PhysicalFrame frame = input.stacks->physical(variable.goroutine)[variable.frame];
-        if (!frame.after_call || *header < frame.sp) return;
+        if (!frame.after_call || header < frame.sp) continue;
         auto maps = frame_maps(input.memory, input.runtime, frame);
-        if (!maps || !maps->exact || maps->classify(variable.address) != FrameMaps::Word::live_pointer) return;
-        MapWalk walk = finder_.reader().walk(*header, *shape);
+        if (!maps || !maps->exact || maps->classify(variable.address) != FrameMaps::Word::live_pointer) continue;
+        MapWalk walk = finder_.reader().walk(header, *shape);
         if (walk.sound() || (walk.complete && !walk.writing && walk.found <= 2 && walk.cells != 0))
             found.push_back({walk, shape, variable});
-    });
+    }
     return found;
 }
 

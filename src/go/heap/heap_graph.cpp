@@ -25,8 +25,8 @@ Result<std::shared_ptr<HeapGraph>> HeapGraph::number(const HeapInput& input) {
     return graph;
 }
 
-void HeapGraph::mark(const std::function<void(Reach&)>& first) {
-    Reach reach(*this, true);
+void HeapGraph::mark(unsigned jobs, const std::function<void(Reach&)>& first) {
+    Reach reach(*this, jobs, true);
     if (first) first(reach);
     MarkResult marked;
     live_ = reach.finish(marked);
@@ -75,11 +75,8 @@ void HeapGraph::sum() {
                          "objects that only they keep alive count as garbage", true});
 }
 
-Reach::Reach(const HeapGraph& graph, bool strays)
-    : graph_(graph),
-      strays_(strays),
-      todo_(graph.slots().allocated_bits()),
-      together_(graph.input().jobs, graph.slots().limit()) {
+Reach::Reach(const HeapGraph& graph, unsigned jobs, bool strays)
+    : graph_(graph), strays_(strays), todo_(graph.slots().allocated_bits()), together_(jobs, graph.slots().limit()) {
     if (strays) std::ranges::fill(todo_.words(), ~std::uint64_t{0});
 }
 
@@ -93,14 +90,14 @@ SlotBits Reach::finish(MarkResult& sum) {
         todo_.set(slot);
         seeds_.push_back(slot);
     });
-    mark(seeds_, graph_.input().jobs);
+    mark(seeds_, together_.workers());
     sum = std::move(sum_);
     return std::move(todo_);
 }
 
 bool Reach::add(std::span<const SlotId> slots) {
     // One round of a fixpoint is small: threads cost more than they bring, unless there is much to seed.
-    return mark(slots, slots.size() > 1024 ? graph_.input().jobs : 1);
+    return mark(slots, slots.size() > 1024 ? together_.workers() : 1);
 }
 
 bool Reach::mark(std::span<const SlotId> slots, unsigned jobs) {
@@ -124,7 +121,7 @@ bool Reach::add_roots(const std::function<bool(const Root&)>& wanted) {
 bool Reach::add_shared() {
     seeds_.clear();
     for (const Root& root : graph_.roots().shared()) seeds_.push_back(root.target);
-    return mark(seeds_, graph_.input().jobs);  // few roots, and nearly the whole heap behind them
+    return mark(seeds_, together_.workers());  // few roots, and nearly the whole heap behind them
 }
 
 bool Reach::add_goroutine(std::uint32_t goroutine) {

@@ -38,7 +38,7 @@ public:
     /// Sets everything below that speaks of live objects, the totals and the rest of the gaps. `first` marks before
     /// everything else is marked, and may ask in between what is reached: such a question costs no marking of its own,
     /// the roots of the whole are added to what it has reached. May be empty.
-    void mark(const std::function<void(Reach&)>& first);
+    void mark(unsigned jobs, const std::function<void(Reach&)>& first);
 
     const HeapSlots& slots() const { return *slots_; }
     const HeapPointers& pointers() const { return *pointers_; }
@@ -82,7 +82,7 @@ private:
 /// nothing changes. Starts with nothing reached.
 class Reach {
 public:
-    explicit Reach(const HeapGraph& graph) : Reach(graph, false) {}
+    explicit Reach(const HeapGraph& graph) : Reach(graph, graph.input().jobs, false) {}
     const HeapGraph& graph() const { return graph_; }
     /// From now on it is reached but not looked into: the g's of all goroutines, sudogs, through which every goroutine
     /// would reach every other.
@@ -105,7 +105,7 @@ public:
 
 private:
     friend class HeapGraph;
-    Reach(const HeapGraph& graph, bool strays);
+    Reach(const HeapGraph& graph, unsigned jobs, bool strays);
     /// All roots, and what was closed. Returns todo: what is not reached, and free slots.
     SlotBits finish(MarkResult& sum);
     bool mark(std::span<const SlotId> slots, unsigned jobs);

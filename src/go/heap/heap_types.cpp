@@ -179,10 +179,11 @@ std::optional<HeapTypes::Typed> HeapTypes::frame_variable(std::uint32_t goroutin
     return out;
 }
 
-void HeapTypes::for_each_frame_variable(const std::function<void(const Typed&)>& fn) const {
+void HeapTypes::for_each_frame_variable(unsigned jobs,
+                                        const std::function<void(const Typed&, unsigned worker)>& fn) const {
     const auto& input = graph_.input();
     const std::size_t stacks = input.stacks == nullptr ? 0 : input.stacks->size();
-    for (std::uint32_t g = 0; g < stacks; ++g) {
+    const auto visit = [&](std::uint32_t g, unsigned worker) {
         const PhysicalFrames frames = input.stacks->physical(g);
         for (std::uint32_t f = 0; f < frames.size(); ++f) {
             const PhysicalFrame frame = frames[f];
@@ -197,10 +198,13 @@ void HeapTypes::for_each_frame_variable(const std::function<void(const Typed&)>&
                 value.goroutine = g;
                 value.frame = f;
                 value.name = row.name;
-                fn(value);
+                fn(value, worker);
             }
         }
-    }
+    };
+    parallel_chunks(jobs, stacks, 512, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        for (std::size_t g = begin; g < end; ++g) visit(static_cast<std::uint32_t>(g), worker);
+    });
 }
 
 void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn) const {
@@ -218,7 +222,7 @@ void HeapTypes::for_each_typed_value(const std::function<void(const Typed&)>& fn
         value.place = Typed::Place::statics;
         fn(value);
     }
-    for_each_frame_variable(fn);
+    for_each_frame_variable(1, [&](const Typed& variable, unsigned) { fn(variable); });
     const auto& slots = graph_.slots();
     slots.allocated_bits().for_each([&](SlotId slot) {
         const ObjectType type = type_of(slot);

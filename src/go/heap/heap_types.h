@@ -89,7 +89,8 @@ public:
     };
     void for_each_typed_value(const std::function<void(const Typed&)>& fn) const;
     /// The part of it on stacks. Whether a variable's words are live at that point is not asked.
-    void for_each_frame_variable(const std::function<void(const Typed&)>& fn) const;
+    /// Calls fn(variable, worker < jobs): each goroutine's in order, one worker to a goroutine.
+    void for_each_frame_variable(unsigned jobs, const std::function<void(const Typed&, unsigned worker)>& fn) const;
     /// The variable of a frame that holds the word `where`, as DWARF knows it; nullopt: none.
     std::optional<Typed> frame_variable(std::uint32_t goroutine, std::uint32_t frame, Address where) const;
     std::span<const std::pair<Address, TypeId>> statics() const { return statics_; }  ///< sorted

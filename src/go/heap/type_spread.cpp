@@ -138,6 +138,8 @@ void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::ui
     if (!slots_.allocated(found.slot)) return;
     if (!worker.hand.holds(found.slot))
         return tell(worker, {.address = address, .count = count, .found = found, .type = id, .basis = basis});
+    if (found.slot - worker.near < 2 * nearby)
+        return judge(worker, {.address = address, .count = count, .found = found, .type = id, .basis = basis});
     out_.words_.prefetch(found.slot);
     // The word of the object is on its way into the cache; judged is the claim that has waited longest.
     Claim& place = worker.claims[worker.next_claim++ % worker.claims.size()];

@@ -98,6 +98,7 @@ private:
     };
     static constexpr std::size_t ahead = 16;           // messages whose objects' words are on their way into the cache
     static constexpr std::size_t waiting_claims = 16;  // and words of objects
+    static constexpr SlotId nearby = 1024;             // slots before and behind that are likely in the cache already
     struct Worker;
 
     void work(Worker& worker);

@@ -80,6 +80,7 @@ void TypeSpread::look_into(Worker& worker, SlotId slot) {
 }
 
 void TypeSpread::look_into(Worker& worker, SlotId first, std::uint64_t bits) {
+    worker.near = first - nearby;
     slots_.for_each_of_block(first, bits, [&](SlotId slot) { look_into(worker, slot); });
     follow_all(worker);
 }

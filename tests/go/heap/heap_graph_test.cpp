@@ -47,9 +47,9 @@ struct HeapCore {
     }
     bool build(unsigned jobs) {
         auto built = HeapBuild::start(
-            {&opened->core, opened->memory, opened->runtime, *spans, &opened->goroutines, stacks.get(), jobs});
+            {&opened->core, opened->memory, opened->runtime, *spans, &opened->goroutines, stacks.get(), jobs}, false);
         if (!built) return false;
-        graph = built->finish(false).graph;
+        graph = built->finish().graph;
         return true;
     }
     /// `key=value` of a line, as a number.
