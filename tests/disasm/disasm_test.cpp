@@ -133,6 +133,7 @@ TEST(Decode, InstructionAcrossTwoSegments) {
 struct CallCase {
     const char* what;
     std::vector<unsigned> bytes;
+    friend void PrintTo(const CallCase& call, std::ostream* out) { *out << call.what; }
 };
 class CallForms : public testing::TestWithParam<CallCase> {};
 

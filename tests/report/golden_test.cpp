@@ -18,6 +18,7 @@ struct Golden {
     std::string command;  ///< empty: the sample's own
     RenderOptions options;
     std::string_view format = "terminal";
+    friend void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
 };
 
 RenderOptions with(auto change) {

@@ -16,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -124,6 +125,7 @@ struct MalformedCore {
     Bytes bytes;
     bool opens;        ///< false: open() must refuse it
     std::string says;  ///< part of the refusal, or of one line of damage(); empty: opens without damage
+    friend void PrintTo(const MalformedCore& core, std::ostream* out) { *out << core.name; }
 };
 std::vector<MalformedCore> malformed_cores();
 

@@ -100,6 +100,9 @@ Difference compare(const HeapGraph& graph) {
 /// Bundle, build and mode of cores whose world stood still after their last collection.
 struct QuietCore {
     std::string bundle, build, mode;
+    friend void PrintTo(const QuietCore& core, std::ostream* out) {
+        *out << core.bundle << ' ' << core.build << '.' << core.mode;
+    }
 };
 
 std::vector<QuietCore> quiet_cores() {
