@@ -98,6 +98,8 @@ report::Report report_on(const std::shared_ptr<const Process>& shared, const Ana
         case Command::analyze: {
             report.threads = threads_section(process, locator, std::nullopt);
             if (process.goroutines) report.goroutines = goroutines_section(process, locator, std::nullopt);
+            report.heap = heap_section(process, locator, options, report);
+            report.maps = maps_section(locator);
             break;
         }
         case Command::crash: break;

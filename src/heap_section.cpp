@@ -3,13 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "base/text.h"
-#include "go/heap/dominators.h"
-#include "go/heap/heap_names.h"
+#include "heap_retainers.h"
 
 namespace incident {
 
@@ -17,11 +14,8 @@ namespace {
 
 using go::SlotId;
 
-constexpr std::size_t most_retainers = 60;
-constexpr std::size_t fewest_alike = 3;  // rows that become one
 constexpr std::size_t most_fields = 200;
 constexpr std::size_t most_elements = 16;
-constexpr std::uint64_t share_of_a_retainer = 1000;  // below a thousandth of the heap nobody is worth a line
 
 std::string_view words_of(go::TypeBasis basis) {
     switch (basis) {
@@ -35,24 +29,6 @@ std::string_view words_of(go::TypeBasis basis) {
     }
     return "";
 }
-
-/// Inside a map, whose header stands for all of it.
-bool is_map_part(go::MadeType made) { return made == go::MadeType::map_table || made == go::MadeType::map_cells; }
-
-/// What alone keeps memory alive: without it, all that it counts would be garbage.
-struct HeapRetainer {
-    std::string name, what, held_by;     ///< what: variable, goroutine, root, object, type
-    Address address;                     ///< of the variable's word or the object; null: a goroutine, a type
-    std::uint64_t count = 0, bytes = 0;  ///< retained, its own included
-    std::uint64_t own = 0;               ///< bytes of the object itself, or of all objects of the type
-
-    report::HeapType row() const {
-        std::string text = what == "type" ? "every " + name : name;
-        if (what == "variable" || what == "root") text += fmt::format(" ({} {})", what, hex(address.value));
-        if (what == "object") text += fmt::format(" {}, held by {}", hex(address.value), held_by);
-        return {std::move(text), count, bytes, own};
-    }
-};
 
 /// Why an object is alive: one shortest way to it.
 struct HeapPath {
@@ -81,11 +57,6 @@ struct HeapObject {
 };
 
 class HeapReport {
-    struct Row {  ///< of what retains
-        go::Dominators::Node node, parent;
-        std::uint64_t bytes;
-    };
-
 public:
     HeapReport(const Process& process, const Locator& locator)
         : process_(process),
@@ -127,83 +98,7 @@ public:
                       {"stack_bytes", process_.spans->totals().stack_bytes}};
     }
 
-    void retained(report::Heap& out) const {
-        const auto dominators = go::Dominators::compute(graph_);
-        const auto whole = dominators.retained(go::Dominators::everything).bytes;
-        std::vector<Row> rows;
-        // Nodes come after what dominates them, so a type's outermost objects are seen first.
-        std::vector<std::uint32_t> key(dominators.size());
-        for (go::Dominators::Node node = 1; node < dominators.size(); ++node) {
-            const auto retained = dominators.retained(node);
-            if (dominators.is_object(node)) key[node] = types_.key_of(dominators.slot(node)) + 1;
-            if (retained.bytes * share_of_a_retainer < whole || retained.bytes == 0) continue;
-            const auto parent = dominators.immediate(node);
-            // The second node of a list says nothing that the first did not; nor do the insides of maps.
-            if (key[node] != 0 && (key[parent] == key[node] || is_map_part(types_.made_of_key(key[node] - 1))))
-                continue;
-            rows.push_back({node, parent, retained.bytes});
-        }
-        // Those that say the same are one row: 300 goroutines that a send blocks, each with its buffer.
-        std::unordered_map<std::string, std::vector<Row>> alike;
-        for (const Row& row : rows) alike[likeness(dominators, row.node, row.parent, row.bytes)].push_back(row);
-        std::vector<std::vector<Row>> groups;
-        for (auto& [likeness, members] : alike) {
-            std::ranges::stable_sort(members, std::ranges::greater{}, &Row::bytes);
-            if (members.size() >= fewest_alike && !likeness.empty())
-                groups.push_back(std::move(members));
-            else
-                for (const Row& row : members) groups.push_back({row});
-        }
-        const auto sum = [](const std::vector<Row>& members) {
-            std::uint64_t bytes = 0;
-            for (const Row& row : members) bytes += row.bytes;
-            return std::pair(~bytes, members.front().node);
-        };
-        std::ranges::sort(groups, {}, sum);
-        if (groups.size() > most_retainers) groups.resize(most_retainers);
-        const auto finalized = kept_by_finalizers(dominators, groups);
-        std::unordered_map<go::Dominators::Node, std::size_t> row_of;
-        for (const std::vector<Row>& members : groups) {
-            HeapRetainer retainer;
-            const Row& first = members.front();
-            for (const Row& row : members) {
-                retainer.count += dominators.retained(row.node).objects;
-                retainer.bytes += row.bytes;
-                if (dominators.is_object(row.node)) retainer.own += graph_.slots().size(dominators.slot(row.node));
-            }
-            const std::string many = members.size() > 1 ? fmt::format("{} × ", members.size()) : std::string();
-            if (dominators.is_object(first.node)) {
-                const SlotId slot = dominators.slot(first.node);
-                retainer.what = "object";
-                retainer.name = many + types_.name_of(slot);
-                retainer.address = graph_.slots().base(slot);
-                const auto finalizer = finalized.find(slot);
-                retainer.held_by =
-                    finalizer != finalized.end()                 ? "the finalizer of " + finalizer->second
-                    : first.parent == go::Dominators::everything ? "several roots"
-                    : dominators.is_object(first.parent)
-                        ? types_.name_of(dominators.slot(first.parent))
-                        : name_of_group(dominators.group(first.parent), members.size() > 1 ? "goroutines" : "");
-            } else {
-                const auto& group = dominators.group(first.node);
-                const go::Root& root = graph_.roots().all[group.root];
-                retainer.name = name_of_group(
-                    group, members.size() > 1 ? fmt::format("{} goroutines", members.size()) : std::string());
-                retainer.what = group.goroutine != go::no_owner                                     ? "goroutine"
-                                : root.kind == go::RootKind::data || root.kind == go::RootKind::bss ? "variable"
-                                                                                                    : "root";
-                if (group.goroutine == go::no_owner) retainer.address = root.where;
-            }
-            const std::size_t index = out.retainers.size();
-            out.retainers.push_back(retainer.row());
-            for (const Row& row : members) row_of.emplace(row.node, index);
-            if (const auto above = row_of.find(first.parent); above != row_of.end()) {
-                report::HeapType& holder = out.retainers[above->second];
-                if (holder.bytes - holder.live == retainer.bytes) holder.only = index;
-            }
-        }
-        add_types(dominators, key, out);
-    }
+    void retained(report::Heap& out) const { out.retainers = heap_retainers(process_, names_); }
 
     HeapPath path(Address at) const {
         HeapPath out;
@@ -282,82 +177,6 @@ public:
     }
 
 private:
-    void add_types(const go::Dominators& dominators, const std::vector<std::uint32_t>& key, report::Heap& out) const {
-        // An object inside another of its type counts with that one: a bit per node says "below one of my type" only
-        // for the chain at hand, found by walking up; chains are short where it matters and the walk is bounded.
-        std::unordered_map<std::uint32_t, HeapRetainer> by_type;
-        for (go::Dominators::Node node = 1; node < dominators.size(); ++node) {
-            if (key[node] == 0) continue;
-            HeapRetainer& row = by_type[key[node]];
-            row.own += graph_.slots().size(dominators.slot(node));
-            bool inside = false;
-            auto above = dominators.immediate(node);
-            for (int i = 0; i < 64 && above != go::Dominators::everything && !inside; ++i) {
-                inside = key[above] == key[node];
-                above = dominators.immediate(above);
-            }
-            if (inside) continue;
-            const auto retained = dominators.retained(node);
-            row.count += retained.objects;
-            row.bytes += retained.bytes;
-        }
-        std::vector<report::HeapType> rows;
-        for (auto& [k, row] : by_type) {
-            row.name = types_.name_of_key(k - 1);
-            if (is_map_part(types_.made_of_key(k - 1))) continue;
-            row.what = "type";
-            rows.push_back(row.row());
-        }
-        std::ranges::sort(rows, [](auto& a, auto& b) {
-            return std::tuple(b.bytes, std::string_view(a.name)) < std::tuple(a.bytes, std::string_view(b.name));
-        });
-        if (rows.size() > most_retainers) rows.resize(most_retainers);
-        out.retainers.insert(out.retainers.end(), rows.begin(), rows.end());
-    }
-
-    /// Equal for rows that say the same of equal amounts, within a factor of two; empty: such a row stands alone.
-    std::string likeness(const go::Dominators& dominators, go::Dominators::Node node, go::Dominators::Node parent,
-                         std::uint64_t bytes) const {
-        const auto kind = [&](go::Dominators::Node of) {
-            if (of == go::Dominators::everything) return std::string("roots");
-            if (dominators.is_object(of)) return fmt::format("object {}", types_.key_of(dominators.slot(of)));
-            const auto& group = dominators.group(of);
-            return group.goroutine == go::no_owner ? std::string() : name_of_group(group, "goroutines");
-        };
-        const std::string own = kind(node), above = kind(parent);
-        return own.empty() || above.empty() ? std::string()
-                                            : fmt::format("{}|{}|{}", own, above, std::bit_width(bytes));
-    }
-
-    /// Of the first objects of these rows, those that an object's finalizer keeps: by that object's type.
-    std::unordered_map<SlotId, std::string> kept_by_finalizers(const go::Dominators& dominators,
-                                                               std::span<const std::vector<Row>> groups) const {
-        std::unordered_map<SlotId, std::string> out;
-        std::unordered_set<SlotId> asked;
-        for (const std::vector<Row>& members : groups)
-            if (dominators.is_object(members.front().node) && members.front().parent == go::Dominators::everything)
-                asked.insert(dominators.slot(members.front().node));
-        if (asked.empty()) return out;
-        for (const go::Root& root : graph_.roots().all)
-            if (root.kind == go::RootKind::finalizer && asked.contains(root.target))
-                if (const auto of = graph_.slot_of(root.where)) out.try_emplace(root.target, types_.name_of(*of));
-        return out;
-    }
-
-    /// `who`: called so instead of by its id, a goroutine among others like it.
-    std::string name_of_group(const go::Dominators::Group& group, std::string_view who = {}) const {
-        if (group.goroutine != go::no_owner && process_.goroutines) {
-            const auto& goroutine = process_.goroutines->all[group.goroutine];
-            std::string name = who.empty() ? fmt::format("goroutine {}", goroutine.goid) : std::string(who);
-            const auto origin = go::origin_of(*process_.go, *process_.goroutines, goroutine);
-            if (!origin.start.empty()) name += fmt::format(", {}", origin.start);
-            return name;
-        }
-        go::RootPath alone;
-        alone.root = group.root;
-        return names_.path(alone).text;
-    }
-
     void add_field(HeapObject& out, std::uint64_t offset, std::string name, std::string type, std::string value,
                    Address target) const {
         if (out.fields.size() >= most_fields) {

@@ -159,7 +159,7 @@ void bind_parts(py::module_& module) {
     bind_view<HeapType>(module, "HeapTypeSequence");
     Bound<Heap>(module, "Heap", "The Go heap, by type.")
         .view("types", &Heap::types)
-        .view("retainers", &Heap::retainers, "bytes: retained size.")
+        .view("retainers", &Heap::retainers, "`bytes` is the retained size; None: not asked for.")
         .property("totals", [](const Heap& h) { return h.totals; });
 
     Bound<MemoryUse>(module, "MemoryUse", "Bytes of the core file under what they are.")

@@ -367,7 +367,10 @@ void write_wait_graph(JsonWriter& json, const WaitGraph& graph) {
 void write_heap(JsonWriter& json, const Heap& heap) {
     json.begin_object("heap");
     write_heap_types(json, "types", heap.types);
-    write_heap_types(json, "retainers", heap.retainers);
+    if (heap.retainers)
+        write_heap_types(json, "retainers", *heap.retainers);
+    else
+        json.null("retainers");
     json.begin_object("totals");
     for (const auto& [name, value] : heap.totals) json.number(name, value);
     json.end_object();

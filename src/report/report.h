@@ -246,7 +246,7 @@ struct HeapType {
 
 struct Heap {
     std::vector<HeapType> types;
-    std::vector<HeapType> retainers;  ///< bytes = retained size
+    std::optional<std::vector<HeapType>> retainers;  ///< bytes = retained size; null: not asked for
     std::map<std::string, std::uint64_t> totals;
 };
 

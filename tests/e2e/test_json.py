@@ -15,7 +15,7 @@ def address_of(case: Case) -> str:
 
 
 @pytest.mark.parametrize("command,sections", [
-    (["analyze"], {"crash", "threads", "goroutines"}),
+    (["analyze"], set(SECTIONS)),
     (["crash"], {"crash"}),
     (["goroutines", "--stacks"], {"goroutines"}),
     (["goroutine", "1"], {"goroutines"}),
@@ -30,13 +30,22 @@ def test_schema(case: Case, command: list[str], sections: set[str]) -> None:
     r = report(name, case.core, *rest, case.exe)
     VALIDATOR.validate(r)
     computed = {s for s in SECTIONS if r[s] is not None}
-    assert sections <= computed
-    if name not in ("analyze",):
-        assert computed == sections
+    assert computed == sections
     if name == "locate":
         assert r["location"]["kind"]
     if name == "read":
         assert len(r["words"]) == 8
+
+
+@pytest.mark.parametrize("case", cases(mode="heap"), ids=str)
+def test_analyze_holds_what_the_lists_hold(case: Case) -> None:
+    whole = report("analyze", case.core, case.exe)
+    for section in ("heap", "maps"):
+        assert whole[section] == report(section, case.core, case.exe)[section]
+    live = whole["heap"]["totals"]["live_objects"]
+    assert f"live in {live:,} objects" in incident("analyze", case.core, case.exe).out
+    some = report("analyze", case.core, case.exe, "--only", "go.mutex")
+    assert some["heap"] is None, "the kinds that were asked for need no heap"
 
 
 @pytest.mark.parametrize("mode", ["nilderef", "panicnested", "fatalmap", "overflow", "csegv", "chold"])

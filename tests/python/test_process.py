@@ -181,5 +181,5 @@ def test_who_keeps_an_object():
     path = process.path_to(address)
     assert path is not None and text.strip('"') in path.text + "\n".join(path.details.values())
     assert process.object_at(address).address == address
-    assert max(r.bytes for r in process.retained.retainers) > 0
+    assert max(r.bytes for r in process.retained.retainers or []) > 0
     assert incident.open(support.CORPORA / "native-glibc-2.36" / "O0.pt_ordered" / "core").objects is None

@@ -43,6 +43,25 @@ Frame c_frame(std::uint64_t pc, std::string_view function, std::string_view modu
     return f;
 }
 
+Heap settle_heap() {
+    return Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000},
+                 {"[]uint8", 40'112, 41'000'000, 20'000'000},
+                 {"func main.(*Ledger).Apply.func1", 12, 384, 384},
+                 {"?noscan-64", 2, 128, 128},
+                 {"?scan-96", 1, 96, 0}},
+                {},
+                {{"allocated_bytes", 137'000'608},
+                 {"allocated_objects", 1'240'127},
+                 {"arena_bytes", 201'326'592},
+                 {"garbage_bytes", 22'000'096},
+                 {"garbage_objects", 24'001},
+                 {"in_use_bytes", 140'000'000},
+                 {"live_bytes", 115'000'512},
+                 {"live_objects", 1'216'126},
+                 {"stack_bytes", 4'000'000},
+                 {"typed_live_bytes", 115'000'384}}};
+}
+
 Report settle(std::string command) {
     Report r;
     r.command = std::move(command);
@@ -217,6 +236,7 @@ Report sample_hang() {
     r.gaps = {{"symbols and unwind data of /lib/x86_64-linux-gnu/libc.so.6",
                "no file with build-id c047672cae7964324658491e7dee26748ae5d2f8 was found",
                "C stacks of threads; who holds pthread locks", false}};
+    r.heap = settle_heap();
     return r;
 }
 
@@ -456,7 +476,7 @@ Report sample_memory() {
     r.heap = Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000},
                    {"[]uint8", 40'112, 41'000'000, 20'000'000},
                    {"", 12, 960, 0}},
-                  {{"main.cache", 1, 120'000'000, 120'000'000}},
+                  std::vector<HeapType>{{"main.cache", 1, 120'000'000, 120'000'000}},
                   {{"arena_bytes", 201'326'592}, {"live_bytes", 115'000'000}, {"objects", 1'240'124}}};
     r.maps = std::vector<Mapping>{
         {{{0x400000}, {0x4a4000}}, "r-x", 4096, 0, "file", "/srv/settle/settle", 0, "settle text"},
@@ -476,34 +496,20 @@ Report sample_memory() {
 
 Report sample_heap() {
     auto r = settle("heap");
-    r.heap = Heap{{{"main.Order", 1'200'000, 96'000'000, 95'000'000},
-                   {"[]uint8", 40'112, 41'000'000, 20'000'000},
-                   {"func main.(*Ledger).Apply.func1", 12, 384, 384},
-                   {"?noscan-64", 2, 128, 128},
-                   {"?scan-96", 1, 96, 0}},
-                  {},
-                  {{"allocated_bytes", 137'000'608},
-                   {"allocated_objects", 1'240'127},
-                   {"arena_bytes", 201'326'592},
-                   {"garbage_bytes", 22'000'096},
-                   {"garbage_objects", 24'001},
-                   {"in_use_bytes", 140'000'000},
-                   {"live_bytes", 115'000'512},
-                   {"live_objects", 1'216'126},
-                   {"stack_bytes", 4'000'000},
-                   {"typed_live_bytes", 115'000'384}}};
+    r.heap = settle_heap();
     return r;
 }
 
 Report sample_retained() {
     auto r = sample_heap();
-    r.heap->retainers = {{"main.cache (variable 0x58c0e0)", 1'000'000, 90'000'000, 0},
-                         {"goroutine 41, main.settle", 12, 5'000'000, 0},
-                         {"main.Ledger 0x1b00cd0e4120, held by main.cache", 900'000, 80'000'000, 96},
-                         {"main.index (variable 0x58c0f8)", 42, 4'000'096, 0, 4},
-                         {"main.Index 0x1b00cd0e4180, held by main.index", 42, 4'000'096, 96, 5},
-                         {"map[string]int 0x1b00cd000010, held by main.Index", 41, 4'000'000, 48},
-                         {"every main.Order", 1'200'000, 95'000'000, 95'000'000}};
+    r.heap->retainers =
+        std::vector<HeapType>{{"main.cache (variable 0x58c0e0)", 1'000'000, 90'000'000, 0},
+                              {"goroutine 41, main.settle", 12, 5'000'000, 0},
+                              {"main.Ledger 0x1b00cd0e4120, held by main.cache", 900'000, 80'000'000, 96},
+                              {"main.index (variable 0x58c0f8)", 42, 4'000'096, 0, 4},
+                              {"main.Index 0x1b00cd0e4180, held by main.index", 42, 4'000'096, 96, 5},
+                              {"map[string]int 0x1b00cd000010, held by main.Index", 41, 4'000'000, 48},
+                              {"every main.Order", 1'200'000, 95'000'000, 95'000'000}};
     return r;
 }
 

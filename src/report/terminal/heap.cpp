@@ -16,7 +16,9 @@ using namespace std::string_view_literals;
 namespace {
 
 constexpr std::size_t most_rows = 25;
-constexpr unsigned bar_width = 10;  // columns
+constexpr std::size_t most_in_summary = 3;
+constexpr std::uint64_t large_heap = 8 << 20, large_share = 20;  // bytes; a twentieth of it: worth a line in a summary
+constexpr unsigned bar_width = 10;                               // columns
 
 /// Eighths of a column, so that small shares differ too; full columns only, in ASCII.
 std::string bar(double share, bool unicode) {
@@ -49,16 +51,21 @@ Line type_cell(Canvas& canvas, const std::string& name) {
         .add(Ink::quiet, plain ? "untyped, holds no pointers" : "untyped, may hold pointers");
 }
 
+Line live_and_garbage(Canvas& canvas, const Heap& heap) {
+    const std::uint64_t garbage = total(heap, "garbage_objects");
+    Line line = canvas.line(Ink::strong, fmt::format("{} live", human_size(total(heap, "live_bytes"))));
+    line.add(fmt::format(" in {} objects", grouped(total(heap, "live_objects"))));
+    if (garbage != 0)
+        line.dot().add(
+            fmt::format("{} garbage in {} objects", human_size(total(heap, "garbage_bytes")), grouped(garbage)));
+    return line;
+}
+
 void print_totals(Context& context, const Heap& heap) {
     auto& canvas = context.canvas;
-    const std::uint64_t live = total(heap, "live_bytes"), garbage = total(heap, "garbage_objects");
+    const std::uint64_t live = total(heap, "live_bytes");
     canvas.blank();
-    Line first = canvas.line(Ink::strong, fmt::format("{} live", human_size(live)));
-    first.add(fmt::format(" in {} objects", grouped(total(heap, "live_objects"))));
-    if (garbage != 0)
-        first.dot().add(
-            fmt::format("{} garbage in {} objects", human_size(total(heap, "garbage_bytes")), grouped(garbage)));
-    canvas.row("heap", first);
+    canvas.row("heap", live_and_garbage(canvas, heap));
     if (const auto arena = total(heap, "arena_bytes"))
         canvas.row("", canvas.line(fmt::format("{} of arenas, {} in spans of objects, {} in stacks", human_size(arena),
                                                human_size(total(heap, "in_use_bytes")),
@@ -151,7 +158,7 @@ void print_retainers(Context& context, const Heap& heap) {
     canvas.blank();
     const std::uint64_t live = total(heap, "live_bytes");
     const auto print = [&](std::string_view title, std::string_view note, bool types) {
-        const std::vector<Kept> rows = fold_chains(heap.retainers, types);
+        const std::vector<Kept> rows = fold_chains(*heap.retainers, types);
         if (rows.empty()) return;
         canvas.blank();
         canvas.heading(title, note);
@@ -235,13 +242,29 @@ void print_story(Context& context, const Location& location) {
 
 }  // namespace
 
+void print_heap_summary(Context& context) {
+    if (!context.report.heap || context.report.heap->totals.empty()) return;
+    auto& canvas = context.canvas;
+    const auto& heap = *context.report.heap;
+    const std::uint64_t live = total(heap, "live_bytes");
+    canvas.blank();
+    canvas.wrap(canvas.line("Go heap").space(2).add(live_and_garbage(canvas, heap)), 2);
+    if (live < large_heap) return;
+    Table table(canvas, 2, {0, 0, 0});
+    table.right(0).right(1);
+    for (std::size_t i = 0; i < std::min(heap.types.size(), most_in_summary); ++i)
+        if (const auto& type = heap.types[i]; type.live >= live / large_share)
+            table.row({canvas.line(Ink::strong, human_size(type.live)), canvas.line(percent(type.live, live)),
+                       type_cell(canvas, type.name)});
+    table.flush();
+}
+
 void print_heap(Context& context) {
     if (!context.report.heap) return;
     const auto& heap = *context.report.heap;
     if (context.report.location) return print_story(context, *context.report.location);
     print_totals(context, heap);
-    if (heap.retainers.empty()) return print_types(context, heap);
-    print_retainers(context, heap);
+    heap.retainers ? print_retainers(context, heap) : print_types(context, heap);
 }
 
 }  // namespace incident::report::terminal

@@ -61,7 +61,9 @@ void print_view(Context& context) {
     print_answer(context);
     print_findings(context);
     print_crash_section(context);
-    if (command == "analyze") print_goroutine_summary(context);
+    if (command != "analyze") return;
+    print_goroutine_summary(context);
+    print_heap_summary(context);
 }
 
 }  // namespace terminal

@@ -66,6 +66,7 @@ void print_maps(Context& context);
 void print_location(Context& context);
 void print_words(Context& context);
 void print_heap(Context& context);
+void print_heap_summary(Context& context);  ///< a few lines for `analyze`
 
 // closing.cpp
 void print_gaps(Context& context);
