@@ -28,9 +28,13 @@ void add_defers(report::Goroutine& row, const go::Defers& defers, const go::GoSt
     }
 }
 
-void add_panics(report::Goroutine& row, const go::Panics& panics) {
-    for (auto& active : panics.chain)
-        row.panics.push_back({active.value, active.type_name, active.recovered, active.goexit});
+/// `printed`: before the runtime prints the panics that it dies of, it puts the text of errors and Stringers in their
+/// place (preprintpanics): what is a string then may have been of any type.
+void add_panics(report::Goroutine& row, const go::Panics& panics, bool printed) {
+    for (auto& active : panics.chain) {
+        const bool replaced = printed && active.type_name == "string";
+        row.panics.push_back({active.value, replaced ? "" : active.type_name, active.recovered, active.goexit});
+    }
 }
 
 /// Everything of one goroutine but its snapshots. Each worker has its own resolver: capstone and its caches are not
@@ -40,7 +44,10 @@ public:
     explicit RowMaker(const Process& process)
         : process_(process),
           disassembler_(Disassembler::create(process.core.machine())),
-          callees_(process.memory, *process.go, *process.goroutines->code, disassembler_ ? &*disassembler_ : nullptr) {}
+          callees_(process.memory, *process.go, *process.goroutines->code, disassembler_ ? &*disassembler_ : nullptr) {
+        for (const auto& machine : process.goroutines->machines)
+            if (machine.dying != 0) dying_.push_back(machine.curg);
+    }
 
     report::Goroutine make(std::size_t index) {
         const go::Goroutine& g = process_.goroutines->all[index];
@@ -61,7 +68,10 @@ public:
         row.created_line = static_cast<std::uint32_t>(std::max(origin.created_at.line, 0));
         row.start = origin.start;
         row.labels = go::read_labels(process_.memory, runtime, g);
-        if (!g.panics.is_null()) add_panics(row, go::read_panics(process_.memory, runtime, g));
+        if (!g.panics.is_null()) {
+            const bool printed = std::ranges::find(dying_, g.g) != dying_.end();
+            add_panics(row, go::read_panics(process_.memory, runtime, g), printed);
+        }
         if (process_.stacks.empty()) return row;
         const go::GoStack stack = process_.stacks.load_physical(index);
         row.frames_computed = true;
@@ -78,6 +88,7 @@ private:
     const Process& process_;
     Result<Disassembler> disassembler_;
     go::CalleeResolver callees_;
+    std::vector<Address> dying_;  ///< goroutines whose thread is ending the process
 };
 
 void add_snapshots(report::Goroutine& row, const Process& process, const Locator& locator, std::size_t index) {

@@ -52,16 +52,13 @@ std::expected<Runbook, std::string> Runbook::parse(std::string_view text, std::s
                 return wrong(fmt::format("there is no key '{}' in an entry", key));
         RunbookEntry entry{t.list("kind"),
                            t.list("signature"),
-                           std::string(t.get("title")),
-                           std::string(t.get("owner")),
-                           t.list("steps"),
-                           t.list("links"),
+                           {std::string(t.get("title")), std::string(t.get("owner")), t.list("steps"), t.list("links")},
                            t.line};
         if (entry.kinds.empty() && entry.signatures.empty()) return wrong("an entry needs a kind or a signature");
         for (const auto& kind : entry.kinds)
             if (!names_a_kind(kind))
                 return wrong(fmt::format("no finding kind is called '{}'; 'incident explain' lists them", kind));
-        if (entry.title.empty() && entry.steps.empty() && entry.links.empty())
+        if (entry.step.title.empty() && entry.step.steps.empty() && entry.step.links.empty())
             return wrong("an entry needs a title, steps or links");
         book.entries_.push_back(std::move(entry));
     }
@@ -94,8 +91,7 @@ report::RunbookSteps Runbook::steps_for(const report::Report& report) const {
     report::RunbookSteps steps;
     auto signature = sign(report);
     for (const auto& finding : report.findings)
-        if (const auto* entry = find(finding.kind, &signature))
-            steps.emplace(&finding, report::RunbookStep{entry->title, entry->owner, entry->steps, entry->links});
+        if (const auto* entry = find(finding.kind, &signature)) steps.emplace(&finding, entry->step);
     return steps;
 }
 

@@ -22,8 +22,7 @@ namespace incident::triage {
 
 struct RunbookEntry {
     std::vector<std::string> kinds, signatures;
-    std::string title, owner;
-    std::vector<std::string> steps, links;
+    report::RunbookStep step;
     unsigned line = 0;
 };
 

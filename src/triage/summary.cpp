@@ -146,9 +146,7 @@ void TerminalSummary::runbook(const Verdict& v) {
     if (s_.runbook == nullptr) return;
     const auto* entry = s_.runbook->find(v.signature.kind, &v.signature);
     if (entry == nullptr) return;
-    row("runbook", entry->title + (entry->owner.empty() ? "" : " · " + entry->owner), Ink::strong);
-    for (std::size_t i = 0; i < entry->steps.size(); ++i) row("", fmt::format("{}. {}", i + 1, entry->steps[i]));
-    for (const auto& link : entry->links) row("", link, Ink::source);
+    report::terminal::print_runbook(canvas_, entry->step);
 }
 
 void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
@@ -320,11 +318,11 @@ void cluster_in_markdown(const Summary& s, const Cluster& c, std::size_t number,
     row("Example", as_code(example.path));
     if (s.runbook != nullptr) {
         if (const auto* entry = s.runbook->find(v.signature.kind, &v.signature)) {
-            fmt::format_to(back, "\n**Runbook** {}{}\n\n", in_markdown(entry->title),
-                           entry->owner.empty() ? "" : " · " + in_markdown(entry->owner));
-            for (std::size_t i = 0; i < entry->steps.size(); ++i)
-                fmt::format_to(back, "{}. {}\n", i + 1, in_markdown(entry->steps[i]));
-            for (const auto& link : entry->links) fmt::format_to(back, "- <{}>\n", escape_for_terminal(link));
+            fmt::format_to(back, "\n**Runbook** {}{}\n\n", in_markdown(entry->step.title),
+                           entry->step.owner.empty() ? "" : " · " + in_markdown(entry->step.owner));
+            for (std::size_t i = 0; i < entry->step.steps.size(); ++i)
+                fmt::format_to(back, "{}. {}\n", i + 1, in_markdown(entry->step.steps[i]));
+            for (const auto& link : entry->step.links) fmt::format_to(back, "- <{}>\n", escape_for_terminal(link));
         }
     }
     if (v.excerpt.empty()) return;
@@ -447,10 +445,10 @@ void render_summary_json(const Summary& s, const report::Sink& sink) {
         const RunbookEntry* entry = s.runbook != nullptr ? s.runbook->find(v.signature.kind, &v.signature) : nullptr;
         if (entry != nullptr) {
             json.begin_object("runbook");
-            json.text("title", entry->title);
-            json.text("owner", entry->owner);
-            json.strings("steps", entry->steps);
-            json.strings("links", entry->links);
+            json.text("title", entry->step.title);
+            json.text("owner", entry->step.owner);
+            json.strings("steps", entry->step.steps);
+            json.strings("links", entry->step.links);
             json.end_object();
         } else {
             json.null("runbook");

@@ -170,7 +170,7 @@ TEST(RunbookTest, TheExampleHasEveryKind) {
     for (const auto& e : report::explanations()) {
         const auto* entry = book->find(e.kind, nullptr);
         ASSERT_NE(entry, nullptr) << e.kind;
-        EXPECT_FALSE(entry->steps.empty()) << e.kind;
+        EXPECT_FALSE(entry->step.steps.empty()) << e.kind;
     }
     auto report = test::sample_hang();
     auto steps = book->steps_for(report);
@@ -207,10 +207,10 @@ TEST(RunbookTest, TheNarrowerEntryWins) {
     Signature apply;
     apply.kind = "go.mutex.orphaned";
     apply.text = "go.mutex.orphaned | main.(*Ledger).Apply";
-    EXPECT_EQ(book->find("crash.fault", nullptr)->title, "any");
-    EXPECT_EQ(book->find("go.mutex.bad-unlock", nullptr)->title, "mutex");
-    EXPECT_EQ(book->find("go.mutex.orphaned", nullptr)->title, "orphan");
-    EXPECT_EQ(book->find("go.mutex.orphaned", &apply)->title, "known");
+    EXPECT_EQ(book->find("crash.fault", nullptr)->step.title, "any");
+    EXPECT_EQ(book->find("go.mutex.bad-unlock", nullptr)->step.title, "mutex");
+    EXPECT_EQ(book->find("go.mutex.orphaned", nullptr)->step.title, "orphan");
+    EXPECT_EQ(book->find("go.mutex.orphaned", &apply)->step.title, "known");
 }
 
 using DoctorTest = Folder;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "base/text.h"
 
@@ -257,6 +258,35 @@ struct Word {
     unsigned spaces = 0;
 };
 
+/// "21", "42," or "1,204)": a number, which says nothing without the word before it.
+bool is_number(const Word& word) {
+    std::string text;
+    for (const auto& piece : word.pieces) text += piece.text;
+    const auto last = text.find_last_not_of(",.;:)");
+    return last != std::string::npos && text.find_first_not_of("0123456789,") > last;
+}
+
+bool ends_in_letter(const Word& word) {
+    const auto& text = word.pieces.back().text;
+    return std::isalpha(static_cast<unsigned char>(text.back())) != 0;
+}
+
+/// "goroutine 21", "line 7," stay together. A list ("goroutines 3, 4, 9") may break after each comma.
+std::vector<Word> with_their_numbers(std::vector<Word> words) {
+    std::vector<Word> out;
+    for (auto& word : words) {
+        if (out.empty() || word.spaces != 1 || !is_number(word) || !ends_in_letter(out.back())) {
+            out.push_back(std::move(word));
+            continue;
+        }
+        auto& before = out.back();
+        before.pieces.push_back({before.pieces.back().ink, " "});
+        before.pieces.insert(before.pieces.end(), word.pieces.begin(), word.pieces.end());
+        before.width += 1 + word.width;
+    }
+    return out;
+}
+
 std::vector<Word> words_of(const Line& line) {
     std::vector<Word> words(1);
     for (const auto& span : line.spans()) {
@@ -293,7 +323,7 @@ void Canvas::wrap(const Line& line, unsigned hanging, const Line* gutter) {
         out.to_column(hanging, false);
         fresh = true;
     };
-    for (const auto& word : words_of(line)) {
+    for (const auto& word : with_their_numbers(words_of(line))) {
         bool fits = out.width() + word.spaces + word.width <= width();
         bool hopeless =
             word.width > width() - hanging && out.width() + word.spaces + 16 <= width();  // cut where it stands
@@ -342,6 +372,7 @@ void Table::shrink() {
     auto total = [&] {
         unsigned sum = indent_;
         for (std::size_t c = 0; c + 1 < widths_.size(); ++c) sum += widths_[c] == 0 ? 0 : widths_[c] + 2;
+        if (fit_ && !widths_.empty()) sum += widths_.back();
         return sum;
     };
     while (total() > canvas_.width()) {
@@ -364,9 +395,10 @@ void Table::flush(const Line* gutter) {
             widths[c] = std::max(widths[c], cells[c].width());
         }
     }
-    if (one_line_) shrink();
+    const bool narrowed = one_line_ || fit_;
+    if (narrowed) shrink();
     for (auto& cells : rows_) {
-        for (std::size_t c = 0; one_line_ && c + 1 < cells.size(); ++c) cells[c].elide(widths[c]);
+        for (std::size_t c = 0; narrowed && c + 1 < cells.size(); ++c) cells[c].elide(widths[c]);
         Line out = canvas_.line();
         if (gutter != nullptr) out.add(*gutter);
         unsigned column = indent_, last = indent_;

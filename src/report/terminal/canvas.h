@@ -89,8 +89,8 @@ public:
     Line line(Ink ink, std::string_view raw) const { return line().add(ink, raw); }
 
     void print(const Line& line);
-    /// Breaks at spaces to keep within the width; further lines start at column `hanging`, under the gutter if one is
-    /// given.
+    /// Breaks at spaces, but not between a word and its number, to keep within the width; further lines start at column
+    /// `hanging`, under the gutter if one is given.
     void wrap(const Line& line, unsigned hanging, const Line* gutter = nullptr);
     /// One empty line; two in a row become one, none at the top.
     void blank();
@@ -124,6 +124,9 @@ public:
     /// The last column is cut at the width instead of wrapped: lists that people grep.
     Table& one_line() { return one_line_ = true, *this; }
 
+    /// Columns with a limit give way until the last one fits beside them.
+    Table& fit() { return fit_ = true, *this; }
+
 private:
     void shrink();
 
@@ -132,7 +135,7 @@ private:
     std::vector<unsigned> limits_;
     std::vector<unsigned> widths_;  ///< only ever grow, so that a long table flushed in pieces stays aligned
     std::size_t right_ = 0;         ///< bit per column
-    bool one_line_ = false;
+    bool one_line_ = false, fit_ = false;
     std::vector<std::vector<Line>> rows_;
 };
 

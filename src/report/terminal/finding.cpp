@@ -119,26 +119,6 @@ void print_parties(Context& context, const Finding& finding) {
     print_facts(context, "concerns", lines);
 }
 
-void print_runbook(Canvas& canvas, const RunbookStep& entry) {
-    Line title = canvas.line(Ink::strong, entry.title);
-    if (!entry.owner.empty()) title.dot().add(entry.owner);
-    std::string_view label = "runbook";
-    if (!title.empty()) {
-        canvas.row(label, title);
-        label = "";
-    }
-    for (std::size_t i = 0; i < entry.steps.size(); ++i) {
-        Line step = canvas.line(Ink::label, label).to_column(10, false);
-        step.add(fmt::format("{}. ", i + 1)).add(entry.steps[i]);
-        canvas.wrap(step, 13);
-        label = "";
-    }
-    for (const auto& link : entry.links) {
-        canvas.row(label, canvas.line(Ink::source, link));
-        label = "";
-    }
-}
-
 void print_advice(Context& context, const Finding& finding) {
     auto& canvas = context.canvas;
     canvas.blank();

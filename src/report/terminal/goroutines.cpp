@@ -199,16 +199,15 @@ void print_goroutine_summary(Context& context) {
     std::erase_if(groups, [&](const Group& g) { return g.first->system && !context.options().all; });
     constexpr std::size_t most = 10;
     std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
-    Table table(canvas, 2, {0, 26, 0, std::max(40u, canvas.width() * 2 / 5), 32, 0});
-    table.right(0);
+    Table table(canvas, 2, {0, 26, 0, std::max(40u, canvas.width() * 2 / 5), 32});
+    table.right(0).fit();
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& group = groups[i];
         auto [function, source] = place_of(context, *group.first);
-        Line who =
-            group.ids.size() == 1 ? canvas.line(Ink::quiet, fmt::format("goroutine {}", group.ids[0])) : canvas.line();
-        table.row({canvas.line(Ink::strong, fmt::format("{} ×", grouped(group.ids.size()))),
-                   canvas.line(state_of(*group.first)), waited_line(context, group.longest_wait), std::move(function),
-                   std::move(source), std::move(who)});
+        const std::string who = group.ids.size() == 1 ? fmt::format("goroutine {}", group.ids[0])
+                                                      : fmt::format("{} goroutines", grouped(group.ids.size()));
+        table.row({canvas.line(Ink::strong, who), canvas.line(state_of(*group.first)),
+                   waited_line(context, group.longest_wait), std::move(function), std::move(source)});
     }
     table.flush();
     if (shown < groups.size())

@@ -3,26 +3,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 
 #include "base/go_names.h"
+#include "base/system_libraries.h"
 #include "base/text.h"
 
 namespace incident::report::terminal {
 
 namespace {
 
-/// The C library and its kin: where C threads wait, never what they do.
-bool is_system_module(std::string_view module) {
-    constexpr std::array names{"libc.so",    "libc-",  "libpthread", "ld-linux", "ld-",
-                               "linux-vdso", "[vdso]", "libstdc++",  "libgcc_s", "libm."};
-    auto name = base_name(module);
-    return std::ranges::any_of(names, [&](std::string_view n) { return name.starts_with(n); });
-}
-
+/// Where C threads wait, never what they do: libc and its kin.
 bool is_library_frame(const Frame& frame) {
     if (frame.kind == FrameKind::signal) return true;
-    return frame.kind == FrameKind::go ? is_standard_library(frame.function) : is_system_module(frame.module);
+    return frame.kind == FrameKind::go ? is_standard_library(frame.function)
+                                       : system_library(frame.module) != SystemLibrary::none;
 }
 
 }  // namespace
@@ -175,6 +169,26 @@ Line list_of(const Context& context, std::string_view one, std::string_view many
     for (std::size_t i = 0; i < shown; ++i) out.add(fmt::format("{}{}", i == 0 ? " " : ", ", ids[i]));
     if (shown < ids.size()) out.add(fmt::format(" and {} more", grouped(ids.size() - shown)));
     return out;
+}
+
+void print_runbook(Canvas& canvas, const RunbookStep& entry) {
+    Line title = canvas.line(Ink::strong, entry.title);
+    if (!entry.owner.empty()) title.dot().add(entry.owner);
+    std::string_view label = "runbook";
+    if (!title.empty()) {
+        canvas.row(label, title);
+        label = "";
+    }
+    for (std::size_t i = 0; i < entry.steps.size(); ++i) {
+        Line step = canvas.line(Ink::label, label).to_column(10, false);
+        step.add(fmt::format("{}. ", i + 1)).add(entry.steps[i]);
+        canvas.wrap(step, 13);
+        label = "";
+    }
+    for (const auto& link : entry.links) {
+        canvas.row(label, canvas.line(Ink::source, link));
+        label = "";
+    }
 }
 
 }  // namespace incident::report::terminal

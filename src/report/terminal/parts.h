@@ -58,4 +58,7 @@ Line actor(const Context& context, const Actor& who);
 Line list_of(const Context& context, std::string_view one, std::string_view many, std::span<const std::int64_t> ids,
              std::size_t limit);
 
+/// "runbook   " title, owner, numbered steps, links.
+void print_runbook(Canvas& canvas, const RunbookStep& entry);
+
 }  // namespace incident::report::terminal
