@@ -5,27 +5,13 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "native/allocators.h"
 #include "process/fault_access.h"
 #include "process/snapshot.h"
 
 namespace incident {
 
 namespace {
-
-/// "GNU C Library (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36." stands in libc's .rodata.
-std::optional<std::string> glibc_version(const Image& libc) {
-    const Section* rodata = libc.find_section(".rodata");
-    if (rodata == nullptr) return std::nullopt;
-    std::string_view bytes(reinterpret_cast<const char*>(rodata->bytes.data()), rodata->bytes.size());
-    constexpr std::string_view marker = "stable release version ";
-    auto at = bytes.find(marker);
-    if (at == std::string_view::npos) return std::nullopt;
-    auto rest = bytes.substr(at + marker.size(), 16);
-    auto end = rest.find_first_not_of("0123456789.");
-    std::string version(rest.substr(0, end));
-    while (version.ends_with('.')) version.pop_back();
-    return version.empty() ? std::nullopt : std::optional(version);
-}
 
 std::vector<report::Register> register_rows(const Registers& registers, const Locator& locator) {
     std::vector<report::Register> rows;
@@ -87,15 +73,7 @@ report::Input input_section(const Process& process) {
 report::Runtime runtime_section(const Process& process) {
     report::Runtime runtime;
     if (process.go) runtime.go = process.go->description();
-    for (const report::Module& module : process.images->modules()) {
-        auto name = base_name(module.path);
-        if (name.starts_with("ld-musl")) runtime.libc = {"musl", std::nullopt};
-        if (name == "libc.so.6" || (name.starts_with("libc-2.") && name.ends_with(".so"))) {
-            runtime.libc = {"glibc", std::nullopt};
-            for (auto& image : process.images->all())
-                if (image.path() == module.path) runtime.libc->version = glibc_version(image);
-        }
-    }
+    if (auto found = native::identify_libc(*process.images)) runtime.libc = found->libc;
     return runtime;
 }
 

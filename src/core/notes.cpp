@@ -35,7 +35,9 @@ std::string fixed_text(std::span<const std::byte> bytes, std::size_t offset, std
     return std::string(text, strnlen(text, size));
 }
 
-/// siginfo_t: si_signo@0, si_errno@4, si_code@8, then a union at 16.
+}  // namespace
+
+// siginfo_t: si_signo@0, si_errno@4, si_code@8, then a union at 16.
 std::optional<SignalInfo> parse_siginfo(std::span<const std::byte> bytes) {
     auto number = field<std::int32_t>(bytes, 0), code = field<std::int32_t>(bytes, 8);
     if (!number || !code) return std::nullopt;
@@ -50,8 +52,6 @@ std::optional<SignalInfo> parse_siginfo(std::span<const std::byte> bytes) {
     }
     return info;
 }
-
-}  // namespace
 
 void NoteParser::report(ErrorKind kind, std::string what) { damage_.push_back({kind, std::move(what)}); }
 

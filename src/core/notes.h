@@ -16,6 +16,9 @@ struct Note {
     std::span<const std::byte> description;
 };
 
+/// Of the kernel's siginfo_t; its first 24 bytes do. nullopt: too short.
+std::optional<SignalInfo> parse_siginfo(std::span<const std::byte> bytes);
+
 struct CoreNotes {
     std::vector<ThreadState> threads;
     std::vector<MappedFile> mapped_files;

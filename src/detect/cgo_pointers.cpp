@@ -45,7 +45,7 @@ public:
             return word.source != Source::stack && in_arena(Address{word.value});
         };
         LiveMemory live(process_, of_the_border, [&](const Word& word) {
-            if (word.source == Source::data && (of_go(word.at) || of_libc(word))) return;
+            if (word.source == Source::data && (of_go(word.at) || LiveMemory::of_system_library(word))) return;
             ++detection.checked;
             Placement place = locator_.place(Address{word.value});
             if (place.kind != PlaceKind::go_object && place.kind != PlaceKind::go_free_page) return;
@@ -73,13 +73,6 @@ private:
                 return true;
         return false;
     }
-    static bool of_libc(const Word& word) {
-        if (word.image == nullptr) return false;
-        const std::string_view name = base_name(word.image->path());
-        return name.starts_with("libc.so") || name.starts_with("libc-2") || name.starts_with("ld-") ||
-               name.starts_with("libpthread");
-    }
-
     bool gone(const Placement& place) const {
         if (place.kind == PlaceKind::go_free_page) return true;
         if (place.object.state == go::SlotState::free) return true;

@@ -30,12 +30,6 @@ using report::Frame;
 
 constexpr std::size_t most_of_title = 400;  // bytes of a message
 
-bool is_machinery(const Frame& frame) {
-    if (frame.kind == report::FrameKind::go)
-        return frame.runtime_internal || frame.function == "panic" || frame.function.starts_with("runtime.");
-    return frame.kind == report::FrameKind::signal || frame.runtime_internal || of_the_runtime(frame);
-}
-
 /// The first frame that is the program's own.
 std::size_t first_user_frame(const std::vector<Frame>& frames) {
     auto own = [](const Frame& f) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <span>
 #include <string_view>
 
@@ -102,13 +103,12 @@ std::string after_fault(const CrashContext& crash, const std::string& place) {
 
 /// Signals of limits and filters: nothing there is read wrongly.
 std::string after_signal(const CrashContext& crash, const std::string& place) {
-    constexpr int sigill = 4, sigtrap = 5, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
     switch (crash.signal ? crash.signal->number : 0) {
-        case sigill:
-        case sigtrap: return read(place, "which check stands there, and on what value it fails");
-        case sigsys: return "allow the call in the filter, or find who made it: the frames tell";
-        case sigxcpu: return "`incident threads CORE`: which loop runs; or raise the limit";
-        case sigxfsz: return "raise the limit (LimitFSIZE=, ulimit -f), or find which file grows";
+        case SIGILL:
+        case SIGTRAP: return read(place, "which check stands there, and on what value it fails");
+        case SIGSYS: return "allow the call in the filter, or find who made it: the frames tell";
+        case SIGXCPU: return "`incident threads CORE`: which loop runs; or raise the limit";
+        case SIGXFSZ: return "raise the limit (LimitFSIZE=, ulimit -f), or find which file grows";
         default: return read(place, "what does it do there that raises such a signal");
     }
 }

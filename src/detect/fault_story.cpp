@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/text.h"
 #include "process/locate.h"
@@ -12,8 +13,6 @@
 namespace incident::detect {
 
 namespace {
-
-constexpr int sigill = 4, sigtrap = 5, sigfpe = 8, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
 
 /// The fault as the kernel would have told it, when a handler sent the signal once more.
 const SignalInfo& fault_of(const CrashContext& crash) { return crash.sent_again ? *crash.sent_again : *crash.signal; }
@@ -55,29 +54,29 @@ FaultStory tell_signal(const Process& process, const CrashContext& crash, const 
     const SignalInfo& info = fault_of(crash);
     const std::string instruction = access ? access->instruction.mnemonic : std::string();
     story.title = "died of " + signal_words(*crash.signal);
-    if (info.number == sigfpe && signal_code_name(info.number, info.code) == "FPE_INTDIV") {
+    if (info.number == SIGFPE && signal_code_name(info.number, info.code) == "FPE_INTDIV") {
         story.title = "integer division by zero, or a quotient too large for its register";
         if (access) story.why = tell_division(*access, process, crash, story.title);
-    } else if (info.number == sigill && instruction.starts_with("ud")) {
+    } else if (info.number == SIGILL && instruction.starts_with("ud")) {
         story.title = fmt::format("executed `{}`, which compilers put where nothing may come by", instruction);
         story.why = "__builtin_trap(), __builtin_unreachable(), a failed check of a hardened build";
-    } else if (info.number == sigill) {
+    } else if (info.number == SIGILL) {
         story.title = fmt::format("illegal instruction{}{}",
                                   info.fault_address ? fmt::format(" at {:#x}", info.fault_address->value) : "",
                                   access ? fmt::format(": `{}`", readable_text(access->instruction)) : "");
         story.why = "code for a newer processor, or a jump into the middle of something";
-    } else if (info.number == sigtrap && info.code > 0) {
+    } else if (info.number == SIGTRAP && info.code > 0) {
         story.title = "breakpoint instruction (int3) without a debugger";
         story.why = "a failed check (__debugbreak, CHECK), or padding that was jumped into";
-    } else if (info.number == sigsys) {
+    } else if (info.number == SIGSYS) {
         auto call = crash.registers ? crash.registers->get("orig_rax") : std::nullopt;
         story.title = call ? fmt::format("system call {} was refused by a seccomp filter", *call)
                            : "a system call was refused by a seccomp filter";
         story.why = "the sandbox's list of system calls (container, systemd, the program's own) does not allow it";
-    } else if (info.number == sigxcpu) {
+    } else if (info.number == SIGXCPU) {
         story.title = "used up its CPU time: SIGXCPU";
         story.why = "the limit RLIMIT_CPU (ulimit -t)";
-    } else if (info.number == sigxfsz) {
+    } else if (info.number == SIGXFSZ) {
         story.title = "wrote beyond its limit of file size: SIGXFSZ";
         story.why = "the limit RLIMIT_FSIZE (ulimit -f)";
     } else if (info.code <= 0) {

@@ -10,15 +10,6 @@
 
 namespace incident::detect {
 
-namespace {
-
-bool is_machinery(const report::Frame& frame) {
-    if (frame.kind == report::FrameKind::go) return frame.function.starts_with("runtime.");
-    return frame.kind == report::FrameKind::signal || of_the_runtime(frame);
-}
-
-}  // namespace
-
 const NativeThread* dying_thread(const Process& process) {
     if (process.crash && process.crash->tid)
         if (const NativeThread* thread = process.find_thread(*process.crash->tid)) return thread;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "process/own_frames.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -14,20 +15,6 @@ using native::FutexObject;
 using native::FutexWait;
 using native::OwnerState;
 using native::PthreadLock;
-
-namespace {
-
-bool is_library(const report::Frame& frame) {
-    std::string_view file = base_name(frame.module);
-    if (file.starts_with("libc.so") || file.starts_with("libc-2.") || file.starts_with("libpthread")) return true;
-    // Static programs hold libc themselves.
-    std::string_view name = frame.function;
-    for (std::string_view start : {"__", "futex_", "pthread_", "lll_"})
-        if (name.starts_with(start)) return true;
-    return name.starts_with("std::") || name.starts_with("__gthread");
-}
-
-}  // namespace
 
 bool among_our_tids(const Process& process, std::int32_t tid) {
     constexpr std::int32_t later = 4096;
@@ -74,7 +61,7 @@ const report::Frame* PthreadTeller::asking_frame(std::uint32_t thread) const {
     if (wait != nullptr && wait->in_signal_handler)
         from = std::ranges::find_if(frames, [&](const report::Frame& f) { return f.pc == wait->pc; });
     for (; from != frames.end(); ++from)
-        if (!is_library(*from)) return &*from;
+        if (!of_the_runtime(*from) && !of_the_cxx_headers(*from)) return &*from;
     return nullptr;
 }
 

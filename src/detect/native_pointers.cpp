@@ -370,15 +370,9 @@ private:
                (place.section->name == "__libc_IO_vtables" || place.section->name.starts_with(".data.rel.ro"));
     }
 
-    bool of_libc(const Word& word) const {
-        if (word.image == nullptr) return false;
-        const std::string_view name = base_name(word.image->path());
-        return name.starts_with("libc.so") || name.starts_with("libc-2") || name.starts_with("ld-");
-    }
-
     /// A variable of the program, or a small object, no array, that a variable leads to.
     bool plausible_holder(const Stale& stale) const {
-        if (stale.word.source == Source::data) return !of_libc(stale.word);
+        if (stale.word.source == Source::data) return !LiveMemory::of_system_library(stale.word);
         const auto& holder = live_->chunks()[stale.word.chunk];
         if (holder.depth != 1 || holder.user.size() > small_object) return false;
         // A word that is no pointer to C heap: an object. Only such pointers: an array, whose spare room is stale.

@@ -1,11 +1,13 @@
 // Recognising allocators and C libraries by name.
 #include "native/allocators.h"
-#include "base/text.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+
+#include "base/system_libraries.h"
+#include "base/text.h"
 
 namespace incident::native {
 
@@ -26,6 +28,24 @@ constexpr Row rows[] = {
     {"ThreadSanitizer", "libtsan", {"__tsan_init", nullptr, nullptr}},
     {"musl malloc", "ld-musl-", {"__malloc_alloc_meta", nullptr, nullptr}},
 };
+
+/// csu/version.c: "GNU C Library (Debian GLIBC 2.36-9+deb12u14) stable release version 2.36.\n"
+std::optional<report::Libc> read_glibc_banner(const Image& image) {
+    const Section* constants = image.find_section(".rodata");
+    if (constants == nullptr) return std::nullopt;
+    std::string_view text(reinterpret_cast<const char*>(constants->bytes.data()), constants->bytes.size());
+    const std::size_t banner = text.find("GNU C Library (");
+    if (banner == std::string_view::npos) return std::nullopt;
+    constexpr std::string_view before = " release version ";
+    constexpr std::size_t longest = 256, longest_version = 16;
+    text = text.substr(banner, longest);
+    const std::size_t at = text.find(before);
+    if (at == std::string_view::npos) return report::Libc{"glibc", std::nullopt};
+    text = text.substr(at + before.size(), longest_version);
+    std::string version(text.substr(0, text.find_first_not_of("0123456789.")));
+    while (version.ends_with('.')) version.pop_back();
+    return report::Libc{"glibc", version.empty() ? std::nullopt : std::optional(version)};
+}
 
 }  // namespace
 
@@ -49,34 +69,21 @@ std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, cons
     return found;
 }
 
-std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& images) {
-    for (const Image& image : images.all()) {
-        bool library =
-            base_name(image.path()).starts_with("libc.so.6") || base_name(image.path()).starts_with("libc-2.");
-        if (!library && &image != images.executable()) continue;
-        const Section* constants = image.find_section(".rodata");
-        if (constants == nullptr) continue;
-        // csu/version.c: "GNU C Library (…) stable release version 2.36.\n"
-        std::string_view text(reinterpret_cast<const char*>(constants->bytes.data()), constants->bytes.size());
-        std::size_t banner = text.find("GNU C Library (");
-        if (banner == std::string_view::npos) continue;
-        constexpr std::string_view before = " release version ";
-        std::size_t at = text.find(before, banner);
-        if (at == std::string_view::npos || at - banner > 256) return report::Libc{"glibc", std::nullopt};
-        at += before.size();
-        std::size_t end = at;
-        while (end < text.size() && end - at < 16 &&
-               (std::isdigit(static_cast<unsigned char>(text[end])) || text[end] == '.'))
-            ++end;
-        std::string version(text.substr(at, end - at));
-        while (!version.empty() && version.back() == '.') version.pop_back();
-        return report::Libc{"glibc", version.empty() ? std::nullopt : std::optional(version)};
+std::optional<FoundLibc> identify_libc(const Images& images) {
+    auto file = std::ranges::find_if(images.modules(), [](const report::Module& module) {
+        return system_library(module.path) == SystemLibrary::glibc ||
+               system_library(module.path) == SystemLibrary::musl;
+    });
+    if (file == images.modules().end()) {
+        const Image* executable = images.executable();
+        auto libc = executable == nullptr ? std::nullopt : read_glibc_banner(*executable);
+        return libc ? std::optional(FoundLibc{*libc, true}) : std::nullopt;
     }
-    for (const MappedFile& file : core.mapped_files()) {
-        if (base_name(file.path).starts_with("ld-musl-")) return report::Libc{"musl", std::nullopt};
-        if (base_name(file.path).starts_with("libc.so.6")) return report::Libc{"glibc", std::nullopt};
-    }
-    return std::nullopt;
+    if (system_library(file->path) == SystemLibrary::musl) return FoundLibc{{"musl", std::nullopt}};
+    for (const Image& image : images.all())
+        if (image.path() == file->path)
+            if (auto libc = read_glibc_banner(image)) return FoundLibc{*libc};
+    return FoundLibc{{"glibc", std::nullopt}};
 }
 
 }  // namespace incident::native

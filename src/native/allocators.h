@@ -11,7 +11,12 @@
 namespace incident::native {
 
 std::vector<ForeignAllocator> find_foreign_allocators(const CoreFile& core, const Images& images);
-/// glibc with its version ("2.36"), musl, or nothing.
-std::optional<report::Libc> identify_libc(const CoreFile& core, const Images& images);
+
+struct FoundLibc {
+    report::Libc libc;           ///< glibc with its version ("2.36"), or musl
+    bool in_executable = false;  ///< a static program: its code and libc's are one file
+};
+/// nullopt: a process without one, or a static program whose executable is missing.
+std::optional<FoundLibc> identify_libc(const Images& images);
 
 }  // namespace incident::native

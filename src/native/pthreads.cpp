@@ -144,17 +144,18 @@ Pthreads Pthreads::read(const CoreFile& core, const Memory& memory, const Images
                         std::span<const ThreadContext> contexts) {
     auto state = std::make_shared<State>(core);
     find_identities(*state, memory);
+    const auto libc = identify_libc(images);
+    const FutexCalls calls{memory, images, libc && libc->in_executable};
     std::vector<bool> waiting(core.threads().size());
     for (const ThreadContext& context : contexts) {
         if (context.thread >= waiting.size() || waiting[context.thread]) continue;
-        auto wait = read_futex_call(memory, images, context);
+        auto wait = calls.read(context);
         if (!wait) continue;
         waiting[context.thread] = true;
         state->waits.push_back(std::move(*wait));
     }
-    const auto libc = identify_libc(core, images);
-    if (libc && libc->name != "glibc")
-        state->unsupported = fmt::format("the C library is {}, whose locks are not read", libc->name);
+    if (libc && libc->libc.name != "glibc")
+        state->unsupported = fmt::format("the C library is {}, whose locks are not read", libc->libc.name);
     else if (!state->tid_offset)
         state->unsupported =
             libc ? "no thread's descriptor (fs_base) could be read" : "there is no glibc in this process";

@@ -32,7 +32,16 @@ struct Pthreads::State {
 
 /// pthreads_threads.cpp
 void find_identities(Pthreads::State& state, const Memory& memory);
-std::optional<FutexWait> read_futex_call(const Memory& memory, const Images& images, const ThreadContext& context);
+struct FutexCalls {
+    const Memory& memory;
+    const Images& images;
+    bool libc_in_executable = false;
+
+    std::optional<FutexWait> read(const ThreadContext& context) const;
+
+private:
+    FutexCaller caller_of(Address after_call, const Registers& registers) const;
+};
 
 /// pthreads_words.cpp: what stands around a futex word.
 struct WordReader {

@@ -10,7 +10,7 @@
 
 #include <fmt/format.h>
 
-#include "base/text.h"
+#include "base/system_libraries.h"
 #include "native/pthreads_state.h"
 
 namespace incident::native {
@@ -61,34 +61,6 @@ std::string library_function(std::span<const std::string> functions) {
             if (name.starts_with(known)) return std::string(name.substr(0, 40));
     }
     return {};
-}
-
-FutexCaller caller_of(const Memory& memory, const Images& images, Address after_call, const Registers& registers) {
-    auto module = images.find_module(after_call);
-    if (!module || module->module == nullptr) return FutexCaller::unknown;
-    std::string_view path = module->module->path;
-    std::string_view file = base_name(path);
-    const bool libc = file.starts_with("libc.so.6") || file.starts_with("libc-2.") || file.starts_with("libpthread");
-    // misc/syscall.S: syscall() takes the sixth argument from the stack right before the instruction.
-    constexpr unsigned char sixth[] = {0x4c, 0x8b, 0x4c, 0x24, 0x08};  // mov 8(%rsp),%r9
-    constexpr unsigned char number[] = {0xb8, 0xca, 0, 0, 0};          // mov $202,%eax
-    if (auto code = memory.view(after_call - 7, 5)) {
-        if (std::memcmp(code->data(), sixth, sizeof sixth) == 0) return FutexCaller::wrapper;
-        if (libc) return FutexCaller::libc;
-        // A static program holds both: libc's code names the number itself.
-        if (std::memcmp(code->data(), number, sizeof number) == 0 && images.executable() != nullptr)
-            if (const Section* constants = images.executable()->find_section(".rodata")) {
-                std::string_view text(reinterpret_cast<const char*>(constants->bytes.data()), constants->bytes.size());
-                if (text.find("GNU C Library (") != std::string_view::npos) return FutexCaller::libc;
-            }
-        return FutexCaller::unknown;
-    }
-    if (!libc) return FutexCaller::unknown;
-    // Without libc's code: in syscall() the caller's return address lies right at sp, and the caller is not libc.
-    auto top = registers.sp() ? memory.load_address(*registers.sp()) : Result<Address>(Address{});
-    if (!top) return FutexCaller::unknown;
-    auto from = images.find_module(*top);
-    return from && from->module != module->module ? FutexCaller::wrapper : FutexCaller::libc;
 }
 
 }  // namespace
@@ -147,7 +119,29 @@ void find_identities(Pthreads::State& state, const Memory& memory) {
                               .damage = false});
 }
 
-std::optional<FutexWait> read_futex_call(const Memory& memory, const Images& images, const ThreadContext& context) {
+FutexCaller FutexCalls::caller_of(Address after_call, const Registers& registers) const {
+    auto module = images.find_module(after_call);
+    if (!module || module->module == nullptr) return FutexCaller::unknown;
+    const bool libc = holds_libc(module->module->path);
+    // misc/syscall.S: syscall() takes the sixth argument from the stack right before the instruction.
+    constexpr unsigned char sixth[] = {0x4c, 0x8b, 0x4c, 0x24, 0x08};  // mov 8(%rsp),%r9
+    constexpr unsigned char number[] = {0xb8, 0xca, 0, 0, 0};          // mov $202,%eax
+    if (auto code = memory.view(after_call - 7, 5)) {
+        if (std::memcmp(code->data(), sixth, sizeof sixth) == 0) return FutexCaller::wrapper;
+        if (libc) return FutexCaller::libc;
+        // A static program holds both: libc's code names the number itself.
+        if (libc_in_executable && std::memcmp(code->data(), number, sizeof number) == 0) return FutexCaller::libc;
+        return FutexCaller::unknown;
+    }
+    if (!libc) return FutexCaller::unknown;
+    // Without libc's code: in syscall() the caller's return address lies right at sp, and the caller is not libc.
+    auto top = registers.sp() ? memory.load_address(*registers.sp()) : Result<Address>(Address{});
+    if (!top) return FutexCaller::unknown;
+    auto from = images.find_module(*top);
+    return from && from->module != module->module ? FutexCaller::wrapper : FutexCaller::libc;
+}
+
+std::optional<FutexWait> FutexCalls::read(const ThreadContext& context) const {
     const Registers& registers = context.registers;
     const Machine& machine = registers.machine();
     auto pc = registers.pc();
@@ -230,7 +224,7 @@ std::optional<FutexWait> read_futex_call(const Memory& memory, const Images& ima
     }
     if (!wait.word.is_aligned(4) || wait.word.is_null()) return std::nullopt;
     if (auto value = memory.load<std::uint32_t>(wait.word)) wait.value = *value;
-    wait.caller = caller_of(memory, images, after, registers);
+    wait.caller = caller_of(after, registers);
     wait.function = library_function(context.functions);
     return wait;
 }

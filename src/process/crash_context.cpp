@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <span>
 
 #include "base/text.h"
@@ -21,9 +22,6 @@
 namespace incident {
 
 namespace {
-
-constexpr int sigquit = 3, sigabrt = 6;
-constexpr int si_tkill = -6;
 
 const ThreadState* thread_of(const CoreFile& core, std::int32_t tid) {
     for (auto& thread : core.threads())
@@ -120,16 +118,14 @@ private:
 
     /// Not what a debugger stops a process with.
     static bool ends_process(const SignalInfo& info) {
-        return (is_fault(info.number) && info.code > 0) || info.number == sigabrt;
+        return (is_fault(info.number) && info.code > 0) || info.number == SIGABRT;
     }
     static bool is_fault(int number) {
-        constexpr int sigill = 4, sigbus = 7, sigfpe = 8, sigsegv = 11;
-        return number == sigsegv || number == sigbus || number == sigfpe || number == sigill;
+        return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
     }
     /// Signals that nobody sends to get a core.
     static bool ends_by_itself(int number) {
-        constexpr int sigtrap = 5, sigxcpu = 24, sigxfsz = 25, sigsys = 31;
-        return is_fault(number) || number == sigtrap || number == sigxcpu || number == sigxfsz || number == sigsys;
+        return is_fault(number) || number == SIGTRAP || number == SIGXCPU || number == SIGXFSZ || number == SIGSYS;
     }
 
     /// A handler of the process's own (it prints a trace, then aborts, or faults itself) stands between the fault and
@@ -199,7 +195,7 @@ private:
         if (!c.signal) return Candidate::kernel;
         auto& info = c.signal->info;
         if (info.code > 0) return Candidate::fault;
-        if (info.number == sigabrt) return Candidate::self_abort;
+        if (info.number == SIGABRT) return Candidate::self_abort;
         if (info.sender_pid && *info.sender_pid != own_pid) return Candidate::asked;
         return Candidate::kernel;
     }
@@ -211,8 +207,8 @@ private:
         if (!sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
         std::optional<SignalFrame> chosen;
         auto weight = [](const SignalFrame& frame) {
-            constexpr int sigurg = 23, sigprof = 27;  // preemption and profiling interrupt, they do not kill
-            if (frame.info.number == sigurg || frame.info.number == sigprof) return 0;
+            // Preemption and profiling interrupt, they do not kill.
+            if (frame.info.number == SIGURG || frame.info.number == SIGPROF) return 0;
             return frame.info.code > 0 ? 3 : 1;
         };
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), machine.gsignal_stack)) {
@@ -338,7 +334,7 @@ private:
             NotedSignal noted{{}, address, pc};
             noted.info.number = static_cast<int>(number);
             noted.info.code = static_cast<int>(code);
-            if (noted.info.code > 0 && noted.info.code != 0x80) noted.info.fault_address = address;
+            if (noted.info.code > 0 && noted.info.code != SI_KERNEL) noted.info.fault_address = address;
             return noted;
         };
         if (goroutine != nullptr && goroutine->sig != 0)
@@ -408,9 +404,9 @@ private:
         }
         context.registers = dying.registers;
         context.registers_from = "thread " + std::to_string(dying.tid);
-        constexpr int sigstop = 19, sigtrap = 5;  // what a debugger stopped it with
-        bool noted = info && info->number == sigtrap && (info->code > 0 || info->sender_pid);
-        bool stopped = info && (info->number == sigstop || (info->number == sigtrap && !noted));
+        // A debugger stops a process by SIGSTOP, or by a SIGTRAP of which nothing is known.
+        bool noted = info && info->number == SIGTRAP && (info->code > 0 || info->sender_pid);
+        bool stopped = info && (info->number == SIGSTOP || (info->number == SIGTRAP && !noted));
         bool by_debugger = process_.core.written_by_gcore() && !(info && ends_process(*info));
         if (by_debugger || stopped || !info || info->number == 0) {
             context.kind = report::CrashKind::requested;
@@ -447,14 +443,14 @@ private:
         }
         if (calls_abort(frames)) return fill_abort(context, frames);
         auto own_pid = process_.core.process_info() ? std::optional(process_.core.process_info()->pid) : std::nullopt;
-        bool own = info.code == si_tkill || (own_pid && info.sender_pid && *info.sender_pid == *own_pid);
+        bool own = info.code == SI_TKILL || (own_pid && info.sender_pid && *info.sender_pid == *own_pid);
         // A stripped libc hides abort's name; SIGABRT raised by C code for its own thread is what abort does.
         // Without the executable nobody can tell C from Go.
         bool can_tell = !process_.go || !process_.go->modules().empty();
         bool from_c = can_tell && !frames.empty() && frames.front().kind == report::FrameKind::native && own;
         // A watchdog's kill(getpid()) reaches whichever thread the kernel picks: that one aborted nothing.
-        bool own_hand = info.code == si_tkill || stands_in_kill(context);
-        if (info.number == sigabrt && from_c && own_hand) return fill_abort(context, frames);
+        bool own_hand = info.code == SI_TKILL || stands_in_kill(context);
+        if (info.number == SIGABRT && from_c && own_hand) return fill_abort(context, frames);
         // A fault's signal is no way to ask for a core: whoever sends it to himself dies of it, and what the kernel
         // sends for a limit looks as if the process had sent it.
         context.kind = own && ends_by_itself(info.number) ? report::CrashKind::signal : report::CrashKind::requested;

@@ -1,5 +1,6 @@
 // Why an access faulted: from the signal's code and address, the mappings of the target and the faulting registers.
 #include <algorithm>
+#include <csignal>
 
 #include "process/crash_context.h"
 #include "process/fault_access.h"
@@ -99,8 +100,6 @@ FaultClass classify_protection(const Process& process, const Registers* register
 }  // namespace
 
 std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& registers, int number) {
-    constexpr int sigill = 4, sigbus = 7, sigfpe = 8, sigsegv = 11;
-    constexpr int maperr = 1, accerr = 2, intdiv = 1, illopn = 2, by_kernel = 0x80;
     auto pc = registers.pc();
     if (!pc || !process.disassembler) return std::nullopt;
     auto fault = [number](int code, std::optional<Address> address) {
@@ -112,35 +111,36 @@ std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& 
     };
     auto instruction = process.disassembler->decode(process.memory, *pc);
     if (!instruction) {
-        if (number == sigsegv && process.memory.find(*pc) == nullptr) return fault(maperr, *pc);
+        if (number == SIGSEGV && process.memory.find(*pc) == nullptr) return fault(SEGV_MAPERR, *pc);
         return std::nullopt;
     }
     auto& name = instruction->mnemonic;
-    if (number == sigfpe && (name == "div" || name == "idiv")) return fault(intdiv, *pc);
-    if (number == sigill && name.starts_with("ud")) return fault(illopn, *pc);
-    if (number != sigsegv && number != sigbus) return std::nullopt;
+    if (number == SIGFPE && (name == "div" || name == "idiv")) return fault(FPE_INTDIV, *pc);
+    if (number == SIGILL && name.starts_with("ud")) return fault(ILL_ILLOPN, *pc);
+    if (number != SIGSEGV && number != SIGBUS) return std::nullopt;
     for (auto& operand : instruction->memory) {
         if (instruction->lea) break;
         auto address = Disassembler::effective_address(operand, registers);
         if (!address) continue;
-        if (!canonical(process, address->value)) return fault(by_kernel, std::nullopt);
+        if (!canonical(process, address->value)) return fault(SI_KERNEL, std::nullopt);
         const LoadSegment* mapping = mapping_at(process.core, *address);
-        if (mapping == nullptr && !process.memory.is_mapped(*address)) return fault(maperr, *address);
+        if (mapping == nullptr && !process.memory.is_mapped(*address)) return fault(SEGV_MAPERR, *address);
         if (mapping == nullptr) continue;
         if ((operand.written && !(mapping->permissions & write)) || mapping->permissions == 0)
-            return fault(accerr, *address);
+            return fault(SEGV_ACCERR, *address);
     }
     auto target = jump_target(process, registers, *instruction);
-    return target && !canonical(process, *target) ? std::optional(fault(by_kernel, std::nullopt)) : std::nullopt;
+    return target && !canonical(process, *target) ? std::optional(fault(SI_KERNEL, std::nullopt)) : std::nullopt;
 }
 
 std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFrame& frame) {
-    constexpr std::uint64_t divide = 0, invalid_opcode = 6, protection = 13, page_fault = 14;  // arch/x86 trapnr.h
-    constexpr int sigill = 4, sigfpe = 8, sigsegv = 11, maperr = 1, accerr = 2;
+    // arch/x86/include/asm/trapnr.h
+    constexpr std::uint64_t divide = 0, invalid_opcode = 6, stack_segment = 12, protection = 13, page_fault = 14;
     switch (frame.trap) {
-        case divide: return deduce_fault(process, frame.registers, sigfpe);
-        case invalid_opcode: return deduce_fault(process, frame.registers, sigill);
-        case protection: return deduce_fault(process, frame.registers, sigsegv);
+        case divide: return deduce_fault(process, frame.registers, SIGFPE);
+        case invalid_opcode: return deduce_fault(process, frame.registers, SIGILL);
+        case stack_segment: return deduce_fault(process, frame.registers, SIGBUS);
+        case protection: return deduce_fault(process, frame.registers, SIGSEGV);
         case page_fault: break;
         default: return std::nullopt;
     }
@@ -151,18 +151,19 @@ std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFra
                 (frame.trap_address + push >= sp && frame.trap_address <= sp + push);
     if (!fits) return std::nullopt;
     SignalInfo info;
-    info.number = sigsegv;
-    info.code = (frame.trap_error & 1) != 0 ? accerr : maperr;
+    info.number = SIGSEGV;
+    info.code = (frame.trap_error & 1) != 0 ? SEGV_ACCERR : SEGV_MAPERR;
     info.fault_address = frame.trap_address;
     return info;
 }
 
 FaultClass classify_fault(const Process& process, const SignalInfo& info, const Registers* registers) {
-    constexpr int sigbus = 7, sigsegv = 11;
     if (info.code <= 0) return FaultClass::none;
-    if (info.number == sigbus) return FaultClass::bus_error;
-    if (info.number != sigsegv) return FaultClass::other;
-    if (!info.fault_address) return info.code == 0x80 ? classify_protection(process, registers) : FaultClass::other;
+    const bool segv = info.number == SIGSEGV, bus = info.number == SIGBUS;
+    // Of the stack segment (an access by way of rsp or rbp) a protection fault is a SIGBUS.
+    if ((segv || bus) && info.code == SI_KERNEL && !info.fault_address) return classify_protection(process, registers);
+    if (bus) return FaultClass::bus_error;
+    if (!segv || !info.fault_address) return FaultClass::other;
     Address fault = *info.fault_address;
     auto pc = registers ? registers->pc() : std::nullopt;
     auto sp = registers ? registers->sp() : std::nullopt;
@@ -176,8 +177,7 @@ FaultClass classify_fault(const Process& process, const SignalInfo& info, const 
         return FaultClass::other;
     }
     // gcore leaves read-only file mappings out of the core: then the file itself says what they were.
-    constexpr int segv_accerr = 2;
-    if (const Image* image = process.images->find(fault); image != nullptr && info.code == segv_accerr)
+    if (const Image* image = process.images->find(fault); image != nullptr && info.code == SEGV_ACCERR)
         return pc && *pc == fault ? FaultClass::not_executable : FaultClass::read_only;
     if (pc && *pc == fault) return FaultClass::not_executable;
     return FaultClass::unmapped;

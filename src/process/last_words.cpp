@@ -1,7 +1,6 @@
 #include "process/last_words.h"
-#include "base/text.h"
 
-#include <algorithm>
+#include "base/system_libraries.h"
 
 namespace incident {
 
@@ -52,9 +51,7 @@ std::optional<std::string> fatal_text(const Memory& memory, const go::Runtime& r
 // as GLIBC_PRIVATE, so that a stripped libc still names it.
 std::optional<std::string> abort_message(const Memory& memory, const Images& images) {
     for (const Image& image : images.all()) {
-        std::string_view path = image.path();
-        auto name = base_name(path);
-        if (!name.starts_with("libc.so") && !name.starts_with("libc-") && &image != images.executable()) continue;
+        if (!holds_libc(image.path()) && &image != images.executable()) continue;
         auto symbol = image.find_symbol("__abort_msg");
         if (!symbol) continue;
         auto message = memory.load_address(symbol->address);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/parallel.h"
+#include "base/system_libraries.h"
 
 namespace incident {
 
@@ -137,6 +138,10 @@ struct LiveMemory::Sweep {
         return found;
     }
 };
+
+bool LiveMemory::of_system_library(const Word& word) {
+    return word.image != nullptr && system_library(word.image->path()) != SystemLibrary::none;
+}
 
 LiveMemory::LiveMemory(const Process& process, const Wanted& wanted, const std::function<void(const Word&)>& visit) {
     if (!process.malloc) return;

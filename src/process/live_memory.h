@@ -37,6 +37,9 @@ public:
     };
     static constexpr std::uint32_t no_chunk = UINT32_MAX;
 
+    /// Data of libc, the loader and their like: what they keep there is their own business.
+    static bool of_system_library(const Word& word);
+
     LiveMemory() = default;  ///< knows no chunk
     /// Is this word, which leads into `chunk` (null: into none), worth a visit? [any thread]
     using Wanted = std::function<bool(const Word&, const native::Chunk* chunk)>;

@@ -6,8 +6,10 @@
 
 namespace incident {
 
-/// Of libc, libstdc++, libc++, libgcc: by the module, and in static programs by the function's name.
+/// Native code of a system library: by the module, and in static programs by the function's name.
 bool of_the_runtime(const report::Frame& frame);
+/// The same of any frame: of the runtimes of C, C++ and Go, or the kernel's signal frame.
+bool is_machinery(const report::Frame& frame);
 /// Code of the C++ library's headers, compiled into the program.
 bool of_the_cxx_headers(const report::Frame& frame);
 

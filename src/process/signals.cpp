@@ -3,76 +3,81 @@
 // A frame is known by what the kernel wrote into it: ss_sp and ss_size name the very stack that it lies on.
 #include <sys/types.h>
 
+#include <algorithm>
 #include <array>
+#include <csignal>
+#include <span>
 
+#include "core/notes.h"
 #include "process/crash_context.h"
 
 namespace incident {
 
 namespace {
 
-constexpr std::array<std::string_view, 32> names = {
-    "",          "SIGHUP",  "SIGINT",    "SIGQUIT", "SIGILL",   "SIGTRAP", "SIGABRT", "SIGBUS",
-    "SIGFPE",    "SIGKILL", "SIGUSR1",   "SIGSEGV", "SIGUSR2",  "SIGPIPE", "SIGALRM", "SIGTERM",
-    "SIGSTKFLT", "SIGCHLD", "SIGCONT",   "SIGSTOP", "SIGTSTP",  "SIGTTIN", "SIGTTOU", "SIGURG",
-    "SIGXCPU",   "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO",   "SIGPWR",  "SIGSYS"};
+struct Name {
+    int number;
+    std::string_view text;
+};
+#define INCIDENT_NAME(constant) {constant, #constant}
+constexpr Name names[] = {
+    INCIDENT_NAME(SIGHUP),  INCIDENT_NAME(SIGINT),    INCIDENT_NAME(SIGQUIT), INCIDENT_NAME(SIGILL),
+    INCIDENT_NAME(SIGTRAP), INCIDENT_NAME(SIGABRT),   INCIDENT_NAME(SIGBUS),  INCIDENT_NAME(SIGFPE),
+    INCIDENT_NAME(SIGKILL), INCIDENT_NAME(SIGUSR1),   INCIDENT_NAME(SIGSEGV), INCIDENT_NAME(SIGUSR2),
+    INCIDENT_NAME(SIGPIPE), INCIDENT_NAME(SIGALRM),   INCIDENT_NAME(SIGTERM), INCIDENT_NAME(SIGSTKFLT),
+    INCIDENT_NAME(SIGCHLD), INCIDENT_NAME(SIGCONT),   INCIDENT_NAME(SIGSTOP), INCIDENT_NAME(SIGTSTP),
+    INCIDENT_NAME(SIGTTIN), INCIDENT_NAME(SIGTTOU),   INCIDENT_NAME(SIGURG),  INCIDENT_NAME(SIGXCPU),
+    INCIDENT_NAME(SIGXFSZ), INCIDENT_NAME(SIGVTALRM), INCIDENT_NAME(SIGPROF), INCIDENT_NAME(SIGWINCH),
+    INCIDENT_NAME(SIGIO),   INCIDENT_NAME(SIGPWR),    INCIDENT_NAME(SIGSYS)};
 
-struct CodeName {
-    int signal, code;
-    std::string_view name;
+struct CodesOf {
+    int signal;  ///< 0: any
+    std::span<const Name> codes;
 };
-constexpr CodeName code_names[] = {
-    {11, 1, "SEGV_MAPERR"},  {11, 2, "SEGV_ACCERR"}, {11, 3, "SEGV_BNDERR"}, {11, 4, "SEGV_PKUERR"},
-    {7, 1, "BUS_ADRALN"},    {7, 2, "BUS_ADRERR"},   {7, 3, "BUS_OBJERR"},   {7, 4, "BUS_MCEERR_AR"},
-    {7, 5, "BUS_MCEERR_AO"}, {8, 1, "FPE_INTDIV"},   {8, 2, "FPE_INTOVF"},   {8, 3, "FPE_FLTDIV"},
-    {8, 4, "FPE_FLTOVF"},    {8, 5, "FPE_FLTUND"},   {8, 6, "FPE_FLTRES"},   {8, 7, "FPE_FLTINV"},
-    {8, 8, "FPE_FLTSUB"},    {4, 1, "ILL_ILLOPC"},   {4, 2, "ILL_ILLOPN"},   {4, 3, "ILL_ILLADR"},
-    {4, 4, "ILL_ILLTRP"},    {4, 5, "ILL_PRVOPC"},   {5, 1, "TRAP_BRKPT"},   {5, 2, "TRAP_TRACE"},
-    {31, 1, "SYS_SECCOMP"},
-};
-constexpr CodeName any_signal_code_names[] = {
-    {0, 0, "SI_USER"},     {0, -1, "SI_QUEUE"}, {0, -2, "SI_TIMER"}, {0, -3, "SI_MESGQ"},
-    {0, -4, "SI_ASYNCIO"}, {0, -5, "SI_SIGIO"}, {0, -6, "SI_TKILL"}, {0, 0x80, "SI_KERNEL"},
-};
+constexpr Name segv[] = {INCIDENT_NAME(SEGV_MAPERR), INCIDENT_NAME(SEGV_ACCERR), INCIDENT_NAME(SEGV_BNDERR),
+                         INCIDENT_NAME(SEGV_PKUERR)};
+constexpr Name bus[] = {INCIDENT_NAME(BUS_ADRALN), INCIDENT_NAME(BUS_ADRERR), INCIDENT_NAME(BUS_OBJERR),
+                        INCIDENT_NAME(BUS_MCEERR_AR), INCIDENT_NAME(BUS_MCEERR_AO)};
+constexpr Name fpe[] = {INCIDENT_NAME(FPE_INTDIV), INCIDENT_NAME(FPE_INTOVF), INCIDENT_NAME(FPE_FLTDIV),
+                        INCIDENT_NAME(FPE_FLTOVF), INCIDENT_NAME(FPE_FLTUND), INCIDENT_NAME(FPE_FLTRES),
+                        INCIDENT_NAME(FPE_FLTINV), INCIDENT_NAME(FPE_FLTSUB)};
+constexpr Name ill[] = {INCIDENT_NAME(ILL_ILLOPC), INCIDENT_NAME(ILL_ILLOPN), INCIDENT_NAME(ILL_ILLADR),
+                        INCIDENT_NAME(ILL_ILLTRP), INCIDENT_NAME(ILL_PRVOPC)};
+constexpr Name trap[] = {INCIDENT_NAME(TRAP_BRKPT), INCIDENT_NAME(TRAP_TRACE), INCIDENT_NAME(TRAP_BRANCH),
+                         INCIDENT_NAME(TRAP_HWBKPT)};
+constexpr Name sys[] = {{1, "SYS_SECCOMP"}};  // asm-generic/siginfo.h; glibc 2.36 has no name for it
+constexpr Name any[] = {INCIDENT_NAME(SI_USER),  INCIDENT_NAME(SI_QUEUE),   INCIDENT_NAME(SI_TIMER),
+                        INCIDENT_NAME(SI_MESGQ), INCIDENT_NAME(SI_ASYNCIO), INCIDENT_NAME(SI_SIGIO),
+                        INCIDENT_NAME(SI_TKILL), INCIDENT_NAME(SI_KERNEL)};
+#undef INCIDENT_NAME
+constexpr CodesOf code_names[] = {{SIGSEGV, segv}, {SIGBUS, bus}, {SIGFPE, fpe}, {SIGILL, ill},
+                                  {SIGTRAP, trap}, {SIGSYS, sys}, {0, any}};
+
+std::string_view name_of(std::span<const Name> names_of_kind, int number) {
+    auto row = std::ranges::find(names_of_kind, number, &Name::number);
+    return row == names_of_kind.end() ? std::string_view() : row->text;
+}
 
 constexpr std::uint64_t ucontext_at = 8, siginfo_at = 312, frame_size = siginfo_at + 128;
 constexpr std::uint64_t error_at = ucontext_at + 40 + 19 * 8;  // err, trapno, oldmask, cr2: the last of the gregs
 
-bool synchronous(int number) { return number == 4 || number == 5 || number == 7 || number == 8 || number == 11; }
-
 }  // namespace
 
-std::string_view signal_name(int number) {
-    return number > 0 && number < static_cast<int>(names.size()) ? names[static_cast<std::size_t>(number)]
-                                                                 : std::string_view();
-}
+std::string_view signal_name(int number) { return name_of(names, number); }
 
 std::string_view signal_code_name(int number, int code) {
-    for (auto& row : code_names)
-        if (row.signal == number && row.code == code) return row.name;
-    for (auto& row : any_signal_code_names)
-        if (row.code == code) return row.name;
+    for (const auto& [signal, codes] : code_names)
+        if (signal == number || signal == 0)
+            if (auto name = name_of(codes, code); !name.empty()) return name;
     return {};
 }
 
 std::optional<SignalFrame> read_signal_frame(const Memory& memory, const Machine& machine, Address at) {
     MemoryCursor cursor(memory);
-    std::int32_t number = 0, code = 0;
-    if (!cursor.load(at + siginfo_at, number) || !cursor.load(at + siginfo_at + 8, code)) return std::nullopt;
-    if (number < 0 || number > 64) number = 0;
-    SignalFrame frame{at, {}, Registers(machine)};
-    frame.info.number = number;
-    frame.info.code = code;
-    std::uint64_t address = 0;
-    std::int32_t pid = 0;
-    std::uint32_t uid = 0;
-    if (code > 0 && synchronous(number)) {
-        // SI_KERNEL (0x80) carries no address: the kernel leaves 0 there, which is not "address 0".
-        if (code != 0x80 && cursor.load(at + siginfo_at + 16, address)) frame.info.fault_address = Address{address};
-    } else if (cursor.load(at + siginfo_at + 16, pid) && cursor.load(at + siginfo_at + 20, uid)) {
-        frame.info.sender_pid = pid;
-        frame.info.sender_uid = uid;
-    }
+    std::array<std::byte, 24> siginfo;
+    if (!memory.load(at + siginfo_at, siginfo)) return std::nullopt;
+    SignalFrame frame{at, parse_siginfo(siginfo).value_or(SignalInfo{}), Registers(machine)};
+    if (frame.info.number < 0 || frame.info.number > SIGRTMAX) frame.info.number = 0;
     for (unsigned i = 0; i < machine.registers.size(); ++i) {
         auto offset = machine.registers[i].ucontext_offset;
         std::uint64_t value = 0;

@@ -21,9 +21,6 @@ struct Golden {
     friend void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
 };
 
-/// The name of the test, not a dump of its bytes.
-void PrintTo(const Golden& golden, std::ostream* out) { *out << golden.file; }
-
 RenderOptions with(auto change) {
     RenderOptions options;
     options.min_severity = Severity::warning;
