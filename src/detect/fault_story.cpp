@@ -98,6 +98,14 @@ std::string far_below(const Process& process, const CrashContext& crash) {
                        human_size(stack->range.begin.value - sp->value));
 }
 
+/// Of an access without an operand, such as a push's or a ret's: "a stack pointer (0x4141414141414140)".
+std::string stack_register(const CrashContext& crash, const Instruction& instruction) {
+    const bool frame = instruction.mnemonic == "leave";
+    if (!crash.registers || !instruction.memory.empty()) return "a value";
+    const auto value = frame ? crash.registers->fp() : crash.registers->sp();
+    return value ? fmt::format("a {} pointer ({:#x})", frame ? "frame" : "stack", value->value) : "a value";
+}
+
 std::string tell_registers(const Process& process, const CrashContext& crash, const FaultAccess& access,
                            std::string_view verb) {
     auto& machine = process.core.machine();
@@ -185,18 +193,18 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             story.title = access && access->effective
                               ? fmt::format("{} through {:#x}, which can be no address on this machine", verb,
                                             access->effective->value)
-                              : "access through a value that can be no address on this machine";
+                              : fmt::format("access through {} that can be no address on this machine",
+                                            access ? stack_register(crash, access->instruction) : "a value");
             break;
         case FaultClass::wild_jump: {
             std::string_view how = access && access->instruction.flow == Flow::ret             ? "return"
                                    : access && access->instruction.flow == Flow::indirect_call ? "call"
                                                                                                : "jump";
-            auto target = access && access->instruction.memory.empty() && access->instruction.flow != Flow::ret
-                              ? crash.registers->get(access->instruction.operands)
-                              : std::nullopt;
+            auto pc = access || !crash.registers ? std::nullopt : crash.registers->pc();  // it is there already
+            auto target = access ? access->target : pc ? std::optional(pc->value) : std::nullopt;
             story.title = fmt::format("{} to {}, which can be no address on this machine", how,
                                       target ? hex(*target) : "a value");
-            story.why = fmt::format("{} was about to leave through it", text);
+            if (access) story.why = fmt::format("{} was about to leave through it", text);
             break;
         }
         case FaultClass::misaligned:

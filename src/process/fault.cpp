@@ -58,25 +58,11 @@ bool canonical(const Process& process, std::uint64_t address) {
     return address >> bits == 0 || address >> bits == ~std::uint64_t{0} >> bits;
 }
 
-/// Where a call, a jump or a return leads, when registers and memory still say so.
-std::optional<std::uint64_t> jump_target(const Process& process, const Registers& registers,
-                                         const Instruction& instruction) {
-    if (instruction.flow == Flow::ret) {
-        auto back = registers.sp() ? process.memory.load<std::uint64_t>(*registers.sp())
-                                   : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
-        return back ? std::optional(*back) : std::nullopt;
-    }
-    if (instruction.flow != Flow::indirect_call && instruction.flow != Flow::indirect_jump) return std::nullopt;
-    if (instruction.memory.empty()) return registers.get(instruction.operands);  // "rdx"
-    auto slot = Disassembler::effective_address(instruction.memory.front(), registers);
-    auto word = slot ? process.memory.load<std::uint64_t>(*slot) : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
-    return word ? std::optional(*word) : std::nullopt;
-}
-
 /// A general protection fault: the kernel tells nothing, the instruction does.
 FaultClass classify_protection(const Process& process, const Registers* registers) {
     auto pc = registers ? registers->pc() : std::nullopt;
     if (!pc || !process.disassembler) return FaultClass::non_canonical;
+    if (!canonical(process, pc->value)) return FaultClass::wild_jump;  // AMD's processors get that far
     auto instruction = process.disassembler->decode(process.memory, *pc);
     if (!instruction) return FaultClass::non_canonical;
     bool sound = true;

@@ -116,6 +116,7 @@ std::optional<FaultAccess> analyse_access(const Process& process, const Register
     if (!instruction) return std::nullopt;
     FaultAccess access;
     access.instruction = std::move(*instruction);
+    access.target = jump_target(process, registers, access.instruction);
     auto bits = process.core.machine().canonical_bits;
     choose_operand(access, registers, fault, bits);
     if (!access.operand) {
@@ -126,6 +127,20 @@ std::optional<FaultAccess> analyse_access(const Process& process, const Register
     choose_register(access, registers, bits);
     if (access.bad_register && !function.empty()) find_load(access, process, registers, function);
     return access;
+}
+
+std::optional<std::uint64_t> jump_target(const Process& process, const Registers& registers,
+                                         const Instruction& instruction) {
+    if (instruction.flow == Flow::ret) {
+        auto back = registers.sp() ? process.memory.load<std::uint64_t>(*registers.sp())
+                                   : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
+        return back ? std::optional(*back) : std::nullopt;
+    }
+    if (instruction.flow != Flow::indirect_call && instruction.flow != Flow::indirect_jump) return std::nullopt;
+    if (instruction.memory.empty()) return registers.get(instruction.operands);  // "rdx"
+    auto slot = Disassembler::effective_address(instruction.memory.front(), registers);
+    auto word = slot ? process.memory.load<std::uint64_t>(*slot) : Result<std::uint64_t>(fail(ErrorKind::absent, ""));
+    return word ? std::optional(*word) : std::nullopt;
 }
 
 AddressRange function_range(const Process& process, Address pc) {

@@ -18,6 +18,7 @@ struct FaultAccess {
     std::optional<unsigned> bad_register;  ///< base or index that made it bad
     std::optional<std::uint64_t> deduced;  ///< value of bad_register, from the faulting address, when it was not saved
     bool write = false;
+    std::optional<std::uint64_t> target;  ///< of a call, a jump or a return, as far as registers and memory still say
 
     struct Load {
         Address pc;  ///< of the load
@@ -32,6 +33,10 @@ struct FaultAccess {
 /// `function` bounds the backward look; empty range: no backward look.
 std::optional<FaultAccess> analyse_access(const Process& process, const Registers& registers,
                                           std::optional<Address> fault, AddressRange function);
+
+/// Where a call, a jump or a return leads, when registers and memory still say so.
+std::optional<std::uint64_t> jump_target(const Process& process, const Registers& registers,
+                                         const Instruction& instruction);
 
 /// Bounds of the function that holds `pc`: pclntab's, else the symbol's; empty when neither knows.
 AddressRange function_range(const Process& process, Address pc);

@@ -2,10 +2,17 @@
 #define _GNU_SOURCE
 #include <assert.h>
 #include <emmintrin.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct node {
     volatile int id;
@@ -47,6 +54,50 @@ int large_frame(void) {
     volatile char local[16 << 20];
     local[0] = 1;
     return local[0];
+}
+
+/* The sandbox refuses getppid(). */
+void refuse(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), /* seccomp_data.nr */
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {4, code};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+    syscall(SYS_getppid);
+}
+
+/* A core larger than this could not be written, either. */
+void fill_file(void) {
+    struct rlimit most = {1 << 28, 1 << 28};
+    setrlimit(RLIMIT_FSIZE, &most);
+    int fd = memfd_create("full", 0);
+    pwrite(fd, "x", 1, most.rlim_cur);
+}
+
+void burn(void) {
+    struct rlimit second = {1, 10};
+    setrlimit(RLIMIT_CPU, &second);
+    for (volatile int i = 0;; ++i) continue;
+}
+
+/* Asks for a core. The thread that the signal reaches, the main one, aborted nothing. */
+void* watchdog(void* unused) {
+    sigset_t abort_only;
+    sigemptyset(&abort_only);
+    sigaddset(&abort_only, SIGABRT);
+    pthread_sigmask(SIG_BLOCK, &abort_only, 0);
+    kill(getpid(), SIGABRT);
+    for (;;) pause();
+}
+
+void hang(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, watchdog, 0);
+    for (;;) pause();
 }
 
 int main(int argc, char** argv) {
@@ -94,6 +145,15 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "trap")) __builtin_trap();
     if (!strcmp(how, "privileged")) __asm__ volatile("hlt");
     if (!strcmp(how, "raise")) raise(SIGSEGV);
+    if (!strcmp(how, "int3")) __asm__ volatile("int3");
+    if (!strcmp(how, "refused")) refuse();
+    if (!strcmp(how, "file-limit")) fill_file();
+    if (!strcmp(how, "cpu-limit")) burn();
+    if (!strcmp(how, "watchdog")) hang();
+    if (!strcmp(how, "wild-frame"))
+        __asm__ volatile("mov $0x4141414141414141, %rbp; mov (%rbp), %rax");
+    if (!strcmp(how, "wild-stack")) __asm__ volatile("mov $0x4141414141414140, %rsp; ret");
+    if (!strcmp(how, "wild-return")) __asm__ volatile("movabs $0x4141414141414140, %rax; push %rax; ret");
     if (!strcmp(how, "handled-nil")) {
         struct node last = {1, 0};
         signal(SIGSEGV, give_up);

@@ -27,6 +27,9 @@ DEATHS = [
     ("wild-call", "crash.fault", "call to 0x4141414141414140, which can be no address", "main"),
     ("low-call", "crash.fault", "jump to 0x1234, where no code can be", "main"),
     ("data-call", "crash.fault", "which is not code", "main"),
+    ("wild-frame", "crash.fault", "read through 0x4141414141414141, which can be no address", "main"),
+    ("wild-stack", "crash.fault", "through a stack pointer (0x4141414141414140) that can be no address", "main"),
+    ("wild-return", "crash.fault", "return to 0x4141414141414140, which can be no address", "main"),
     ("trap", "crash.fault", "executed `ud2`", "main"),
     ("privileged", "crash.fault", "executed `hlt`, which only the kernel may", "main"),
 ]
@@ -48,7 +51,7 @@ FREES = [
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     out = tmp_path_factory.mktemp("native") / "crash"
-    subprocess.run(["gcc", "-g", "-O1", "-w", "-fno-builtin", HERE / "crash.c", "-o", out], check=True)
+    subprocess.run(["gcc", "-g", "-O1", "-w", "-fno-builtin", "-pthread", HERE / "crash.c", "-o", out], check=True)
     subprocess.run(["strip", "-o", out.with_name("stripped"), out], check=True)
     return out
 
@@ -94,22 +97,38 @@ def test_death_below_a_handler(program: pathlib.Path, tmp_path: pathlib.Path, ho
     assert functions[0] == function and "give_up" not in functions
 
 
+def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:
+    """The kernel's own core: gdb would stop at the first signal, or at none, or know another."""
+    subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {folder}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
+    cores = [p for p in folder.iterdir() if p.name.startswith("core")]
+    return cores[0] if cores else pytest.skip("this machine leaves no cores in the working directory")
+
+
 @needs_tools
-@pytest.mark.parametrize("how,title,function", [
-    ("sent-again", "null pointer dereference: read at address 0", "walk"),
-    ("raise", "the program sent itself SIGSEGV", None),
+@pytest.mark.parametrize("how,signal,title,advice", [
+    ("sent-again", "SIGSEGV", "null pointer dereference: read at address 0", "which pointer can be null there"),
+    ("raise", "SIGSEGV", "the program sent itself SIGSEGV", "what does it do there that raises such a signal"),
+    ("int3", "SIGTRAP", "breakpoint instruction (int3) without a debugger", "which check stands there"),
+    ("refused", "SIGSYS", "system call 110 was refused by a seccomp filter", "allow the call in the filter"),
+    ("cpu-limit", "SIGXCPU", "used up its CPU time", "which loop runs"),
+    ("file-limit", "SIGXFSZ", "wrote beyond its limit of file size", "raise the limit"),
 ])
-def test_signal_sent_by_the_program_itself(program: pathlib.Path, tmp_path: pathlib.Path, how: str, title: str, function: str | None) -> None:
-    """Only the kernel's own core shows it: gdb would stop at the first signal, or at none."""
-    subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {tmp_path}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
-    cores = [p for p in tmp_path.iterdir() if p.name.startswith("core")]
-    if not cores:
-        pytest.skip("this machine leaves no cores in the working directory")
-    r = report("crash", cores[0], program)
-    assert r["crash"]["kind"] == "signal" and r["findings"][0]["severity"] == "error"
-    assert title in r["findings"][0]["title"]
-    if function:
-        assert r["crash"]["fault_address"] == "0x0" and r["crash"]["frames"][0]["function"] == function
+def test_signals_that_gdb_would_not_tell(program: pathlib.Path, tmp_path: pathlib.Path, how: str, signal: str, title: str, advice: str) -> None:
+    run = incident("crash", kernel_core(program, how, tmp_path), program, "--format", "json")
+    crash, finding = run.json["crash"], run.json["findings"][0]
+    assert run.code == 1 and finding["severity"] == "error" and finding["kind"] == "crash.fault"
+    assert crash["kind"] == "signal" and crash["signal"]["name"] == signal
+    assert title in finding["title"] and advice in finding["remedy"]
+    if how == "sent-again":
+        assert crash["fault_address"] == "0x0" and crash["frames"][0]["function"] == "walk"
+
+
+@needs_tools
+def test_a_watchdog_asks_for_a_core(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Nothing aborted: the thread that kill(getpid(), SIGABRT) reached only waited."""
+    run = incident("crash", kernel_core(program, "watchdog", tmp_path), program, "--format", "json")
+    assert run.code == 0 and run.json["crash"]["kind"] == "requested"
+    assert run.json["findings"][0]["title"] == "the program sent itself SIGABRT"
 
 
 @needs_tools
