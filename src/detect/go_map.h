@@ -46,6 +46,12 @@ public:
     std::optional<Address> variable(Address header) const;
     /// "main.table", "the variable at 0x…", else "the map at 0x…".
     std::string name(Address header) const;
+    /// Maps that the variables of a frame name, captured ones and fields behind pointers too: "cache", "s.byID".
+    struct LocalMap {
+        std::string name, type;
+        Address header;
+    };
+    std::vector<LocalMap> local_maps(const report::FrameSnapshot& frame) const;
     report::Subject subject(Address header, Address rtype) const;
     /// "used 1024, depth 3, writing": what the header says.
     std::string state(const go::MapWalk& walk) const;

@@ -22,8 +22,8 @@ struct Side {
     go::GoStack stack;
     std::uint32_t frame = 0;
     std::string doing;  ///< "write", "iteration", "holds the map"
-    bool certain = false;
-    bool writer = false;
+    bool certain = false, writer = false;
+    bool direct = true;  ///< false: through an object that holds the map
 };
 
 std::string_view runtime_part(std::string_view message) {
@@ -43,7 +43,18 @@ bool writes_maps(const Process& process, const go::Func& func) {
     return false;
 }
 
-/// A goroutine outside any map operation that still holds the map in a word which its code may read again.
+/// Is one of the words of the object at `at` the map? Of a large one the first are asked.
+bool leads_to(const Process& process, Address at, Address header) {
+    constexpr std::uint64_t most_words = 64;
+    const auto object = process.spans ? process.spans->find_object(at) : std::nullopt;
+    if (!object || object->state != go::SlotState::allocated) return false;
+    for (std::uint64_t i = 0; i < std::min(object->size / 8, most_words); ++i)
+        if (process.memory.load_address(object->base + i * 8) == header) return true;
+    return false;
+}
+
+/// A goroutine outside any map operation that still holds the map, or what holds it, in a word which its code may read
+/// again.
 std::optional<Side> holds_map(const Process& process, std::size_t goroutine, const go::GoStack& stack, Address header) {
     for (std::uint32_t f = 0; f < stack.physical.size() && f < 64; ++f) {
         const go::PhysicalFrame& frame = stack.physical[f];
@@ -51,14 +62,23 @@ std::optional<Side> holds_map(const Process& process, std::size_t goroutine, con
             frame.cfa.is_null() || frame.cfa.value - frame.sp.value > 16384)
             continue;
         std::optional<go::FrameMaps> maps;
+        std::optional<bool> writes;
         for (Address at = frame.sp.align_down(8); at < frame.cfa + 64; at += 8) {
-            auto word = process.memory.load_address(at);
-            if (!word || *word != header) continue;
+            const auto word = process.memory.load_address(at);
+            const bool direct = word == header;
+            if (!word || (!direct && !leads_to(process, *word, header))) continue;
             if (!maps) maps = go::frame_maps(process.memory, *process.go, frame).value_or(go::FrameMaps{});
-            auto what = maps->classify(at);
-            if (what == go::FrameMaps::Word::not_pointer) continue;
-            if (!writes_maps(process, *frame.func())) continue;
-            return Side{goroutine, stack, f, "holds the map; its function writes to maps", false, true};
+            if (maps->classify(at) == go::FrameMaps::Word::not_pointer) continue;
+            if (!writes) writes = writes_maps(process, *frame.func());
+            if (!*writes) break;
+            return Side{
+                goroutine,
+                stack,
+                f,
+                fmt::format("{} the map; its function writes to maps", direct ? "holds" : "holds what leads to"),
+                false,
+                true,
+                direct};
         }
     }
     return std::nullopt;
@@ -90,95 +110,157 @@ std::vector<Side> other_sides(const Process& process, Address header) {
     return sides;
 }
 
+class Race {
+public:
+    Race(const Process& process, std::string_view message)
+        : process_(process), crash_(*process.crash), teller_(process), message_(message) {}
+
+    report::Finding tell() {
+        finding_.kind = "go.map.concurrent-access";
+        finding_.severity = report::Severity::error;
+        finding_.strength = report::Strength::proved;
+        finding_.evidence.push_back({"the runtime's fatal error", std::nullopt, std::string(message_), "core",
+                                     "frame of " + std::string(crash_.runtime_function)});
+        add_death();
+        finding_.subject = teller_.subject(header_, type_);
+        finding_.subject.what = "map";
+        if (crash_.goid) finding_.goroutines.push_back(*crash_.goid);
+        if (crash_.tid) finding_.threads.push_back(*crash_.tid);
+        if (!header_.is_null()) {
+            add_header();
+            add_sides();
+        }
+        finding_.title = fmt::format("{}: {}", message_, map_words());
+        finding_.where = crash_.goid ? fmt::format("{}, goroutine {}", dying_place_, *crash_.goid) : dying_place_;
+        explain();
+        finding_.remedy =
+            "guard every access to this map with one lock, or use sync.Map; go test -race shows both sides";
+        finding_.related.push_back("crash.fatal");
+        return std::move(finding_);
+    }
+
+private:
+    /// The operation that the runtime stopped, and its map.
+    void add_death() {
+        const auto uses = go::map_uses(process_.memory, *process_.go,
+                                       process_.disassembler ? &*process_.disassembler : nullptr, crash_.stack);
+        if (uses.empty()) return;
+        const go::MapUse& died_in = uses.front();
+        header_ = died_in.header;
+        type_ = died_in.type;
+        dying_writes_ = go::writes(died_in.operation);
+        dying_place_ = place_in_source(crash_.stack, died_in.frame);
+        const bool drawn = add_frame_snapshot(process_, finding_, crash_.stack, died_in.frame, crash_.goid);
+        std::vector<MapTeller::LocalMap> locals;
+        if (drawn) locals = teller_.local_maps(finding_.snapshots.back());
+        finding_.evidence.push_back({fmt::format("{} called {}", dying_place_, died_in.function),
+                                     crash_.stack.physical[died_in.frame].pc,
+                                     header_.is_null() ? std::string("the code before the call does not name the map")
+                                                       : fmt::format("map {:#x}", header_.value),
+                                     "core", died_in.basis.empty() ? "stack" : std::string(died_in.basis)});
+        if (header_.is_null()) choose_local(locals);
+        const auto named = std::ranges::find(locals, header_, &MapTeller::LocalMap::header);
+        if (named != locals.end()) local_name_ = named->name;
+    }
+
+    /// Of a map that the code reached through what is no longer there: the frame's variables may lead to one of its
+    /// type only.
+    void choose_local(std::span<const MapTeller::LocalMap> locals) {
+        if (type_.is_null()) return;
+        const std::string type = teller_.type_name(type_);
+        const MapTeller::LocalMap* only = nullptr;
+        for (const MapTeller::LocalMap& local : locals) {
+            if (local.type != type) continue;
+            if (only != nullptr && only->header != local.header) return;
+            only = &local;
+        }
+        if (only == nullptr) return;
+        header_ = only->header;
+        finding_.evidence.push_back(
+            {fmt::format("the only {} that this frame's variables lead to: {}", type, only->name), header_,
+             fmt::format("map {:#x}", header_.value), "core", "variables of the frame"});
+        finding_.innocent.push_back("another map of the same type, reached through what no longer stands in the frame");
+    }
+
+    /// What it says now.
+    void add_header() {
+        const auto shape = go::read_map_shape(*process_.go, type_);
+        if (!shape) return;
+        walk_ = go::MapReader(process_.memory, process_.go->layout(), process_.spans ? &*process_.spans : nullptr)
+                    .walk(header_, *shape);
+        finding_.evidence.push_back({"the map's header now", header_, teller_.state(*walk_), "core", "map header"});
+        teller_.add_verify(finding_, header_, shape->swiss);
+    }
+
+    void add_sides() {
+        sides_ = other_sides(process_, header_);
+        for (const Side& side : sides_) {
+            const go::Goroutine& goroutine = process_.goroutines->all[side.goroutine];
+            finding_.evidence.push_back({fmt::format("goroutine {}, {}: {}", goroutine.goid,
+                                                     place_in_source(side.stack, side.frame), side.doing),
+                                         side.stack.physical[side.frame].pc, std::string(to_string(goroutine.status)),
+                                         "core", side.certain ? "map operations on stacks" : "live words of stacks"});
+            finding_.goroutines.push_back(goroutine.goid);
+            add_frame_snapshot(process_, finding_, side.stack, side.frame, goroutine.goid);
+        }
+    }
+
+    std::string map_words() const {
+        if (header_.is_null()) return "a " + (type_.is_null() ? std::string("map") : finding_.subject.type);
+        const std::string name = local_name_.empty() || !finding_.subject.symbol.empty()
+                                     ? teller_.name(header_)
+                                     : fmt::format("the map {} at {:#x}", local_name_, header_.value);
+        return type_.is_null() ? name : fmt::format("{}, a {}", name, finding_.subject.type);
+    }
+
+    void explain() {
+        const bool writer = std::ranges::any_of(sides_, &Side::writer) || (dying_writes_ && !sides_.empty());
+        // "No goroutine is in it" needs to have looked at all of them: the command crash does not.
+        const bool looked = process_.goroutines && process_.stacks.size() == process_.goroutines->all.size();
+        if (!sides_.empty()) {
+            const Side& first = sides_.front();
+            finding_.why =
+                fmt::format("goroutine {} {} the same map, in {}{}", process_.goroutines->all[first.goroutine].goid,
+                            first.certain  ? "is in"
+                            : first.direct ? "holds"
+                                           : "can reach",
+                            place_in_source(first.stack, first.frame),
+                            sides_.size() == 1 ? std::string() : fmt::format(", and {} more", sides_.size() - 1));
+        } else if (walk_ && walk_->writing && !writer && looked) {
+            finding_.why = "the map's writing flag is set, but no goroutine is writing to it: the flag is stuck";
+            finding_.explanation =
+                "No goroutine that the core still shows stands in a write to this map. The flag was left behind: by a "
+                "stray write over the header, or by a writer that panicked in the map's key or was ended.";
+        } else {
+            finding_.why = fmt::format("the runtime found two goroutines in the same map; {}",
+                                       !looked             ? "`incident analyze` looks for the other"
+                                       : header_.is_null() ? "which map is not known"
+                                                           : "the other one has moved on since");
+        }
+    }
+
+    const Process& process_;
+    const CrashContext& crash_;
+    const MapTeller teller_;
+    const std::string_view message_;
+    report::Finding finding_;
+    Address header_, type_;  // null: not known
+    bool dying_writes_ = false;
+    std::string dying_place_ = "an unknown function";
+    std::string local_name_;  // what the code there calls the map
+    std::optional<go::MapWalk> walk_;
+    std::vector<Side> sides_;
+};
+
 }  // namespace
 
 Detection detect_map_race(const Process& process) {
     Detection detection;
-    const CrashContext& crash = *process.crash;
     detection.checked = 1;
+    const CrashContext& crash = *process.crash;
     if (crash.kind != report::CrashKind::go_fatal || !crash.message) return detection;
-    const std::string_view message = runtime_part(*crash.message);
-    if (message.empty()) return detection;
-    MapTeller teller(process);
-    auto uses =
-        go::map_uses(process.memory, *process.go, process.disassembler ? &*process.disassembler : nullptr, crash.stack);
-    const go::MapUse* died_in = uses.empty() ? nullptr : &uses.front();
-
-    report::Finding finding;
-    finding.kind = "go.map.concurrent-access";
-    finding.severity = report::Severity::error;
-    finding.strength = report::Strength::proved;
-    const Address header = died_in != nullptr ? died_in->header : Address{};
-    const Address type = died_in != nullptr ? died_in->type : Address{};
-    finding.subject = teller.subject(header, type);
-    finding.subject.what = "map";
-    finding.evidence.push_back({"the runtime's fatal error", std::nullopt, std::string(message), "core",
-                                "frame of " + std::string(crash.runtime_function)});
-
-    std::string dying_place = "an unknown function";
-    if (died_in != nullptr) {
-        dying_place = place_in_source(crash.stack, died_in->frame);
-        finding.evidence.push_back(
-            {fmt::format("{} called {}", dying_place, died_in->function), crash.stack.physical[died_in->frame].pc,
-             header.is_null() ? std::string("which map is not known") : fmt::format("map {:#x}", header.value), "core",
-             died_in->basis.empty() ? "stack" : std::string(died_in->basis)});
-        add_frame_snapshot(process, finding, crash.stack, died_in->frame, crash.goid);
-    }
-    if (crash.goid) finding.goroutines.push_back(*crash.goid);
-    if (crash.tid) finding.threads.push_back(*crash.tid);
-
-    // What the map's header says now.
-    std::optional<go::MapWalk> walk;
-    if (!header.is_null()) {
-        if (auto shape = go::read_map_shape(*process.go, type)) {
-            walk = go::MapReader(process.memory, process.go->layout(), process.spans ? &*process.spans : nullptr)
-                       .walk(header, *shape);
-            finding.evidence.push_back({"the map's header now", header, teller.state(*walk), "core", "map header"});
-            teller.add_verify(finding, header, shape->swiss);
-        }
-    }
-
-    const std::vector<Side> sides = header.is_null() ? std::vector<Side>() : other_sides(process, header);
-    for (const Side& side : sides) {
-        const std::int64_t goid = process.goroutines->all[side.goroutine].goid;
-        finding.evidence.push_back(
-            {fmt::format("goroutine {}, {}: {}", goid, place_in_source(side.stack, side.frame), side.doing),
-             side.stack.physical[side.frame].pc, std::string(to_string(process.goroutines->all[side.goroutine].status)),
-             "core", side.certain ? "map operations on stacks" : "live words of stacks"});
-        finding.goroutines.push_back(goid);
-        add_frame_snapshot(process, finding, side.stack, side.frame, goid);
-    }
-    const bool writer = std::ranges::any_of(sides, &Side::writer) ||
-                        (died_in != nullptr && go::writes(died_in->operation) && !sides.empty());
-    const std::string type_name = type.is_null() ? "map" : finding.subject.type;
-    const std::string what = header.is_null() ? "a " + type_name
-                             : type.is_null() ? teller.name(header)
-                                              : fmt::format("{}, a {}", teller.name(header), type_name);
-    // "No goroutine is in it" needs to have looked at all of them: the command crash does not.
-    const bool looked = process.goroutines && process.stacks.size() == process.goroutines->all.size();
-    finding.title = fmt::format("{}: {}", message, what);
-    finding.where = crash.goid ? fmt::format("{}, goroutine {}", dying_place, *crash.goid) : dying_place;
-    if (sides.empty() && walk && walk->writing && !writer && looked) {
-        finding.why = "the map's writing flag is set, but no goroutine is writing to it: the flag is stuck";
-        finding.explanation =
-            "No goroutine that the core still shows stands in a write to this map. The flag was left behind: by a "
-            "stray "
-            "write over the header, or by a writer that panicked in the map's key or was ended.";
-    } else if (sides.empty()) {
-        finding.why =
-            !looked ? "the runtime found two goroutines in the same map; `incident analyze` looks for the other"
-            : header.is_null() ? "the runtime found two goroutines in the same map; which map is not known"
-                               : "the runtime found two goroutines in the same map; the other one has moved on since";
-    } else {
-        const Side& first = sides.front();
-        finding.why = fmt::format("goroutine {} {} in {}{}", process.goroutines->all[first.goroutine].goid,
-                                  first.certain ? "is in the same map," : "holds the same map,",
-                                  place_in_source(first.stack, first.frame),
-                                  sides.size() == 1 ? std::string() : fmt::format(", and {} more", sides.size() - 1));
-    }
-    finding.remedy = "guard every access to this map with one lock, or use sync.Map; go test -race shows both sides";
-    finding.related.push_back("crash.fatal");
-    detection.findings.push_back(std::move(finding));
+    if (const std::string_view message = runtime_part(*crash.message); !message.empty())
+        detection.findings.push_back(Race(process, message).tell());
     return detection;
 }
 

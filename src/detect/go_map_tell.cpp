@@ -128,6 +128,30 @@ std::string MapTeller::name(Address header) const {
     return fmt::format("the map at {:#x}", header.value);
 }
 
+std::vector<MapTeller::LocalMap> MapTeller::local_maps(const report::FrameSnapshot& frame) const {
+    std::vector<LocalMap> maps;
+    const auto add = [&](std::string name, std::string_view type, Address at) {
+        if (const auto header = process_.memory.load_address(at); header && !header->is_null())
+            maps.push_back({std::move(name), std::string(type), *header});
+    };
+    const go::TypeTable* types = process_.heap_types ? &process_.heap_types->types() : nullptr;
+    for (const report::Slot& slot : frame.slots) {
+        if (slot.name.empty() || !slot.address) continue;
+        const std::string_view type = slot.type;
+        if (type.starts_with("map[")) add(slot.name, type, *slot.address);
+        if (!type.starts_with('*')) continue;
+        const auto pointer = process_.memory.load_address(*slot.address);
+        if (!pointer) continue;
+        if (type.starts_with("*map["))  // captured, or moved to the heap: `&total`
+            add(slot.name.starts_with('&') ? slot.name.substr(1) : "*" + slot.name, type.substr(1), *pointer);
+        if (types == nullptr) continue;
+        for (const go::TypeField& field : types->fields(types->find(type.substr(1))))
+            if ((*types)[field.type].kind == go::Kind::map)
+                add(fmt::format("{}.{}", slot.name, field.name), (*types)[field.type].name, *pointer + field.offset);
+    }
+    return maps;
+}
+
 report::Subject MapTeller::subject(Address header, Address rtype) const {
     report::Subject subject;
     if (!header.is_null()) subject.address = header;

@@ -3,47 +3,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "disasm/call_argument.h"
+
 namespace incident::go {
 
 namespace {
 
-constexpr std::size_t longest_look_back = 24;      // instructions before the call
 constexpr std::uint64_t largest_frame = 64 << 10;  // bytes of a frame that are searched for iterators
 
 std::string_view after_last(std::string_view name, char c) {
     auto at = name.rfind(c);
     return at == std::string_view::npos ? name : name.substr(at + 1);
-}
-
-struct Argument {
-    std::optional<Address> address;  ///< lea: where it points
-    std::optional<Address> slot;     ///< mov from memory: where it was loaded from
-};
-
-/// What register `index` was last loaded with on the straight path before the call that ends at `call`.
-Argument argument(const std::vector<Instruction>& code, std::size_t call, unsigned index, const PhysicalFrame& frame,
-                  const Machine& machine) {
-    for (std::size_t i = call, steps = 0; i-- > 0 && steps < longest_look_back; ++steps) {
-        const Instruction& at = code[i];
-        if (at.flow == Flow::call || at.flow == Flow::indirect_call) return {};  // arguments are clobbered
-        if (at.flow == Flow::jump || at.flow == Flow::ret || at.flow == Flow::indirect_jump) return {};
-        if (at.destination != index) continue;
-        if (at.memory.empty()) {
-            if (!at.source) return {};
-            index = *at.source;
-            continue;
-        }
-        const MemoryOperand& from = at.memory.front();
-        std::optional<Address> effective = from.absolute;
-        if (!effective && from.base == machine.sp && !from.index)
-            effective = frame.sp + static_cast<std::uint64_t>(from.displacement);
-        else if (!effective && from.base == machine.fp && !from.index && !frame.bp.is_null())
-            effective = frame.bp + static_cast<std::uint64_t>(from.displacement);
-        if (!effective) return {};
-        if (at.lea) return {effective, std::nullopt};
-        return {std::nullopt, effective};
-    }
-    return {};
 }
 
 struct IteratorFields {
@@ -181,23 +151,14 @@ std::vector<MapUse> map_uses(const Memory& memory, const Runtime& runtime, const
             const Machine& machine = x86_64();
             auto code = disassembler->decode_range(memory, {caller.func()->entry, caller.pc}, 65536);
             if (!code.empty() && code.back().pc + code.back().size == caller.pc) {
-                const std::size_t call = code.size() - 1;
-                auto rax = argument(code, call, *machine.row_of("rax"), caller, machine);
-                auto rbx = argument(code, call, *machine.row_of("rbx"), caller, machine);
-                if (step && rax.address)
-                    take_iterator(*rax.address, "the iterator that the code before the call names");
-                if (!step) {
-                    Address type = rax.address ? *rax.address
-                                   : rax.slot  ? memory.load_address(*rax.slot).value_or(Address{})
-                                               : Address{};
-                    if (is_map_type(runtime, type)) {
-                        use.type = type;
-                        use.basis = "the code before the call";
-                        if (rbx.slot)
-                            use.header = memory.load_address(*rbx.slot).value_or(Address{});
-                        else if (rbx.address)
-                            use.header = *rbx.address;
-                    }
+                const CallFrame frame{machine, caller.sp, caller.bp};
+                const auto first = argument_of_call(memory, code, *machine.row_of("rax"), frame);
+                if (step && first) take_iterator(*first, "the iterator that the code before the call names");
+                if (!step && first && is_map_type(runtime, *first)) {
+                    use.type = *first;
+                    use.basis = "the code before the call";
+                    if (const auto header = argument_of_call(memory, code, *machine.row_of("rbx"), frame))
+                        use.header = *header;
                 }
             }
         }
