@@ -45,7 +45,9 @@ public:
             return word.source != Source::stack && in_arena(Address{word.value});
         };
         LiveMemory live(process_, of_the_border, [&](const Word& word) {
-            if (word.source == Source::data && (of_go(word.at) || LiveMemory::of_system_library(word))) return;
+            if (word.source == Source::data &&
+                (process_.go->is_variable(word.at) || LiveMemory::of_system_library(word)))
+                return;
             ++detection.checked;
             Placement place = locator_.place(Address{word.value});
             if (place.kind != PlaceKind::go_object && place.kind != PlaceKind::go_free_page) return;
@@ -67,12 +69,6 @@ public:
 private:
     bool in_arena(Address a) const { return process_.spans && process_.spans->in_arena(a); }
 
-    bool of_go(Address a) const {
-        for (const auto& m : process_.go->modules())
-            if (m.noptrdata.contains(a) || m.data.contains(a) || m.bss.contains(a) || m.noptrbss.contains(a))
-                return true;
-        return false;
-    }
     bool gone(const Placement& place) const {
         if (place.kind == PlaceKind::go_free_page) return true;
         if (place.object.state == go::SlotState::free) return true;

@@ -44,7 +44,7 @@ public:
                                std::make_unique<std::atomic<std::uint8_t>[]>(size / 8 + 1)});
             low_ = std::min(low_, module.types.begin.value);
             high_ = std::max(high_, module.types.end.value);
-            for (AddressRange data : {module.data, module.bss, module.noptrdata, module.noptrbss})
+            for (AddressRange data : module.variables())
                 if (data.size() != 0 && data.size() <= largest_section) sections_.push_back(data);
         }
     }
@@ -140,7 +140,7 @@ bool fits(const Memory& memory, const go::Spans& spans, const go::Runtime& runti
     }
     if (spans.in_arena(row.object)) return false;
     for (const go::ModuleData& module : runtime.modules())
-        for (AddressRange section : {module.data, module.bss, module.noptrdata, module.noptrbss})
+        for (AddressRange section : module.variables())
             if (section.contains(row.object)) {
                 const bool pointers = section == module.data || section == module.bss;
                 return row.object + type.size <= section.end && (pointers || type.ptr_bytes == 0);

@@ -69,7 +69,7 @@ public:
         std::size_t visits = 0;
         collect_pointers(process_.heap_types->types(), places, id, 0, 0, visits, pointers);
         for (const Pointer& pointer : pointers)
-            if (auto to = process_.memory.load_address(value + pointer.offset); to && laid_out(*to))
+            if (auto to = process_.memory.load_address(value + pointer.offset); to && process_.go->is_variable(*to))
                 look(*to, places[pointer.to]);
     }
 
@@ -87,12 +87,6 @@ public:
     TypedLocks out;
 
 private:
-    bool laid_out(Address a) const {
-        return std::ranges::any_of(process_.go->modules(), [&](const go::ModuleData& module) {
-            return module.noptrdata.contains(a) || module.data.contains(a) || module.bss.contains(a) ||
-                   module.noptrbss.contains(a);
-        });
-    }
     const Process& process_;
 };
 

@@ -19,11 +19,6 @@ constexpr std::size_t tries_of_a_pair = 3;
 constexpr std::size_t most_pairs = 1 << 18;
 constexpr std::uint64_t largest_text = std::uint64_t{1} << 31;  // rel32 reaches no farther
 
-bool is_variable(const ModuleData& module, Address a) {
-    return module.noptrdata.contains(a) || module.data.contains(a) || module.bss.contains(a) ||
-           module.noptrbss.contains(a);
-}
-
 std::int32_t relative(const std::byte* at) {
     std::int32_t value = 0;
     std::memcpy(&value, at, sizeof(value));
@@ -80,7 +75,7 @@ private:
             if ((rex & 0xfb) != 0x48 || (op != 0x8b && op != 0x8d) || (modrm & 0xc7) != 0x05) continue;
             const Address variable{call.value - back + operand_size +
                                    static_cast<std::uint64_t>(std::int64_t{relative(p + 3)})};
-            if (!is_variable(module_, variable)) continue;
+            if (!module_.is_variable(variable)) continue;
             if (pairs.size() >= most_pairs) return;
             std::vector<Site>& sites = pairs[{variable, callee}];
             auto func = runtime_.find_func(call);

@@ -314,6 +314,10 @@ const std::vector<report::Gap>& Runtime::gaps() const { return state_->gaps; }
 bool Runtime::cgo() const { return state_->cgo; }
 const Memory& Runtime::memory() const { return *state_->memory; }
 
+bool Runtime::is_variable(Address a) const {
+    return std::ranges::any_of(state_->modules, [&](const ModuleData& module) { return module.is_variable(a); });
+}
+
 std::optional<Func> Runtime::find_func(Address pc) const {
     for (const ModuleData& module : state_->modules)
         if (auto f = module.pclntab.find(pc)) return f;

@@ -3,6 +3,7 @@
 // functions that pclntab names, each answer checked structurally. Immutable after attach.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -32,6 +33,12 @@ struct ModuleData {
     std::string modulename;
     std::string pluginpath;        ///< of plugins; empty for the program itself
     const Image* image = nullptr;  ///< null when the executable is missing
+
+    /// Where package variables lie, and what the linker laid out for them.
+    std::array<AddressRange, 4> variables() const { return {data, bss, noptrdata, noptrbss}; }
+    bool is_variable(Address a) const {
+        return data.contains(a) || bss.contains(a) || noptrdata.contains(a) || noptrbss.contains(a);
+    }
 };
 
 /// Package variables of the runtime: addresses in the target. Each was found by decoding the operands of functions that
@@ -80,6 +87,8 @@ public:
     const std::vector<report::Gap>& gaps() const;
     bool cgo() const;  ///< the target runs cgo (iscgo, or _cgo_ symbols)
 
+    /// In the package variables of any module [any thread].
+    bool is_variable(Address a) const;
     std::optional<Func> find_func(Address pc) const;             ///< over all modules [any thread]
     std::optional<Func> find_func(std::string_view name) const;  ///< by exact name
     /// A package variable by its symbol ("runtime.gcphase"); nullopt in stripped binaries. Loads the symbol table, and
