@@ -205,10 +205,20 @@ std::optional<std::pair<Address, TypeId>> HeapNames::static_at(Address word) con
     return outermost;
 }
 
-std::string HeapNames::static_name(Address value, unsigned depth) const {
+const std::vector<HeapNames::Leads>& HeapNames::leads() const {
+    if (leads_) return *leads_;
+    const auto statics = types_.statics();
+    leads_.emplace(statics.size());
+    if (statics.empty()) return *leads_;
+    const std::uint64_t low = statics.front().first.value, high = statics.back().first.value;
+    const auto note = [&](Address at, std::uint64_t word) {
+        const auto found = std::ranges::lower_bound(statics, Address{word}, {}, &std::pair<Address, TypeId>::first);
+        if (found->first.value != word) return;
+        Leads& leads = (*leads_)[static_cast<std::size_t>(found - statics.begin())];
+        Address& first = types_.types().global_at(at) != nullptr ? leads.variable : leads.value;
+        if (first.is_null()) first = at;
+    };
     const auto& input = types_.graph().input();
-    if (depth > deepest_static) return {};
-    std::optional<Address> through;  // another such value
     for (const ModuleData& module : input.runtime.modules())
         for (AddressRange range : {module.data, module.bss})
             for (Address at = range.begin; at < range.end;) {
@@ -217,25 +227,30 @@ std::string HeapNames::static_name(Address value, unsigned depth) const {
                 for (std::size_t i = 0; i + 8 <= bytes->size(); i += 8) {
                     std::uint64_t word = 0;
                     std::memcpy(&word, bytes->data() + i, sizeof(word));
-                    if (word != value.value) continue;
-                    const GlobalOfType* global = types_.types().global_at(at + i);
-                    if (global == nullptr) {
-                        if (!through) through = at + i;
-                        continue;
-                    }
-                    return std::string(global->name) +
-                           inside(global->type, global->address, static_cast<std::uint64_t>(at + i - global->address))
-                               .text;
+                    if (word >= low && word <= high) note(at + i, word);
                 }
                 at += bytes->size() & ~std::size_t{7};
             }
-    if (!through) return {};
-    const auto holder = static_at(*through);
+    return *leads_;
+}
+
+std::string HeapNames::static_name(Address value, unsigned depth) const {
+    if (depth > deepest_static) return {};
+    const auto statics = types_.statics();
+    const auto found = std::ranges::lower_bound(statics, value, {}, &std::pair<Address, TypeId>::first);
+    if (found == statics.end() || found->first != value) return {};
+    const Leads& first = leads()[static_cast<std::size_t>(found - statics.begin())];
+    if (!first.variable.is_null()) {
+        const GlobalOfType& global = *types_.types().global_at(first.variable);
+        return std::string(global.name) +
+               inside(global.type, global.address, static_cast<std::uint64_t>(first.variable - global.address)).text;
+    }
+    const auto holder = first.value.is_null() ? std::nullopt : static_at(first.value);
     if (!holder) return {};
     const auto& [address, type] = *holder;
     const std::string before = static_name(address, depth + 1);
     return before.empty() ? before
-                          : before + inside(type, address, static_cast<std::uint64_t>(*through - address)).text;
+                          : before + inside(type, address, static_cast<std::uint64_t>(first.value - address)).text;
 }
 
 HeapNames::Word HeapNames::root_word(const Root& root, NamedPath& out) const {

@@ -2,7 +2,9 @@
 // `main.store.byID["x"].Attrs[3]`. Everything read is bounded; texts are raw, renderers escape them.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "go/heap/heap_edges.h"
 #include "go/heap/heap_types.h"
@@ -52,10 +54,17 @@ private:
     std::optional<std::pair<Address, TypeId>> static_at(Address word) const;
     /// "main.server.sessions" of a value that the linker laid out and a variable's pointers lead to; empty: none does.
     std::string static_name(Address value, unsigned depth = 0) const;
+    /// The first words of .data and .bss that lead to a value that the linker laid out.
+    struct Leads {
+        Address variable;  ///< in a package variable; null: none
+        Address value;     ///< in another such value
+    };
+    const std::vector<Leads>& leads() const;
     bool is_map_part(std::string_view name) const;
 
     const HeapTypes& types_;
     const Images* images_;
+    mutable std::optional<std::vector<Leads>> leads_;  ///< parallel to the types' statics; one thread, like path()
 };
 
 }  // namespace incident::go
