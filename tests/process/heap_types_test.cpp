@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <regex>
 #include <sstream>
 
 #include "go/heap/heap_names.h"
@@ -98,6 +99,30 @@ TEST_P(HeapTypesOf, StrippedSaysWhatItKnows) {
     EXPECT_EQ(shares.typed_bytes + shares.untyped_scan + shares.untyped_noscan, shares.live_bytes);
     auto counts = live_counts(*process);
     EXPECT_GT(counts["runtime.g"], 3u);
+}
+
+/// What a blocked sender sends, what has a finalizer and is kept by what it keeps, the values of a large map: no
+/// variable names them.
+TEST(HeapTypes, WhatOnlyTheRuntimesOwnRecordsLeadToHasItsType) {
+    INCIDENT_NEED_PROBE(probe, "stuck-go1.25", "stripped", "kept_by_runtime");
+    auto process = open(*probe);
+    ASSERT_TRUE(process && process->heap_types);
+    const std::string truth = test::read_text(probe->truth);
+    const std::regex object("object name=(\\w+) type=\"([^\"]*)\" addr=(0x[0-9a-f]+)");
+    std::size_t seen = 0;
+    for (std::sregex_iterator at(truth.begin(), truth.end(), object), end; at != end; ++at, ++seen) {
+        const SlotId slot = process->heap->slots().find(Address{std::stoull((*at)[3], nullptr, 16)});
+        ASSERT_NE(slot, go::no_slot);
+        const bool garbage = (*at)[1] == "strap";  // the collector does not look at pointers of an object to itself
+        EXPECT_EQ(process->heap->live(slot), !garbage) << (*at)[1];
+        if (!garbage) {
+            EXPECT_EQ(process->heap_types->name_of(slot), (*at)[2].str()) << (*at)[1];
+        }
+    }
+    EXPECT_EQ(seen, 7u);
+    auto counts = live_counts(*process);
+    EXPECT_EQ(counts["main.pebble"], 3000u);
+    EXPECT_GT(counts["[]group of map[int64]*main.pebble"], 1u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Bundles, HeapTypesOf, ::testing::ValuesIn(test::bundles("go1.")),

@@ -158,7 +158,8 @@ private:
                                  "objects that only they keep alive count as garbage", true});
     }
 
-    /// Everything that the object refers to is kept, the object itself is not.
+    /// Everything that the object refers to is kept, the object itself is not, even if it points to itself (go1.27
+    /// src/runtime/mgcmark.go, scanObject).
     void finalizer(const Span& s, Address special) {
         const auto& layout = input_.runtime.layout();
         if (layout.specialfinalizer.fn.present())
@@ -167,8 +168,10 @@ private:
         SlotId slot = offset < s.range.size() ? slots_.find(s.range.begin + offset) : no_slot;
         if (slot == no_slot || slots_.noscan(slot)) return;
         Address base = slots_.base(slot);
-        pointers_.for_each_pointer_word(
-            slot, [&](std::uint64_t at, std::uint64_t value) { add(base + at, value, RootKind::finalizer, false); });
+        const AddressRange object{base, base + slots_.size(slot)};
+        pointers_.for_each_pointer_word(slot, [&](std::uint64_t at, std::uint64_t value) {
+            if (!object.contains(Address{value})) add(base + at, value, RootKind::finalizer, false);
+        });
     }
 
     const HeapInput& input_;

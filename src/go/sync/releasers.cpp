@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/bounded_walk.h"
+#include "go/heap/specials.h"
 
 namespace incident::go {
 
@@ -111,12 +112,7 @@ private:
     std::optional<Address> add_special(const Span& span, Address at) {
         StructView special(memory_, at);
         auto next = special.get(layout_.special.next);
-        std::uint64_t offset = 0;
-        if (auto wide = special.get(layout_.special.offset64))
-            offset = *wide;
-        else if (auto narrow = special.get(layout_.special.offset))
-            offset = *narrow;
-        const Address object = span.range.begin + offset;
+        const Address object = span.range.begin + special_offset(special, runtime_).value_or(0);
         auto fn = special.get(layout_.specialfinalizer.fn);
         if (fn && is_closure(memory_, runtime_, *fn)) {
             ++out_.finalizers;
