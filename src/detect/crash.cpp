@@ -183,7 +183,7 @@ Detection detect_crash(const Process& process) {
             if (overflow) finding.why = recursion(crash);
             // A fault on the way: in the Error method of a panic's value, which was being printed.
             if (crash.signal) finding.why = tell_fault(process, crash, access).why;
-            if (crash.message && crash.message->ends_with("deadlock!") && crash.goroutine)
+            if (crash.deadlock() && crash.goroutine)
                 finding.why = who_sleeps(process, crash);
             if (finding.why.empty())
                 finding.why = fmt::format("the runtime ended the process in {}", crash.runtime_function);

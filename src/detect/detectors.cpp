@@ -187,13 +187,21 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
     std::erase_if(findings, [&](const report::Finding&) { return gone[at++]; });
 }
 
-/// A goroutine that a finding about a lock or WaitGroup explains is not told again as leaked.
-void give_way_to_locks(std::vector<report::Finding>& findings) {
+/// A goroutine that a finding about a lock or WaitGroup explains is not told again as leaked; nor is a holder who
+/// waits for ever.
+void give_way_to_locks(const Process& process, std::vector<report::Finding>& findings) {
     std::unordered_set<std::int64_t> explained;
-    for (const auto& f : findings)
+    for (const auto& f : findings) {
         if (f.kind.starts_with("go.mutex.") || f.kind.starts_with("go.rwmutex.") || f.kind == "go.waitgroup.stuck" ||
             f.kind == "lock.cycle")
             explained.insert(f.goroutines.begin(), f.goroutines.end());
+        const bool writer = f.kind == "go.mutex.orphaned", reader = f.kind == "go.rwmutex.reader-leaked";
+        if ((!writer && !reader) || !process.locks || !f.subject.address) continue;
+        if (const GoLock* lock = process.locks->find(*f.subject.address))
+            for (const LockHolderRow& holder : lock->holders)
+                if (holder.kind == (writer ? go::HoldKind::exclusive : go::HoldKind::shared))
+                    explained.insert(process.goroutines->all[holder.goroutine].goid);
+    }
     if (explained.empty()) return;
     std::erase_if(findings, [&](report::Finding& f) {
         if (f.kind != "go.goroutine.leaked") return false;
@@ -256,7 +264,7 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
         std::ranges::move(detection.findings, std::back_inserter(run.findings));
     }
     give_way(run.findings);
-    give_way_to_locks(run.findings);
+    give_way_to_locks(process, run.findings);
     give_way_to_memory(run.findings);
     if (const auto unpack = unpack_check(process))
         for (report::Finding& finding : run.findings)

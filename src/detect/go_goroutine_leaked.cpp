@@ -7,15 +7,17 @@
 // the heap; a program whose goroutines are all asleep, which the runtime has said already. Not ruled out: an object
 // known only to C or as a uintptr.
 #include "detect/go_goroutine_leaked.h"
-#include "detect/telling.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <unordered_map>
 
 #include "base/go_names.h"
+#include "base/text.h"
+#include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "process/locate.h"
 #include "process/snapshot.h"
@@ -26,6 +28,13 @@ namespace incident::detect {
 namespace {
 
 constexpr std::size_t most_examples = 8;
+constexpr std::size_t nobody = SIZE_MAX;
+
+std::string_view words_of(go::WaitObject object) {
+    using enum go::WaitObject;
+    if (object == channel || object == nil_channel) return "channel";
+    return object == wait_group ? "wait group" : object == cond ? "condition" : "lock";
+}
 
 const report::Frame* asking_frame(const go::GoStack& stack) {
     const auto own = std::ranges::find_if(stack.frames, [](auto& frame) { return !is_go_machinery(frame.function); });
@@ -44,10 +53,13 @@ std::string waiting_place(const go::GoStack& stack, const report::Frame* asking)
 std::string_view remedy_of(const BlockedForever& b) {
     if (b.nil)
         return "make() the channel where its owner is built; a context that is never cancelled has a nil Done() too";
-    if (b.kind == "wait group") return "look why the goroutines that were counted never come to Done";
-    if (b.kind == "condition") return "whoever makes the condition true has to call Signal or Broadcast";
-    if (b.kind == "lock") return "look at who took the lock: `incident locks CORE`";
-    return "give every send and receive a way out: a context, a done channel, or a buffer of one";
+    switch (b.object) {
+        case go::WaitObject::wait_group: return "look why the goroutines that were counted never come to Done";
+        case go::WaitObject::cond: return "whoever makes the condition true has to call Signal or Broadcast";
+        case go::WaitObject::mutex:
+        case go::WaitObject::rwmutex: return "look at who took the lock: `incident locks CORE`";
+        default: return "give every send and receive a way out: a context, a done channel, or a buffer of one";
+    }
 }
 
 /// A receive from a channel that is nil by the code itself, or that a call has just returned: `<-ctx.Done()` of a
@@ -72,23 +84,76 @@ bool parks_on_purpose(const Process& process, const go::GoStack& stack) {
 }
 
 /// Who waits for a lock or WaitGroup that another goroutine without a way out would have to release is part of that
-/// one's story. Null: a story of its own.
-const BlockedForever* stuck_behind(const Process& process, const Leaks& leaks, const BlockedForever& b) {
-    if (b.nil || !process.locks) return nullptr;
-    const GoLock* lock = process.locks->find(b.first);
-    if (lock == nullptr) return nullptr;
-    for (const LockHolderRow& holder : lock->holders) {
-        if (!holder.surely && holder.basis != HoldBasis::pending_defer) continue;
-        auto other = std::ranges::find(leaks.left, holder.goroutine, &BlockedForever::goroutine);
-        if (other != leaks.left.end() && other->goroutine != b.goroutine) return &*other;
+/// one's story, and so on to the last of them. Of a circle, each has his own. Numbers are indices into `left`; the work
+/// is a look at each of them and, once for each lock, at its holders.
+class Stories {
+public:
+    Stories(const Process& process, const std::vector<BlockedForever>& left);
+    /// Whose story `waiter` belongs to: its own, often.
+    std::size_t of(std::size_t waiter) const { return story_[waiter]; }
+    /// Who would have to release what `waiter` waits for; nobody: a story of its own.
+    std::size_t holder_before(std::size_t waiter) const { return before_[waiter]; }
+
+private:
+    /// The first two that surely hold it: nobody waits for himself.
+    using Holders = std::array<std::size_t, 2>;
+    Holders holders_of(const GoLock& lock, const std::vector<std::size_t>& of_goroutine) const;
+    void follow();
+
+    std::vector<std::size_t> before_, story_;
+};
+
+Stories::Stories(const Process& process, const std::vector<BlockedForever>& left)
+    : before_(left.size(), nobody), story_(left.size(), nobody) {
+    std::vector<std::size_t> of_goroutine(process.goroutines->all.size(), nobody);
+    for (std::size_t i = 0; i < left.size(); ++i) of_goroutine[left[i].goroutine] = i;
+    std::unordered_map<const GoLock*, Holders> asked;
+    for (std::size_t i = 0; i < left.size() && process.locks; ++i) {
+        const GoLock* lock = left[i].nil ? nullptr : process.locks->find(left[i].first);
+        if (lock == nullptr) continue;
+        auto [known, fresh] = asked.try_emplace(lock);
+        if (fresh) known->second = holders_of(*lock, of_goroutine);
+        before_[i] = known->second[known->second[0] == i ? 1 : 0];
     }
-    return nullptr;
+    follow();
 }
 
-report::Finding tell(const Process& process, const Locator& locator, const std::vector<const BlockedForever*>& group,
-                     const Leaks& leaks) {
+Stories::Holders Stories::holders_of(const GoLock& lock, const std::vector<std::size_t>& of_goroutine) const {
+    Holders found{nobody, nobody};
+    for (const LockHolderRow& holder : lock.holders) {
+        const std::size_t i = of_goroutine[holder.goroutine];
+        if (i == nobody || i == found[0] || (!holder.surely && holder.basis != HoldBasis::pending_defer)) continue;
+        if (found[0] != nobody) return {found[0], i};
+        found[0] = i;
+    }
+    return found;
+}
+
+void Stories::follow() {
+    constexpr std::size_t on_the_way = nobody - 1;
+    std::vector<std::size_t> way;
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+        way.clear();
+        std::size_t at = i;
+        for (; story_[at] == nobody && before_[at] != nobody; at = before_[at]) {
+            story_[at] = on_the_way;
+            way.push_back(at);
+        }
+        if (story_[at] == nobody) story_[at] = at;
+        const bool circle = story_[at] == on_the_way || before_[story_[at]] != nobody;
+        for (std::size_t passed : way) story_[passed] = circle ? passed : story_[at];
+    }
+}
+
+/// Equal places are one story, however many stand there.
+struct Group {
+    std::vector<std::size_t> members, behind;  ///< of Leaks::left
+};
+
+report::Finding tell(const Process& process, const Locator& locator, const std::vector<std::size_t>& group) {
     const auto& all = process.goroutines->all;
-    const BlockedForever& first = *group.front();
+    const Leaks& leaks = *process.leaks;
+    const BlockedForever& first = leaks.left[group.front()];
     const go::GoStack stack = process.stacks.load(first.goroutine);
     const auto* frame = asking_frame(stack);
     const bool nil = first.nil;
@@ -96,7 +161,7 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     report::Finding finding;
     finding.kind = "go.goroutine.leaked";
     finding.count = group.size();
-    for (const BlockedForever* b : group) finding.goroutines.push_back(all[b->goroutine].goid);
+    for (std::size_t i : group) finding.goroutines.push_back(all[leaks.left[i].goroutine].goid);
     std::ranges::sort(finding.goroutines);
     const bool doubt = !process.heap->gaps().empty();
     // What is not known to be out of reach is no accusation; that nobody wakes who waits for nil needs no search.
@@ -105,16 +170,17 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     finding.strength = doubt ? report::Strength::possible : report::Strength::likely;
     const std::string who = group.size() == 1 ? fmt::format("Goroutine {} is", all[first.goroutine].goid)
                                               : fmt::format("{} goroutines are", group.size());
-    finding.title = nil ? fmt::format("{} blocked forever on a nil channel", who)
-                        : fmt::format("{} blocked forever on a {} that nobody else can reach", who, first.kind);
+    finding.title =
+        nil ? fmt::format("{} blocked forever on a nil channel", who)
+            : fmt::format("{} blocked forever on a {} that nobody else can reach", who, words_of(first.object));
     finding.where = waiting_place(stack, frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
     if (!origin.created_by.empty()) finding.where += fmt::format(", created by {}", origin.created_by);
     finding.why = nil ? "nobody can ever send to a nil channel, or receive from it"
                       : "no package variable, timer, finalizer or goroutine that can still run leads to it";
-    finding.subject = {nil ? std::nullopt : std::optional(first.first), nil ? "goroutine" : std::string(first.kind), "",
-                       ""};
-    finding.mark.fault = nil ? "nil channel" : first.kind;
+    finding.subject = {nil ? std::nullopt : std::optional(first.first),
+                       std::string(nil ? "goroutine" : words_of(first.object)), "", ""};
+    finding.mark.fault = nil ? "nil channel" : words_of(first.object);
     if (!nil) {
         auto waits = process.waits->of(process.memory, *process.go, all[first.goroutine], stack);
         if (!waits.empty()) finding.subject.type = waits.front().what.substr(0, waits.front().what.find(','));
@@ -122,9 +188,15 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     }
     finding.evidence.push_back({fmt::format("wait reason of goroutine {}", all[first.goroutine].goid), std::nullopt,
                                 std::string(all[first.goroutine].wait_reason), "core", "g.waitreason"});
-    for (std::size_t i = 0; i < group.size() && i < most_examples && !nil; ++i)
-        finding.evidence.push_back({fmt::format("goroutine {} waits for it", all[group[i]->goroutine].goid),
-                                    group[i]->first, "", "core", "g.waiting"});
+    for (std::size_t i = 0; i < group.size() && i < most_examples && !nil; ++i) {
+        const BlockedForever& b = leaks.left[group[i]];
+        finding.evidence.push_back(
+            {fmt::format("goroutine {} waits for it", all[b.goroutine].goid), b.first, "", "core", "g.waiting"});
+    }
+    if (group.size() > most_examples && !nil)
+        finding.evidence.push_back(
+            {fmt::format("{} wait alike", count_of(group.size() - most_examples, "more goroutine")), std::nullopt, "",
+             "core", "g.waiting"});
     finding.evidence.push_back(
         {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", leaks.alive,
                      leaks.asked),
@@ -143,13 +215,32 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     return finding;
 }
 
+void tell_behind(const Process& process, const Stories& stories, const std::vector<std::size_t>& behind,
+                 report::Finding& finding) {
+    const auto& left = process.leaks->left;
+    const auto goid = [&](std::size_t i) { return process.goroutines->all[left[i].goroutine].goid; };
+    for (std::size_t waiter : behind) finding.goroutines.push_back(goid(waiter));
+    for (std::size_t i = 0; i < std::min(behind.size(), most_examples); ++i) {
+        const BlockedForever& b = left[behind[i]];
+        const go::GoStack stack = process.stacks.load(b.goroutine);
+        const bool group = b.object == go::WaitObject::wait_group;
+        finding.evidence.push_back(
+            {fmt::format("goroutine {} waits for goroutine {} to {}, in {}", goid(behind[i]),
+                         goid(stories.holder_before(behind[i])), group ? "call Done" : "release a lock",
+                         waiting_place(stack, asking_frame(stack))),
+             b.first, "", "core", "pending defers and code"});
+    }
+    if (behind.size() > most_examples)
+        finding.evidence.push_back(
+            {fmt::format("{} wait behind them", count_of(behind.size() - most_examples, "more goroutine")),
+             std::nullopt, "", "core", "pending defers and code"});
+}
+
 }  // namespace
 
 Detection detect_leaked_goroutines(const Process& process) {
     Detection detection;
-    if (process.crash && process.crash->message &&
-        process.crash->message->find("all goroutines are asleep") != std::string::npos)
-        return detection;
+    if (process.crash && process.crash->deadlock()) return detection;
     const Leaks& leaks = *process.leaks;
     detection.checked = leaks.asked;
     if (!leaks.complete) {
@@ -157,36 +248,25 @@ Detection detect_leaked_goroutines(const Process& process) {
         detection.reason = "too many goroutines wait for each other to follow them all";
         return detection;
     }
-    // Equal places are one story, however many stand there.
-    std::map<std::tuple<std::string_view, std::uint32_t, std::string_view>, std::vector<const BlockedForever*>> groups;
-    std::vector<std::pair<const BlockedForever*, const BlockedForever*>> behind;
-    for (const BlockedForever& b : leaks.left) {
-        if (const BlockedForever* before = stuck_behind(process, leaks, b);
-            before != nullptr && stuck_behind(process, leaks, *before) == nullptr) {
-            behind.emplace_back(&b, before);
-            continue;
-        }
-        const auto* frame = asking_frame(process.stacks.shape(b.goroutine));
-        groups[{frame != nullptr ? frame->function : std::string_view(), frame != nullptr ? frame->line : 0,
-                process.goroutines->all[b.goroutine].wait_reason}]
-            .push_back(&b);
+    const auto by_goroutine = [&](std::size_t i) { return leaks.left[i].goroutine; };
+    const Stories stories(process, leaks.left);
+    std::map<std::tuple<std::string_view, std::uint32_t, std::string_view>, Group> groups;
+    std::vector<Group*> of_leak(leaks.left.size(), nullptr);
+    for (std::size_t i = 0; i < leaks.left.size(); ++i) {
+        if (stories.of(i) != i) continue;
+        const auto* frame = asking_frame(process.stacks.shape(leaks.left[i].goroutine));
+        of_leak[i] =
+            &groups[{frame != nullptr ? frame->function : std::string_view(), frame != nullptr ? frame->line : 0,
+                     process.goroutines->all[leaks.left[i].goroutine].wait_reason}];
+        of_leak[i]->members.push_back(i);
     }
-    const Locator& locator = *process.locator;
+    for (std::size_t i = 0; i < leaks.left.size(); ++i)
+        if (stories.of(i) != i) of_leak[stories.of(i)]->behind.push_back(i);
     for (auto& [where, group] : groups) {
-        std::ranges::sort(group, {}, [](const BlockedForever* b) { return b->goroutine; });
-        detection.findings.push_back(tell(process, locator, group, leaks));
-        auto& finding = detection.findings.back();
-        for (auto& [waiter, before] : behind) {
-            if (std::ranges::find(group, before) == group.end()) continue;
-            const auto& all = process.goroutines->all;
-            const go::GoStack stack = process.stacks.load(waiter->goroutine);
-            finding.goroutines.push_back(all[waiter->goroutine].goid);
-            finding.evidence.push_back(
-                {fmt::format("goroutine {} waits for {} to release a {}, in {}", all[waiter->goroutine].goid,
-                             group.size() == 1 ? fmt::format("goroutine {}", all[before->goroutine].goid) : "them",
-                             waiter->kind, waiting_place(stack, asking_frame(stack))),
-                 waiter->first, "", "core", "pending defers and code"});
-        }
+        std::ranges::sort(group.members, {}, by_goroutine);
+        std::ranges::sort(group.behind, {}, by_goroutine);
+        detection.findings.push_back(tell(process, *process.locator, group.members));
+        tell_behind(process, stories, group.behind, detection.findings.back());
     }
     return detection;
 }

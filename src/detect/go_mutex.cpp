@@ -55,30 +55,26 @@ report::Finding tell_self(const LockTeller& teller, const GoLock& lock, std::uin
     return finding;
 }
 
-/// select{} and a nil channel: nothing will ever wake it.
-bool never_goes_on(const Process& process, const LockHolderRow& holder) {
-    const std::string_view reason = process.goroutines->all[holder.goroutine].wait_reason;
-    return reason == "select (no cases)" || reason.ends_with("(nil chan)");
-}
-
-/// A holder that is known and alive in name only.
-void tell_holder(const Process& process, const LockTeller& teller, const LockHolderRow& holder,
-                 report::Finding& finding) {
-    const auto& g = process.goroutines->all[holder.goroutine];
-    finding.where = fmt::format("held by goroutine {} in {}; goroutines wait for it in {}", g.goid,
-                                place_in_source(teller.asking_frame(holder.goroutine)),
-                                teller.locked_in(*process.locks->find(*finding.subject.address)));
-    finding.why =
-        fmt::format("goroutine {} will never come to its Unlock: it waits for ever ({})", g.goid, g.wait_reason);
-    finding.evidence.push_back({fmt::format("goroutine {} holds it: its Unlock is still before it", g.goid),
-                                std::nullopt, std::string(g.wait_reason), "core",
-                                "g.waitreason, defers and disassembly"});
-    const bool sure = process.locks->find(*finding.subject.address)->possible.empty();
-    finding.strength = sure ? report::Strength::likely : report::Strength::possible;
-    finding.severity = sure ? report::Severity::warning : report::Severity::info;
-    finding.innocent.push_back("a lock that is held on purpose until the process ends");
-    teller.add_snapshot(finding, holder.goroutine);
-    finding.remedy = "give the holder a way out of its wait, or unlock before it";
+report::Finding tell_orphaned(const LockTeller& teller, const GoLock& lock) {
+    auto finding = teller.start(lock, "go.mutex.orphaned");
+    teller.add_search(finding, lock);
+    const bool writer = lock.state.type == go::WaitObject::rwmutex;
+    finding.title = lock.possible.empty()
+                        ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller.name(lock))
+                        : fmt::format("No holder of a lock was found: {}", teller.name(lock));
+    finding.where = fmt::format("goroutines wait for it in {}; {}", teller.locked_in(lock),
+                                !lock.possible.empty() ? "who holds it is not known"
+                                : writer               ? "the writer that took it is gone or never unlocks it"
+                                                       : "whoever took it is gone or never unlocks it");
+    finding.why = fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock",
+                              lock.state.raw, lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
+    teller.add_waiters(finding, lock);
+    teller.add_verify(finding, lock);
+    finding.remedy = fmt::format(
+        "find the early return or recovered panic between Lock and Unlock, in {} or wherever else it is taken; "
+        "put `defer mu.Unlock()` right after Lock",
+        teller.locked_in(lock));
+    return finding;
 }
 
 }  // namespace
@@ -88,6 +84,8 @@ Detection detect_mutexes(const Process& process) {
     const LockPicture& picture = *process.locks;
     std::optional<LockTeller> teller;
     std::optional<LockFolder> folder;
+    std::optional<go::CodeBook> book;
+    const auto in_cycle = locks_in_cycles(picture);
     for (const GoLock& lock : picture.locks) {
         if (lock.state.type == go::WaitObject::wait_group) continue;
         ++detection.checked;
@@ -95,53 +93,27 @@ Detection detect_mutexes(const Process& process) {
             ++detection.unchecked;
             continue;
         }
-        if (lock.waiters.empty() || in_cycle(picture, lock)) continue;
+        if (lock.waiters.empty() || in_cycle.contains(lock.state.address.value)) continue;
         if (const LockHolderRow* self = self_holder(lock)) {
             if (!teller) teller.emplace(process);
             detection.findings.push_back(tell_self(*teller, lock, self->goroutine, self));
             continue;
         }
         if (!lock.state.exclusively_held()) continue;
-        bool held = false;
-        const LockHolderRow* stuck = nullptr;  // held, and yet nobody alive can unlock it
-        for (auto& holder : lock.holders) {
-            if (holder.kind != go::HoldKind::exclusive) continue;
-            if (never_goes_on(process, holder))
-                stuck = &holder;
-            else
-                held = true;
-        }
-        if (held) continue;
+        const auto [by_somebody, stuck] = holding(process, lock, go::HoldKind::exclusive);
+        if (by_somebody) continue;
         if (!teller) teller.emplace(process);
-        if (lock.possible.empty())
-            if (auto again = stuck == nullptr ? deferred_relock(process, lock) : std::nullopt) {
+        if (lock.possible.empty() && stuck == nullptr && process.disassembler) {
+            if (!book) book.emplace(process.memory, *process.go, *process.disassembler);
+            if (auto again = deferred_relock(process, *book, lock)) {
                 detection.findings.push_back(tell_self(*teller, lock, *again, nullptr));
                 continue;
             }
+        }
         if (!folder) folder.emplace(*teller, detection.findings);
-        if (folder->fold(lock, "go.mutex.orphaned")) continue;
-        auto finding = teller->start(lock, "go.mutex.orphaned");
-        if (stuck == nullptr) teller->add_search(finding, lock);
-        const bool writer = lock.state.type == go::WaitObject::rwmutex;
-        finding.title = lock.possible.empty()
-                            ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller->name(lock))
-                            : fmt::format("No holder of a lock was found: {}", teller->name(lock));
-        finding.where = fmt::format("goroutines wait for it in {}; {}", teller->locked_in(lock),
-                                    !lock.possible.empty() ? "who holds it is not known"
-                                    : writer               ? "the writer that took it is gone or never unlocks it"
-                                                           : "whoever took it is gone or never unlocks it");
-        finding.why =
-            fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock", lock.state.raw,
-                        lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
-        if (stuck != nullptr) tell_holder(process, *teller, *stuck, finding);
-        teller->add_waiters(finding, lock);
-        teller->add_verify(finding, lock);
-        if (stuck == nullptr)
-            finding.remedy = fmt::format(
-                "find the early return or recovered panic between Lock and Unlock, in {} or wherever else it is taken; "
-                "put `defer mu.Unlock()` right after Lock",
-                teller->locked_in(lock));
-        detection.findings.push_back(std::move(finding));
+        if (folder->fold(lock, "go.mutex.orphaned", stuck)) continue;
+        detection.findings.push_back(stuck != nullptr ? teller->tell_stuck(lock, "go.mutex.orphaned", *stuck)
+                                                      : tell_orphaned(*teller, lock));
         folder->told();
     }
     if (folder) folder->finish();

@@ -5,13 +5,13 @@
 // objects of no size, which all have one address; values that are not pointers, and constants, which may be put as
 // often as one likes; a victim that is the very array of locals while the collector moves it.
 #include "detect/go_pool.h"
-#include "detect/telling.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <map>
 
+#include "detect/telling.h"
 #include "go/heap/pools.h"
 #include "go/stacks/values.h"
 #include "process/locate.h"

@@ -1,7 +1,8 @@
 // go.rwmutex.reader-leaked: a writer waits for readers to leave, and no goroutine alive still has an RUnlock before it.
 //
 // Proof: readerWait says how many must leave; no pending defer, frame, timer or finalizer leads to RUnlock of this
-// address. Innocent look-alike: a slow reader inside its section, with the very same counters.
+// address, or only those of goroutines that wait for ever (select{}, a nil channel). Innocent look-alike: a slow reader
+// inside its section, with the very same counters.
 #include <fmt/format.h>
 
 #include "detect/locks.h"
@@ -12,18 +13,24 @@ Detection detect_rwmutexes(const Process& process) {
     Detection detection;
     std::optional<LockTeller> teller;
     std::optional<LockFolder> folder;
+    const auto in_cycle = locks_in_cycles(*process.locks);
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::rwmutex) continue;
         ++detection.checked;
-        if (!lock.readable || lock.waiters.empty() || in_cycle(*process.locks, lock) || self_holder(lock) != nullptr)
+        if (!lock.readable || lock.waiters.empty() || in_cycle.contains(lock.state.address.value) ||
+            self_holder(lock) != nullptr)
             continue;
         if (!lock.state.writer || lock.state.reader_wait <= 0) continue;
-        bool read = false;
-        for (auto& holder : lock.holders) read |= holder.kind == go::HoldKind::shared;
-        if (read) continue;
+        const auto [by_somebody, stuck] = holding(process, lock, go::HoldKind::shared);
+        if (by_somebody) continue;
         if (!teller) teller.emplace(process);
         if (!folder) folder.emplace(*teller, detection.findings);
-        if (folder->fold(lock, "go.rwmutex.reader-leaked")) continue;
+        if (folder->fold(lock, "go.rwmutex.reader-leaked", stuck)) continue;
+        if (stuck != nullptr) {
+            detection.findings.push_back(teller->tell_stuck(lock, "go.rwmutex.reader-leaked", *stuck));
+            folder->told();
+            continue;
+        }
         auto finding = teller->start(lock, "go.rwmutex.reader-leaked");
         teller->add_search(finding, lock);
         const auto n = lock.state.reader_wait;

@@ -14,11 +14,12 @@ Detection detect_waitgroups(const Process& process) {
     Detection detection;
     std::optional<LockTeller> teller;
     std::optional<LockFolder> folder;
+    const auto in_cycle = locks_in_cycles(*process.locks);
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::wait_group) continue;
         ++detection.checked;
         if (!lock.readable || lock.waiters.empty() || lock.state.counter <= 0 || !lock.holders.empty() ||
-            in_cycle(*process.locks, lock))
+            in_cycle.contains(lock.state.address.value))
             continue;
         if (!teller) teller.emplace(process);
         if (!folder) folder.emplace(*teller, detection.findings);

@@ -1,12 +1,12 @@
 // What the lock detectors share.
 #include "detect/locks.h"
-#include "detect/telling.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "base/text.h"
+#include "detect/telling.h"
 #include "process/lock_name.h"
 #include "process/snapshot.h"
 
@@ -113,16 +113,42 @@ void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const 
         add_delve_check(process_, finding, fmt::format("goroutine {} bt", finding.goroutines.front()));
 }
 
-std::string LockFolder::key_of(const GoLock& lock, std::string_view kind) {
+report::Finding LockTeller::tell_stuck(const GoLock& lock, std::string kind, const LockHolderRow& holder) const {
+    const auto& g = process_.goroutines->all[holder.goroutine];
+    auto finding = start(lock, std::move(kind));
+    const bool sure = lock.possible.empty();
+    finding.strength = sure ? report::Strength::likely : report::Strength::possible;
+    finding.severity = sure ? report::Severity::warning : report::Severity::info;
+    const bool shared = holder.kind == go::HoldKind::shared;
+    finding.title = fmt::format("goroutine {} holds {} and waits for ever: {}", g.goid,
+                                shared ? "a read lock" : "a lock", name(lock));
+    finding.where = fmt::format("held by goroutine {} in {}; goroutines wait for it in {}", g.goid,
+                                place_in_source(asking_frame(holder.goroutine)), locked_in(lock));
+    finding.why = fmt::format("goroutine {} will never come to its {}: it waits for ever ({})", g.goid,
+                              shared ? "RUnlock" : "Unlock", g.wait_reason);
+    finding.evidence.push_back(
+        {fmt::format("goroutine {} holds it: its {} is still before it", g.goid, shared ? "RUnlock" : "Unlock"),
+         std::nullopt, std::string(g.wait_reason), "core", "g.waitreason, defers and disassembly"});
+    finding.innocent.push_back("a lock that is held on purpose until the process ends");
+    for (auto& possible : lock.possible) finding.innocent.push_back(possible.what);
+    add_snapshot(finding, holder.goroutine);
+    add_waiters(finding, lock);
+    add_verify(finding, lock);
+    finding.remedy = "give the holder a way out of its wait, or unlock before it";
+    return finding;
+}
+
+std::string LockFolder::key_of(const GoLock& lock, std::string_view kind, const LockHolderRow* stuck) const {
     std::string key = fmt::format("{}\n{}", kind, static_cast<int>(lock.state.type));
+    if (stuck != nullptr) key += "\nstuck in " + place_in_source(teller_.asking_frame(stuck->goroutine));
     for (auto& name : lock.locked_in) (key += '\n') += name;
     for (auto& possible : lock.possible) (key += '\n') += possible.what;
     return key;
 }
 
-bool LockFolder::fold(const GoLock& lock, std::string_view kind) {
+bool LockFolder::fold(const GoLock& lock, std::string_view kind, const LockHolderRow* stuck) {
     constexpr std::size_t accusations = 8, examples = 5;
-    last_key_ = key_of(lock, kind);
+    last_key_ = key_of(lock, kind, stuck);
     Story& story = stories_[last_key_];
     if (story.finding == SIZE_MAX) return false;
     auto& finding = findings_[story.finding];
@@ -154,6 +180,19 @@ void LockFolder::finish() {
     }
 }
 
+Holding holding(const Process& process, const GoLock& lock, go::HoldKind kind) {
+    Holding found;
+    for (const LockHolderRow& holder : lock.holders) {
+        if (holder.kind != kind) continue;
+        const std::string_view reason = process.goroutines->all[holder.goroutine].wait_reason;
+        if (reason != "select (no cases)" && !reason.ends_with("(nil chan)"))
+            found.by_somebody = true;
+        else if (found.stuck == nullptr)
+            found.stuck = &holder;
+    }
+    return found;
+}
+
 const LockHolderRow* self_holder(const GoLock& lock) {
     if (lock.state.type == go::WaitObject::wait_group) return nullptr;
     for (auto& holder : lock.holders)
@@ -161,16 +200,15 @@ const LockHolderRow* self_holder(const GoLock& lock) {
     return nullptr;
 }
 
-bool in_cycle(const LockPicture& picture, const GoLock& lock) {
+std::unordered_set<std::uint64_t> locks_in_cycles(const LockPicture& picture) {
+    std::unordered_set<std::uint64_t> locks;
     for (auto& cycle : picture.cycles)
-        for (auto edge : cycle)
-            if (picture.edges[edge].object == lock.state.address) return true;
-    return false;
+        for (auto edge : cycle) locks.insert(picture.edges[edge].object.value);
+    return locks;
 }
 
-std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLock& lock) {
-    if (lock.state.type != go::WaitObject::mutex || !process.disassembler) return std::nullopt;
-    go::CodeBook book(process.memory, *process.go, *process.disassembler);
+std::optional<std::uint32_t> deferred_relock(const Process& process, go::CodeBook& book, const GoLock& lock) {
+    if (lock.state.type != go::WaitObject::mutex) return std::nullopt;
     for (auto& waiter : lock.waiters) {
         const go::GoStack stack = process.stacks.load(waiter.goroutine);
         std::size_t f = 0;

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "detect/detector.h"
 #include "process/locate.h"
@@ -38,6 +39,8 @@ public:
     /// The frames of the first waiter, and of one that asked elsewhere.
     void add_waiters(report::Finding& finding, const GoLock& lock) const;
     void add_verify(report::Finding& finding, const GoLock& lock) const;
+    /// Of a lock that its holder never gives back: he is known, and alive in name only.
+    report::Finding tell_stuck(const GoLock& lock, std::string kind, const LockHolderRow& holder) const;
     std::int64_t goid(std::uint32_t goroutine) const { return process_.goroutines->all[goroutine].goid; }
     /// Where a waiter asked for the lock: the innermost frame outside package sync; null: none. Its code; sp, bp and
     /// cfa are those of a stack like it (GoStacks).
@@ -57,8 +60,8 @@ public:
     LockFolder(const LockTeller& teller, std::vector<report::Finding>& findings)
         : teller_(teller), findings_(findings) {}
 
-    /// True: counted with an earlier one, nothing more to tell.
-    bool fold(const GoLock& lock, std::string_view kind);
+    /// True: counted with an earlier one, nothing more to tell. `stuck`: the holder who waits for ever, if that is why.
+    bool fold(const GoLock& lock, std::string_view kind, const LockHolderRow* stuck = nullptr);
     /// After the finding about `lock` was pushed.
     void told();
     void finish();
@@ -68,7 +71,7 @@ private:
         std::size_t finding = SIZE_MAX, told = 0;
         std::vector<Address> more;  ///< the first few that were folded
     };
-    static std::string key_of(const GoLock& lock, std::string_view kind);
+    std::string key_of(const GoLock& lock, std::string_view kind, const LockHolderRow* stuck) const;
 
     const LockTeller& teller_;
     std::vector<report::Finding>& findings_;
@@ -76,11 +79,18 @@ private:
     std::string last_key_;
 };
 
+struct Holding {
+    bool by_somebody = false;              ///< who may go on
+    const LockHolderRow* stuck = nullptr;  ///< who never will: he is in select{}, or waits for a nil channel
+};
+Holding holding(const Process& process, const GoLock& lock, go::HoldKind kind);
+
 /// Goroutine that waits for a lock which it holds itself; nullptr: none.
 const LockHolderRow* self_holder(const GoLock& lock);
-/// A cycle already tells of this lock.
-bool in_cycle(const LockPicture& picture, const GoLock& lock);
-/// A waiter whose deferred call takes the lock once more, `defer mu.Lock()` where Unlock was meant.
-std::optional<std::uint32_t> deferred_relock(const Process& process, const GoLock& lock);
+/// Locks of which a cycle already tells.
+std::unordered_set<std::uint64_t> locks_in_cycles(const LockPicture& picture);
+/// A waiter whose deferred call takes the lock once more, `defer mu.Lock()` where Unlock was meant. `book` keeps what
+/// was decoded for the next lock.
+std::optional<std::uint32_t> deferred_relock(const Process& process, go::CodeBook& book, const GoLock& lock);
 
 }  // namespace incident::detect

@@ -273,9 +273,7 @@ private:
     /// "all goroutines are asleep" is found on a thread that has nothing to do: the story is where the program waits,
     /// main first, as in the runtime's own trace.
     const go::Goroutine* sleeper(const CrashContext& context) const {
-        if (!process_.goroutines || context.kind != report::CrashKind::go_fatal || !context.message ||
-            !context.message->ends_with("deadlock!"))
-            return nullptr;
+        if (!process_.goroutines || !context.deadlock()) return nullptr;
         const go::Goroutine* first = nullptr;
         for (auto& g : process_.goroutines->all)
             if (!g.system && g.status == go::Status::waiting && (first == nullptr || g.goid < first->goid)) first = &g;

@@ -68,6 +68,8 @@ struct CrashContext {
 
     /// `registers` are those of an instruction that faulted.
     bool faulted() const { return signal && (signal->code > 0 || sent_again); }
+    /// "all goroutines are asleep - deadlock!", "no goroutines (main called runtime.Goexit) - deadlock!".
+    bool deadlock() const { return kind == report::CrashKind::go_fatal && message && message->ends_with("deadlock!"); }
 };
 
 /// Needs the core, images and, in a Go process, its Ms; reads no heap and no other goroutine.

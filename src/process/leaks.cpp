@@ -19,12 +19,6 @@ bool is_blocking(go::WaitObject object) {
            object == cond;
 }
 
-std::string_view words_of(go::WaitObject object) {
-    using enum go::WaitObject;
-    if (object == channel || object == nil_channel) return "channel";
-    return object == wait_group ? "wait group" : object == cond ? "condition" : "lock";
-}
-
 struct Blocked : BlockedForever {
     std::vector<go::SlotId> objects;  ///< any of them reached: it may go on
 };
@@ -63,7 +57,7 @@ std::optional<Blocked> Search::blocked(std::uint32_t i) {
     if (g.system || (g.status != go::Status::waiting && g.status != go::Status::leaked)) return std::nullopt;
     const auto waits = process_.waits->of(process_.memory, *process_.go, g, process_.stacks.load_physical(i));
     if (waits.empty()) return std::nullopt;
-    Blocked result{{i, waits.front().address, words_of(waits.front().object)}, {}};
+    Blocked result{{i, waits.front().address, waits.front().object}, {}};
     for (const auto& wait : waits) {
         if (!is_blocking(wait.object)) return std::nullopt;
         if (wait.object == go::WaitObject::nil_channel) continue;

@@ -9,10 +9,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 #include <vector>
 
-#include "base/address.h"
+#include "go/sync/waits.h"
 
 namespace incident {
 
@@ -23,9 +22,9 @@ class Reach;
 
 struct BlockedForever {
     std::uint32_t goroutine = 0;
-    Address first;          ///< what it waits for; of a select, the first
-    std::string_view kind;  ///< "channel", "lock" …
-    bool nil = false;       ///< only for nil channels: nobody can ever wake it
+    Address first;  ///< what it waits for; of a select, the first
+    go::WaitObject object = go::WaitObject::channel;
+    bool nil = false;  ///< only for nil channels: nobody can ever wake it
 };
 
 struct Leaks {

@@ -3,7 +3,6 @@
 #include "process/process.h"
 
 #include <algorithm>
-#include <array>
 
 #include <fmt/format.h>
 
@@ -46,6 +45,11 @@ void attach_go(Process& process) {
 
 /// Commands that need no goroutine list still need the Ms and what runs on them, to find the crash and to walk threads.
 void read_goroutines(Process& process, bool all) {
+    if (process.goroutines)  // read again
+        std::erase_if(process.gaps, [&](const report::Gap& gap) {
+            return std::ranges::find(process.goroutines->gaps, gap.what, &report::Gap::what) !=
+                   process.goroutines->gaps.end();
+        });
     auto which = all ? go::Which::all : go::Which::on_threads;
     auto list = go::read_goroutines(process.core, process.memory, *process.go, process.jobs, which);
     if (!list) {
@@ -74,6 +78,14 @@ void walk_stacks(Process& process, const ProcessOptions& options) {
 void read_waits(Process& process) {
     process.waits = go::Waits::read(process.memory, *process.go, *process.goroutines);
     std::ranges::copy(process.waits->gaps(), std::back_inserter(process.gaps));
+}
+
+/// Of a deadlock the story is where everybody waits: that is asked of all goroutines, however quick the question.
+void find_crash(Process& process) {
+    process.crash = find_crash_context(process);
+    if (!process.crash->deadlock() || !process.goroutines || process.goroutines->which == go::Which::all) return;
+    read_goroutines(process, true);
+    process.crash = find_crash_context(process);
 }
 
 void keep_spans(Process& process, Result<go::Spans> spans) {
@@ -123,12 +135,8 @@ void finish_heap(Process& process, go::HeapBuild& build) {
 /// Types only to name locks that lie in package variables: a quick question does not read them for nothing.
 std::shared_ptr<const go::TypeTable> types_of_locks(const Process& process) {
     if (!process.go || !process.locks || process.go->description().debug_info != "dwarf") return nullptr;
-    const bool needed = std::ranges::any_of(process.locks->locks, [&](const GoLock& lock) {
-        return std::ranges::any_of(process.go->modules(), [&](const go::ModuleData& module) {
-            return std::ranges::any_of(std::array{module.data, module.bss, module.noptrdata, module.noptrbss},
-                                       [&](AddressRange range) { return range.contains(lock.state.address); });
-        });
-    });
+    const bool needed = std::ranges::any_of(
+        process.locks->locks, [&](const GoLock& lock) { return process.go->is_variable(lock.state.address); });
     return needed ? std::make_shared<const go::TypeTable>(go::TypeTable::read(process.memory, *process.go)) : nullptr;
 }
 
@@ -203,7 +211,7 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);
     progress("crash");
-    if (passes.crash) process->crash = find_crash_context(*process);
+    if (passes.crash) find_crash(*process);
     if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
     if ((passes.pthreads || passes.locks) && passes.threads) {

@@ -84,7 +84,8 @@ constexpr Explanation go_sync_kinds[] = {
     {"go.rwmutex.reader-leaked", "read locks are held that nobody alive can release, and a writer waits",
      "An RLock lost its RUnlock; the writer waits for it, and every new reader waits for the writer.",
      "readerCount less the sleeping readers gives the readers inside; no live frame or defer leads to RUnlock of this "
-     "lock. Likely, or possible where something could not be searched.",
+     "lock. Likely, or possible where something could not be searched. Or those that would give it back wait in "
+     "select{} or on a nil channel: likely, a warning.",
      "A slow reader inside its section, with the same counters.", "Put `defer mu.RUnlock()` right after RLock."},
     {"lock.cycle", "two or more wait for each other in a circle",
      "Each holds what the one before it wants: goroutines and threads, Go locks, channels and pthread locks together.",

@@ -5,6 +5,7 @@ import subprocess
 import types
 import typing
 
+import planted
 import pytest
 import support
 
@@ -169,3 +170,16 @@ def test_what_assembly_left_in_registers_and_results_keeps_nothing_alive(core: p
     """Up to Go 1.18 the last of `server` is RawSyscall, whose unset result and r10 still hold the address of a dead buffer."""
     totals = support.report("heap", core, core.parents[1] / "exe.dwarf")["heap"]["totals"]
     assert totals["typed_live_bytes"] >= 0.99 * totals["live_bytes"]
+
+
+@pytest.mark.parametrize("command", ["gcore", "kernel"])
+def test_what_gcore_left_out_is_no_fault(command: str, tmp_path: pathlib.Path) -> None:
+    """A slice whose data lies in no mapping: a fault in the kernel's core, a remark in gcore's, which leaves mappings out."""
+    for case in planted.of(planted.planted("heap", "heap-go1.*"), "dwarf.slice_len" + ("-gcore" if command == "gcore" else "")):
+        frame = int(case.objects()["theFrame"]["addr"], 16)
+        (tmp_path / case.folder.parent.name).mkdir()
+        core = Patched(case, tmp_path / case.folder.parent.name)
+        core.write(frame + 24, struct.pack("<QQQ", 0x2345000000, 16, 256))  # behind the magic and the name
+        found, = (f for f in support.incident("analyze", core.path, case.exe, "--format", "json").json["findings"] if f["kind"] == "go.slice.bad")
+        remark = any("gcore leaves out some mappings" in why for why in found["innocent"])
+        assert remark == (command == "gcore") == (found["severity"] == "info") == (found["strength"] == "possible"), found

@@ -1,7 +1,10 @@
 """Locks against the locks corpus: planted faults found with their address, waiters and edges; healthy twins silent, their holders known."""
+import re
+
 from planted import Planted, each, of, planted
 
-CORES = planted("locks", "locks-go1.*")
+STUCK = planted("locks", "stuck-go1.*")
+CORES = planted("locks", "locks-go1.*") + STUCK
 
 
 @each(CORES)
@@ -25,3 +28,46 @@ def test_locks_are_named_as_go_code_names_them() -> None:
         assert finding["subject"]["symbol"] == "main.theLedger.mu", orphan
         lock, = orphan.report("locks")["locks"]
         assert lock["where"] == "main.theLedger.mu", orphan
+
+
+def test_who_waits_for_leaked_workers_is_part_of_their_story() -> None:
+    for core in of(STUCK, "stripped.leak_group"):
+        ids = core.truth().ids
+        finding, = (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash."))
+        assert finding["count"] == 2 and finding["goroutines"] == [ids["worker1"], ids["worker2"], ids["gatherer"]]
+        whats = [e["what"] for e in finding["evidence"]]
+        assert any(re.fullmatch(rf"goroutine {ids['gatherer']} waits for goroutine ({ids['worker1']}|{ids['worker2']}) to call Done, "
+                                r"in main\.\(\*gang\)\.gather \(stuck\.go:\d+\)", what) for what in whats), whats
+
+
+def test_a_holder_that_waits_for_ever_is_told_with_the_lock_alone() -> None:
+    for name, reason in ("stripped.holder_parked", "select (no cases)"), ("stripped.holder_nil", "chan receive (nil chan)"):
+        for core in of(STUCK, name):
+            finding, = (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash."))
+            holder = f"goroutine {core.truth().ids['holder']}"
+            assert finding["title"].startswith(f"{holder} holds a lock and waits for ever") and reason in finding["why"]
+            assert f"held by {holder} in main.hold" in finding["where"] and finding["severity"] == "warning"
+
+
+def test_everybody_asleep_is_told_where_main_waits() -> None:
+    for core in of(STUCK, "stripped.asleep"):
+        finding, = core.analyze().json["findings"]
+        assert finding["where"].startswith("main.awaitNews (stuck.go:") and finding["where"].endswith("goroutine 1")
+        assert finding["why"].startswith("goroutine 1 waits (chan receive), and so does 1 other goroutine")
+        quick = core.report("crash")
+        assert quick["crash"]["goroutine"] == 1
+        assert [(f["where"], f["why"]) for f in quick["findings"]] == [(finding["where"], finding["why"])]
+
+
+def test_a_panic_while_a_panic_is_printed_is_told_where_the_method_failed() -> None:
+    for core in of(STUCK, "stripped.panic_print"):
+        finding, = core.analyze().json["findings"]
+        assert finding["where"].startswith("main.(*brokenError).Error (stuck.go:") and "was 0x0" in finding["why"]
+        assert "Error" in finding["remedy"] or "String" in finding["remedy"]
+
+
+def test_an_inlined_frame_shows_the_slots_and_code_of_the_function_that_holds_it() -> None:
+    for core in of(STUCK, "stripped.self_once"):
+        snapshots = core.analyze().json["findings"][0]["snapshots"]
+        inlined = next(s for s in snapshots if s["function"] == "main.(*onceInside).get" and s["inlined"])
+        assert inlined["slots"] and inlined["code"] and any("main.(*onceInside).fill" in note for note in inlined["notes"]), inlined["notes"]
