@@ -8,6 +8,7 @@ frame 0 from `bt`. Where gdb has DWARF it unwinds on by itself, because it compu
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import gdb
 from gdb.FrameDecorator import FrameDecorator
@@ -55,6 +56,7 @@ class Child:
     an answer a line of JSON and then its bytes (docs/incident.1, serve)."""
 
     kept: "Child | None" = None
+    asked: "Child | None" = None  # whom Ctrl-C ends
 
     def __init__(self, command: list[str], key: object = None) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # gdb's readline sets it to 80
@@ -62,11 +64,15 @@ class Child:
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         memory = limit("INCIDENT_MEMORY", max(half >> 20, 2048)) << 20
         self.key, self.out, self.err = key, bytearray(), bytearray()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C waits until there is somebody to kill
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                             env=environment, start_new_session=True)
+            Child.asked = self
         except OSError as error:
             raise gdb.GdbError(f"incident: the command cannot be started: {error}") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             # RLIMIT_DATA, not RLIMIT_AS: the whole core is mapped, and that is no memory.
             for what, value in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
@@ -83,7 +89,7 @@ class Child:
             return False
 
     def listen(self, enough: Callable[[], bool]) -> bool:
-        """Reads until enough() or the end of the output; False: it ended before. Killed at its time limit and by Ctrl-C."""
+        """Reads until enough() or the end of the output; False: it ended before. Killed at its time limit."""
         end = time.monotonic() + self.seconds
         pipes = [self.process.stdout, self.process.stderr]
         try:
@@ -101,9 +107,6 @@ class Child:
                     else:
                         self.err += piece
             return True
-        except KeyboardInterrupt:
-            self.kill()
-            raise gdb.GdbError("incident: interrupted, the child was killed") from None
         except gdb.GdbError:
             self.kill()
             raise
@@ -139,6 +142,18 @@ class Child:
                 pass  # what it did not read any more
 
 
+@contextlib.contextmanager
+def killed_by_ctrl_c() -> Iterator[None]:
+    """Ctrl-C ends the child that is started or asked in here, whenever it comes."""
+    Child.asked = None
+    try:
+        yield
+    except KeyboardInterrupt:
+        if Child.asked is not None:
+            Child.asked.kill()
+        raise gdb.GdbError("incident: interrupted, the child was killed") from None
+
+
 def result(code: int, out: bytearray, err: bytearray) -> str:
     """The answer's text; GdbError when there is none. Exit codes 1 (findings) and 3 (damaged input) are answers."""
     notes = err.decode(errors="replace").strip()
@@ -151,10 +166,11 @@ def result(code: int, out: bytearray, err: bytearray) -> str:
 
 def run_engine(arguments: list[str]) -> str:
     """For what is no question to a core."""
-    child = Child([find_engine(), *arguments])
-    child.process.stdin.close()
-    child.listen(lambda: False)
-    return result(child.end(), child.out, child.err)
+    with killed_by_ctrl_c():
+        child = Child([find_engine(), *arguments])
+        child.process.stdin.close()
+        child.listen(lambda: False)
+        return result(child.end(), child.out, child.err)
 
 
 def identity(path: str) -> tuple:
@@ -168,11 +184,16 @@ def identity(path: str) -> tuple:
 
 def ask_engine(arguments: list[str], columns: int | None = None) -> str:
     """One question to the core that gdb has open: the command line without CORE and EXE."""
+    with killed_by_ctrl_c():
+        return answer_of_engine(arguments, columns)
+
+
+def answer_of_engine(arguments: list[str], columns: int | None) -> str:
     core, exe = core_path(), executable()
     command = [find_engine(), "serve", core, *exe]
     key = (command[0], identity(core), [identity(path) for path in exe], os.environ.get("INCIDENT_MEMORY"))
     question = {"args": arguments, "columns": columns or 0}
-    child = Child.kept
+    child = Child.asked = Child.kept
     if child is None or child.key != key or not child.tell(question):  # new, or it died between two questions
         if child is not None:
             child.kill()

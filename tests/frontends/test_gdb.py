@@ -98,6 +98,18 @@ def test_ctrl_c_kills_the_child(one, fake, tmp_path):
         os.kill(child, 0)
 
 
+def test_ctrl_c_while_the_child_starts_kills_it(one, fake, tmp_path):
+    pid_file = tmp_path / "pid"
+    # As soon as there is a child, before the script has seen it.
+    at_once = "\n".join(["import os, signal, subprocess", "start = subprocess.Popen",
+                          "def popen(*args, **named):", "    child = start(*args, **named)", f"    open({str(pid_file)!r}, 'w').write(str(child.pid))",
+                          "    os.kill(os.getpid(), signal.SIGINT)", "    return child", "subprocess.Popen = popen"])
+    run = gdb(one, f'python exec("""{at_once}""")'.replace("\n", "\\n"), "incident analyze", INCIDENT=fake("exec sleep 60"))
+    assert "interrupted" in run.err, run.err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+
+
 def test_a_live_process_is_written_to_a_core_first(tmp_path):
     sleep = shutil.which("sleep")
     run = drive.run([drive.GDB, "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", f"source {drive.SCRIPT}", "-ex", "starti",
