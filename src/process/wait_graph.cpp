@@ -118,7 +118,12 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
         // What it will have taken by then is no hold, unless every path gives back more than that.
         const int taken = of(before, *release.address, release.kind);
         const int net = of(remaining.balances, *release.address, release.kind);
-        if (taken > 0 && taken + net >= 0) continue;
+        if (taken > 0 && taken + net >= 0) {
+            // Unless it was deferred already: then another frame may give back what is being taken, and this one what
+            // is held.
+            if (basis == HoldBasis::pending_defer) deferred_before[*release.address].push_back(goroutine);
+            continue;
+        }
         Hold hold{goroutine,    release.kind,     basis, physical,       release.function, deferred,
                   release.site, *release.address, false, release.rwmutex};
         hold.surely = net < 0;
@@ -323,6 +328,14 @@ void LockFinder::add_possible() {
             kinds = {HoldKind::exclusive};
         else
             kinds = {HoldKind::exclusive, HoldKind::shared};
+        if (const auto waiters = deferred_before.find(lock.state.address);
+            waiters != deferred_before.end() && lock.holders.empty())
+            for (std::uint32_t g : waiters->second)
+                if (lock.possible.size() < 8)
+                    lock.possible.push_back({fmt::format("goroutine {} waits for it, and has its release deferred "
+                                                         "already: it may hold it itself",
+                                                         process.goroutines->all[g].goid),
+                                             g, true});
         for (HoldKind kind : kinds) {
             for (bool standard : {false, true}) {
                 if (standard && !standard_lock) continue;

@@ -39,6 +39,7 @@ struct LockFinder {
     std::vector<std::vector<go::WaitsFor>> waits;  ///< by goroutine
     std::vector<Hold> holds;
     std::vector<Unknown> unknown;
+    std::map<Address, std::vector<std::uint32_t>> deferred_before;  ///< who will release what he waits for, by lock
     std::vector<std::pair<std::string, go::HoldKind>> unknown_callbacks;
     std::unordered_set<std::uint32_t> unresolved, unborn_goroutines;
     std::unordered_map<std::uint32_t, std::vector<go::Balance>> final_balances;

@@ -128,6 +128,44 @@ TEST_P(StuckHolder, IsNotFoldedWithLocksWithoutAHolder) {
     EXPECT_EQ(findings[1].subject.address, orphan.state.address);
 }
 
+TEST_P(StuckHolder, AccusationsAreToldOneByOneUntilThereAreMany) {
+    process->goroutines->all[holder].wait_reason = "select (no cases)";
+    const GoLock first = lock();
+    process->locks->locks.clear();
+    for (std::uint64_t i = 0; i < 12; ++i) {
+        process->locks->locks.push_back(first);
+        process->locks->locks.back().state.address = first.state.address + i * 64;
+    }
+    const auto findings = detect_mutexes(*process).findings;
+    ASSERT_EQ(findings.size(), 8u);
+    EXPECT_EQ(findings[0].count, 1u);
+    EXPECT_EQ(findings[7].count, 5u);
+    EXPECT_THAT(findings[7].title, HasSubstr("and 4 more alike"));
+}
+
+TEST_P(StuckHolder, WhoWaitsForItselfSurelyHoldsIt) {
+    LockHolderRow& self = *std::ranges::find(lock().holders, holder, &LockHolderRow::goroutine);
+    self.waits_for_it = true;
+    self.basis = HoldBasis::frame;
+    self.surely = false;
+    EXPECT_THAT(detect_mutexes(*process).findings, IsEmpty());
+    self.surely = true;
+    const auto findings = detect_mutexes(*process).findings;
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].kind, "go.mutex.self-deadlock");
+}
+
+TEST_P(StuckHolder, WhereNotAllWasSearchedNobodyIsAccused) {
+    lock().holders.clear();
+    process->locks->not_searched.clear();
+    EXPECT_EQ(detect_mutexes(*process).findings.at(0).severity, report::Severity::error);
+    process->locks->not_searched.push_back("the timers");
+    const auto findings = detect_mutexes(*process).findings;
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].severity, report::Severity::info);
+    EXPECT_THAT(findings[0].innocent, testing::Contains("not searched: the timers"));
+}
+
 /// The same of a reader: a writer waits for it.
 TEST(StuckReader, IsToldWhenEveryReaderWaitsForEver) {
     INCIDENT_NEED_PROBE(probe, "locks-go1.22", "stripped", "rw_slow_reader");
