@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <unordered_set>
 #include <vector>
 
 #include "detect/native.h"
@@ -68,12 +69,14 @@ std::optional<FreeArgument> chunk_in_words(const native::Heaps& heaps, const std
 
 /// The same two forms of a pointer into the middle of a chunk: nothing else is kept 16 bytes apart there.
 std::optional<FreeArgument> middle_in_words(const native::Heaps& heaps, const std::vector<Word>& words) {
+    std::unordered_set<std::uint64_t> values;
+    for (auto& word : words) values.insert(word.value);
     for (auto& word : words) {
+        if (!values.contains(word.value - 16)) continue;
         const Address value{word.value};
         auto chunk = heaps.find(value);
-        if (!chunk || !chunk->used() || value <= chunk->user.begin) continue;
-        auto form = [&](const Word& other) { return other.value == word.value - 16; };
-        if (std::ranges::any_of(words, form)) return FreeArgument{value, "registers saved by libc's frames", word.at};
+        if (chunk && chunk->used() && value > chunk->user.begin)
+            return FreeArgument{value, "registers saved by libc's frames", word.at};
     }
     return std::nullopt;
 }

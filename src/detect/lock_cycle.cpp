@@ -33,7 +33,7 @@ struct CycleTeller {
                                : fmt::format("thread {}", *actor.thread);
     }
     std::string what(const BlockEdge& edge) const {
-        if (edge.lock != SIZE_MAX) return go->name(process.locks->locks[edge.lock]);
+        if (edge.lock != SIZE_MAX && go != nullptr) return go->name(process.locks->locks[edge.lock]);
         if (edge.pthread != SIZE_MAX && in_c(edge)) return native->name(process.pthreads->locks()[edge.pthread]);
         return edge.what;
     }
@@ -104,8 +104,8 @@ Detection detect_lock_cycles(const Process& process) {
             const BlockEdge& edge = picture.edges[e];
             if (teller.in_c(edge))
                 native_teller->add_actor(finding, teller.wait_of(edge).thread);
-            else
-                finding.goroutines.push_back(teller.go->goid(edge.from));
+            else if (auto actor = actor_of(process, edge.from); actor.goroutine)
+                finding.goroutines.push_back(*actor.goroutine);
             finding.evidence.push_back(teller.evidence(edge));
             if (teller.in_c(edge) && native_teller)
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));

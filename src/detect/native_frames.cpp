@@ -105,7 +105,7 @@ private:
         finding.title = fmt::format("{} leads into the stack of a thread that has ended", text(name, at));
         finding.why = fmt::format("{:#x} lies {:#x} below the thread block of a stack that no thread runs on",
                                   place.address.value, block->value - place.address.value);
-        finding.evidence.push_back({"the thread block, kept with its stack for the next thread", *block,
+        finding.evidence.push_back({"the thread block, kept with its stack for the next thread", block,
                                     "points to itself", "core", "structure"});
         detection_.findings.push_back(std::move(finding));
     }

@@ -240,7 +240,7 @@ private:
                                         : fmt::format("malloc: \"{}\"", text);
         if (victim)
             finding.evidence.push_back(
-                {"the chunk that was written after free(): its first word decodes to the bad link", *victim,
+                {"the chunk that was written after free(): its first word decodes to the bad link", victim,
                  locator_.describe(*victim), "core", "malloc's chunks"});
         if (damage != nullptr) add_evidence(finding, *damage);
         told_ = damage;

@@ -13,7 +13,6 @@ namespace incident::detect {
 
 using native::FutexObject;
 using native::FutexWait;
-using native::OwnerState;
 using native::PthreadLock;
 
 bool among_our_tids(const Process& process, std::int32_t tid) {

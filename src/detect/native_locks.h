@@ -53,5 +53,7 @@ private:
 bool among_our_tids(const Process& process, std::int32_t tid);
 /// Waiters of the lock that nobody has woken and that wait without a time limit.
 std::size_t waiting_for_good(const native::Pthreads& pthreads, const native::PthreadLock& lock);
+/// What is not ruled out where there are none.
+inline constexpr const char* not_for_good = "the waiters have a time limit, or were just woken";
 
 }  // namespace incident::detect

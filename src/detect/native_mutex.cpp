@@ -7,8 +7,10 @@
 // possible: other futexes may have such bytes; and a remark only, when this process can have had no such tid. Innocent
 // look-alikes, all silent: an owner that sleeps (alive); a process-shared mutex (the owner may be another process's
 // thread); a robust mutex whose owner died (the next to lock is told); a mutex just being taken or given back (no
-// owner, or a word that changed since the waiter slept). Left as words: a normal mutex that another thread unlocks, as
-// one may do on Linux; a tid that was given out again; a fork while the lock was held.
+// owner, or a word that changed since the waiter slept). One with priority inheritance is handed on by the kernel,
+// which compares no value when it puts a waiter to sleep: whoever waits for it is never known to wait for good. Left as
+// words: a normal mutex that another thread unlocks, as one may do on Linux; a tid that was given out again; a fork
+// while the lock was held.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -37,11 +39,7 @@ report::Finding tell_orphan(const Process& process, const PthreadTeller& teller,
     auto finding = teller.start(lock, "native.mutex.orphaned");
     const bool others_cannot = lock.type == MutexType::recursive || lock.type == MutexType::errorcheck;
     const std::size_t stuck = waiting_for_good(*process.pthreads, lock);
-    // The kernel hands robust and inheriting mutexes on when their owner ends: one that it did not is odd.
-    const bool kernels = lock.robust || lock.priority_inherit;
-    grade(finding, !lock.sure || kernels || stuck == 0 ? Strength::possible
-                   : others_cannot                     ? Strength::proved
-                                                       : Strength::likely);
+    grade(finding, !lock.sure || stuck == 0 ? Strength::possible : others_cannot ? Strength::proved : Strength::likely);
     if (!lock.sure && !among_our_tids(process, lock.owner)) finding.severity = Severity::info;
     finding.title = fmt::format("A mutex is held by a thread that no longer exists: {}", teller.name(lock));
     std::string asked = teller.asked_in(lock);
@@ -58,7 +56,7 @@ report::Finding tell_orphan(const Process& process, const PthreadTeller& teller,
         finding.innocent.push_back(
             "a normal mutex that some other thread will unlock: not allowed by POSIX, but it works on Linux");
     finding.innocent.push_back("a child process that was forked by the owner, and will unlock it under its new tid");
-    if (stuck == 0) finding.innocent.push_back("the waiters have a time limit, or were just woken");
+    if (stuck == 0) finding.innocent.push_back(not_for_good);
     teller.add_verify(finding, lock);
     finding.remedy =
         "unlock on every way out of the thread: early return, pthread_exit, cancellation, an exception; do not fork "

@@ -44,6 +44,7 @@ Detection detect_native_rwlocks(const Process& process) {
             teller->add_snapshot(finding, pthreads.waits()[lock.waiters[i]].thread);
         finding.innocent.push_back(
             "a write lock that some other thread will give back: not allowed by POSIX, but it works on Linux");
+        if (stuck == 0) finding.innocent.push_back(not_for_good);
         if (!lock.sure) finding.innocent.push_back("a futex of the program's own, whose data look like an rwlock");
         teller->add_verify(finding, lock);
         finding.remedy =

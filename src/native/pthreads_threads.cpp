@@ -71,7 +71,7 @@ void find_identities(Pthreads::State& state, const Memory& memory) {
     state.identities.resize(threads.size());
     std::vector<std::uint32_t> found;
     for (std::uint32_t i = 0; i < threads.size() && machine.thread_pointer >= 0; ++i) {
-        auto base = threads[i].registers.get(static_cast<unsigned>(machine.thread_pointer));
+        auto base = threads[i].registers.get(static_cast<std::uint8_t>(machine.thread_pointer));
         if (!base || *base == 0) continue;
         state.identities[i].descriptor = Address{*base};
         state.identities[i].has_descriptor = is_descriptor(memory, Address{*base});

@@ -13,6 +13,8 @@ import pathlib
 import re
 import subprocess
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("INCIDENT_BIN", ROOT / "build" / "incident"))
 CORPORA = pathlib.Path(os.environ.get("INCIDENT_CORPORA", ROOT / "build" / "corpora"))
@@ -122,3 +124,10 @@ def cases(*, mode: str | None = None, build: str | None = None) -> list[Case]:
         if name and (folder / "core").exists() and mode in (None, name[2]) and build in (None, name[1]):
             found.append(Case(folder.parent.name[2:], name[1], name[2]))
     return found
+
+
+def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:
+    """The kernel's own core: gdb would stop at the first signal, or at none, or know another."""
+    subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {folder}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
+    cores = [p for p in folder.iterdir() if p.name.startswith("core")]
+    return cores[0] if cores else pytest.skip("this machine leaves no cores in the working directory")

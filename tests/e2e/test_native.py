@@ -4,7 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from support import incident, report
+from support import incident, kernel_core, report
 
 HERE = pathlib.Path(__file__).parent
 needs_tools = pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("gdb")), reason="gcc or gdb is not installed")
@@ -95,13 +95,6 @@ def test_death_below_a_handler(program: pathlib.Path, tmp_path: pathlib.Path, ho
     assert "the handler of SIGSEGV ran when the process ended, in give_up" in r["findings"][0]["explanation"]
     functions = [f["function"] for f in r["crash"]["frames"]]
     assert functions[0] == function and "give_up" not in functions
-
-
-def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:
-    """The kernel's own core: gdb would stop at the first signal, or at none, or know another."""
-    subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {folder}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
-    cores = [p for p in folder.iterdir() if p.name.startswith("core")]
-    return cores[0] if cores else pytest.skip("this machine leaves no cores in the working directory")
 
 
 @needs_tools

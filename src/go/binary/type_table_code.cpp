@@ -276,6 +276,7 @@ private:
             TypeId type;
         };
         std::vector<Found> all;
+        all.reserve(found_.size());
         for (const auto& [place, type] : found_)
             all.push_back({{place.first, place.first + std::max<std::uint64_t>(place.second, 1)}, type});
         // Whoever begins first, and of those the largest, holds the others.

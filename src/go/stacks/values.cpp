@@ -46,13 +46,13 @@ std::string of_fixed_width(double value) {
 }  // namespace
 
 template <class T>
-std::string runtime_float(T value, Version version) {
+std::string runtime_float(T value, const Version& version) {
     if (std::isnan(value)) return "NaN";
     if (std::isinf(value)) return value > 0 ? "+Inf" : "-Inf";
     return version.at_least(26) ? shortest(value) : of_fixed_width(static_cast<double>(value));
 }
-template std::string runtime_float(float, Version);
-template std::string runtime_float(double, Version);
+template std::string runtime_float(float, const Version&);
+template std::string runtime_float(double, const Version&);
 
 Kind Values::kind(Address type) const {
     auto byte = StructView(memory_, type).get(runtime_.layout().type.kind);

@@ -50,6 +50,6 @@ private:
 
 /// As the runtime's print does: "1.5"; up to Go 1.25 "+1.500000e+000". T: float, double.
 template <class T>
-std::string runtime_float(T value, Version version);
+std::string runtime_float(T value, const Version& version);
 
 }  // namespace incident::go

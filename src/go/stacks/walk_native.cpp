@@ -47,7 +47,7 @@ std::optional<InterruptedContext> read_ucontext(const Memory& memory, const Mach
     if (!sp || !memory.is_mapped(*sp)) return std::nullopt;
     // A handler runs with the thread pointer of what it interrupted.
     if (machine.thread_pointer >= 0) {
-        auto index = static_cast<unsigned>(machine.thread_pointer);
+        auto index = static_cast<std::uint8_t>(machine.thread_pointer);
         if (auto base = current.get(index)) context.registers.set(index, *base);
     }
     Address siginfo = at + siginfo_after_ucontext;
@@ -132,7 +132,7 @@ std::optional<UnwindState> Walk::walk_native(const Registers& start, bool after_
         physical.kind = frame.state.kind;
         physical.owner = StackOwner::system;
         physical.native = static_cast<std::uint32_t>(stack_.native.size());
-        stack_.native.push_back(std::move(frame));
+        stack_.native.push_back(frame);
     }
     return std::nullopt;
 }

@@ -1,0 +1,36 @@
+"""pthread locks that nothing gives back, with what makes that less certain: time limits."""
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+from support import incident, kernel_core
+
+HERE = pathlib.Path(__file__).parent
+pytestmark = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
+
+# Each with its twin: what is certain, and what is only possible.
+LOCKS = [
+    ("normal", "native.mutex.orphaned", "likely", "error"),
+    ("normal-timed", "native.mutex.orphaned", "possible", "warning"),
+    ("self", "native.mutex.self-deadlock", "likely", "error"),
+    ("self-timed", "native.mutex.self-deadlock", "possible", "warning"),
+    ("rwlock", "native.rwlock.orphaned", "likely", "error"),
+    ("rwlock-timed", "native.rwlock.orphaned", "possible", "warning"),
+    ("rwlock-both", "native.rwlock.orphaned", "likely", "error"),
+]
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    out = tmp_path_factory.mktemp("locks") / "locks"
+    subprocess.run(["gcc", "-g", "-O1", "-w", "-pthread", HERE / "locks.c", "-o", out], check=True)
+    return out
+
+
+@pytest.mark.parametrize("how,kind,strength,severity", LOCKS, ids=[row[0] for row in LOCKS])
+def test_lock(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: str, strength: str, severity: str) -> None:
+    run = incident("analyze", kernel_core(program, how, tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
+    assert [(f["kind"], f["strength"], f["severity"]) for f in run.json["findings"]] == [(kind, strength, severity)]
+    assert run.json["findings"][0]["subject"]["symbol"] == ("rwlock" if "rwlock" in kind else "mutex")
+    assert ("time limit" in str(run.json["findings"][0]["innocent"])) == (how in ("normal-timed", "self-timed", "rwlock-timed"))
