@@ -50,4 +50,9 @@ bool holds_libc(std::string_view path) {
     return library == SystemLibrary::glibc || library == SystemLibrary::musl || library == SystemLibrary::pthread;
 }
 
+bool in_cxx_headers(std::string_view function, std::string_view file) {
+    return (file.contains("/include/") && file.contains("/c++/")) || function.starts_with("std::") ||
+           function.starts_with("__gnu_cxx::");
+}
+
 }  // namespace incident

@@ -25,5 +25,7 @@ enum class SystemLibrary : std::uint8_t {
 SystemLibrary system_library(std::string_view path);
 /// glibc, musl, and what older glibcs keep in libpthread.
 bool holds_libc(std::string_view path);
+/// Code of the C++ library's headers, compiled into the program. `file`: its source, empty when unknown.
+bool in_cxx_headers(std::string_view function, std::string_view file);
 
 }  // namespace incident

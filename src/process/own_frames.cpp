@@ -100,9 +100,7 @@ bool is_machinery(const report::Frame& frame) {
 }
 
 bool of_the_cxx_headers(const report::Frame& frame) {
-    if (frame.kind != report::FrameKind::native) return false;
-    return (frame.file.contains("/include/") && frame.file.contains("/c++/")) || frame.function.starts_with("std::") ||
-           frame.function.starts_with("__gnu_cxx::");
+    return frame.kind == report::FrameKind::native && in_cxx_headers(frame.function, frame.file);
 }
 
 }  // namespace incident

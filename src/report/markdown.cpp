@@ -257,6 +257,10 @@ void Writer::write() {
         paragraph("## Goroutines");
         draw([&] { terminal::print_goroutine_summary(context_); });
     }
+    if (report_.command == "analyze" && !report_.goroutines && report_.threads && report_.threads->size() > 1) {
+        paragraph("## Threads");
+        draw([&] { terminal::print_thread_summary(context_); });
+    }
     if (report_.command == "analyze" && report_.heap) {
         paragraph("## Heap");
         draw([&] { terminal::print_heap_summary(context_); });

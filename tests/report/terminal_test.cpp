@@ -194,6 +194,53 @@ TEST(Terminal, EqualStacksAreGrouped) {
     EXPECT_LT(lines.size(), 120u);
 }
 
+Report with_threads(std::size_t waiting) {
+    Report report;
+    report.command = "analyze";
+    report.threads.emplace();
+    const auto add = [&](std::int32_t tid, std::string_view function, std::string note) {
+        Thread thread;
+        thread.tid = tid;
+        thread.note = std::move(note);
+        Frame header, own;
+        header.function = "std::mutex::lock";
+        header.file = "/usr/include/c++/12/bits/std_mutex.h";
+        own.pc = Address{0x1000 + static_cast<std::uint64_t>(tid)};
+        own.function = function;
+        own.file = "/src/ledger.cpp";
+        own.line = 7;
+        thread.frames = {header, own};
+        report.threads->push_back(std::move(thread));
+    };
+    add(4711, "main", "");
+    for (std::size_t i = 0; i < waiting; ++i)
+        add(static_cast<std::int32_t>(6000 - i), "apply", "waits for pthread_mutex_t mu 0x4000, owned by thread 4712");
+    add(4712, "reload", "");
+    return report;
+}
+
+TEST(Terminal, ThreadsOfAProcessWithoutGoAreSummed) {
+    RenderOptions options;
+    const auto text = render(with_threads(1200), options);
+    EXPECT_NE(text.find("\n1,202 threads\n"
+                        "  1,200 threads  apply   ledger.cpp:7  waits for pthread_mutex_t mu 0x4000, owned by "
+                        "thread 4712\n"
+                        "    thread 4711  main    ledger.cpp:7\n"
+                        "    thread 4712  reload  ledger.cpp:7\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(render(with_threads(1200), options, "markdown").find("## Threads"), std::string::npos);
+    EXPECT_EQ(render(with_threads(0), options).find("1,2"), std::string::npos);
+}
+
+TEST(Terminal, EqualStacksOfThreadsAreOnePicture) {
+    auto report = with_threads(3);
+    report.command = "threads";
+    for (auto& thread : *report.threads) thread.frames[1].pc = Address{0x1000};
+    EXPECT_NE(render(report, {}).find("3 threads with the same stack: 5998, 5999, 6000\n"), std::string::npos)
+        << render(report, {});
+}
+
 TEST(Markdown, HostileTextIsNoMarkup) {
     Report report;
     report.command = "analyze";

@@ -15,8 +15,8 @@ namespace {
 /// Where C threads wait, never what they do: libc and its kin.
 bool is_library_frame(const Frame& frame) {
     if (frame.kind == FrameKind::signal) return true;
-    return frame.kind == FrameKind::go ? is_standard_library(frame.function)
-                                       : system_library(frame.module) != SystemLibrary::none;
+    if (frame.kind == FrameKind::go) return is_standard_library(frame.function);
+    return system_library(frame.module) != SystemLibrary::none || in_cxx_headers(frame.function, frame.file);
 }
 
 }  // namespace

@@ -63,6 +63,7 @@ void print_view(Context& context) {
     print_crash_section(context);
     if (command != "analyze") return;
     print_goroutine_summary(context);
+    print_thread_summary(context);
     print_heap_summary(context);
 }
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <unordered_map>
 
 #include "base/text.h"
 #include "report/terminal/views.h"
@@ -22,6 +24,28 @@ std::size_t rank_of(std::string_view name) {
 bool is_furniture(const Register& r) {
     constexpr std::array names{"cs", "ss", "ds", "es", "fs", "gs"};
     return std::ranges::find(names, r.name) != names.end() || (r.name.ends_with("_base") && r.value == 0);
+}
+
+struct Group {
+    const Thread* first = nullptr;
+    std::vector<std::int64_t> tids;
+};
+
+/// Threads with equal keys together: the pool of idle threads is one picture, not twenty. In the order of their first,
+/// tids in order. An empty key is like no other.
+template <class Key>
+std::vector<Group> group_by(std::span<const Thread> threads, Key key_of) {
+    std::unordered_map<std::string, std::size_t> index;
+    std::vector<Group> groups;
+    for (const auto& thread : threads) {
+        std::string key = key_of(thread);
+        const bool alone = key.empty();
+        const std::size_t at = alone ? groups.size() : index.try_emplace(std::move(key), groups.size()).first->second;
+        if (at == groups.size()) groups.push_back({&thread, {}});
+        groups[at].tids.push_back(thread.tid);
+    }
+    for (auto& group : groups) std::ranges::sort(group.tids);
+    return groups;
 }
 
 }  // namespace
@@ -86,33 +110,55 @@ void print_threads(Context& context) {
     const auto& threads = *context.report.threads;
     canvas.blank();
     canvas.heading(count_of(threads.size(), "thread"));
-    // Equal stacks together: the pool of idle threads of a Go process is one picture, not twenty.
-    std::vector<std::pair<const Thread*, std::vector<std::int64_t>>> groups;
-    auto same = [&](const Thread& a, const Thread& b) {
-        return !a.goroutine && !b.goroutine && !a.frames.empty() && a.note == b.note &&
-               std::ranges::equal(a.frames, b.frames, [](const Frame& x, const Frame& y) {
-                   return x.pc == y.pc && x.function == y.function;
-               });
-    };
-    for (const auto& t : threads) {
-        auto group = std::ranges::find_if(groups, [&](const auto& g) { return same(*g.first, t); });
-        if (group != groups.end() && !context.options().all)
-            group->second.push_back(t.tid);
-        else
-            groups.push_back({&t, {t.tid}});
-    }
+    const bool together = !context.options().all;
+    const auto groups = group_by(threads, [&](const Thread& thread) {
+        if (thread.goroutine || thread.frames.empty() || !together) return std::string();
+        std::string key = thread.note + '\0';
+        for (const auto& frame : thread.frames) key += fmt::format("{:x} {}\n", frame.pc.value, frame.function);
+        return key;
+    });
     for (const auto& [thread, tids] : groups) {
         if (!canvas.alive()) return;
         canvas.blank();
         if (tids.size() == 1) {
             canvas.wrap(title_of(context, *thread), 2);
         } else {
-            Line title = canvas.line(Ink::strong, fmt::format("{} threads with the same stack", tids.size()));
-            canvas.wrap(title.dot().add(list_of(context, "", "", tids, 12)), 2);
+            Line title = canvas.line(Ink::strong, fmt::format("{} threads with the same stack", grouped(tids.size())));
+            canvas.wrap(title.add(":").add(list_of(context, "", "", tids, 12)), 2);
         }
         if (!thread->note.empty()) canvas.wrap(canvas.line().space(2).add(thread->note), 4);
         print_stack(context, {thread->frames, {}, thread->stack_end, true});
     }
+}
+
+void print_thread_summary(Context& context) {
+    auto& canvas = context.canvas;
+    if (context.report.goroutines || !context.report.threads || context.report.threads->size() < 2) return;
+    auto groups = group_by(*context.report.threads, [](const Thread& thread) {
+        const auto* frame = telling_frame(thread.frames);
+        if (frame == nullptr) return std::string();
+        return fmt::format("{}\n{}\n{}\n{}\n{}", thread.note, frame->function, frame->module, frame->file, frame->line);
+    });
+    std::ranges::stable_sort(groups, std::greater(), [](const Group& group) { return group.tids.size(); });
+    canvas.blank();
+    canvas.heading(fmt::format("{} threads", grouped(context.report.threads->size())));
+    constexpr std::size_t most = 10;
+    const std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
+    Table table(canvas, 2, {0, 32, 28, 0});
+    table.right(0);
+    for (const auto& [thread, tids] : std::span(groups).first(shown)) {
+        const std::string who =
+            tids.size() == 1 ? fmt::format("thread {}", tids.front()) : fmt::format("{} threads", grouped(tids.size()));
+        const auto* frame = telling_frame(thread->frames);
+        table.row({canvas.line(Ink::strong, who), frame == nullptr ? canvas.line() : function_of(context, *frame),
+                   frame == nullptr ? canvas.line() : source_of(context, frame->file, frame->line),
+                   canvas.line(thread->note)});
+    }
+    table.flush();
+    if (shown < groups.size())
+        canvas.print(canvas.line().space(2).add(
+            Ink::quiet,
+            fmt::format("… {} (--all, or the command threads)", count_of(groups.size() - shown, "more place"))));
 }
 
 }  // namespace incident::report::terminal

@@ -52,6 +52,7 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
 
 // threads.cpp
 void print_threads(Context& context);
+void print_thread_summary(Context& context);  ///< a few lines for `analyze` of a process without Go
 void print_thread(Context& context, const Thread& thread);
 void print_registers(Context& context, std::span<const Register> registers);
 
