@@ -1,9 +1,12 @@
 #include "image/find_file.h"
-#include "base/text.h"
+
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <unordered_set>
+
+#include "base/text.h"
 
 namespace incident {
 namespace {
@@ -34,14 +37,17 @@ std::vector<Place> places(const MappedElf& mapped, bool is_main, const CoreFile&
         // Some stores keep executables with their debug information under the name that is meant for debug files.
         out.push_back({directory + "/.build-id/" + by_id + ".debug", false, true});
     };
+    const auto below = [](const std::string& directory, const std::string& file) {
+        return fmt::format("{}/{}", directory, file);
+    };
     for (const auto& directory : options.debug_dirs) {
         add_id_directory(directory);
         if (absolute) out.push_back({directory + mapped.path, false, true});
-        if (!name.empty()) out.push_back({directory + "/" + name, false, true});
+        if (!name.empty()) out.push_back({below(directory, name), false, true});
     }
     for (const auto& root : options.sysroots) {
         add_id_directory(root + "/usr/lib/debug");
-        if (!name.empty()) out.push_back({root + "/" + name, false, true});
+        if (!name.empty()) out.push_back({below(root, name), false, true});
     }
     add_id_directory("/usr/lib/debug");
     // Beside EXE and beside the core, where people put what they copied from the crashed machine.

@@ -36,7 +36,7 @@ std::optional<std::size_t> machine_by_thread_pointer(const ThreadState& thread, 
                                                      const ThreadPointers& pointers) {
     const Machine& machine = thread.registers.machine();
     if (machine.thread_pointer < 0) return std::nullopt;
-    auto base = thread.registers.get(static_cast<unsigned>(machine.thread_pointer));
+    auto base = thread.registers.get(static_cast<std::uint8_t>(machine.thread_pointer));
     if (!base || *base == 0) return std::nullopt;
     if (auto found = pointers.by_tls.find(*base); found != pointers.by_tls.end()) return found->second;
     if (auto g = memory.load<std::uint64_t>(Address{*base - 8}); g && *g != 0) {
