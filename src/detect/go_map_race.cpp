@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <unordered_map>
 
 #include "detect/go_map.h"
 #include "detect/telling.h"
@@ -31,17 +32,31 @@ std::string_view runtime_part(std::string_view message) {
     return at == std::string_view::npos ? std::string_view() : message.substr(at);
 }
 
-/// Does this function write to maps anywhere?
-bool writes_maps(const Process& process, const go::Func& func) {
-    if (!process.disassembler) return false;
-    for (auto& step : process.disassembler->decode_range(process.memory, {func.entry, func.end}, 20000)) {
-        if (step.flow != Flow::call || !step.target) continue;
-        auto callee = process.go->find_func(*step.target);
-        if (!callee) continue;
-        if (auto operation = go::map_operation(callee->name); operation && go::writes(*operation)) return true;
+/// Which functions write to maps anywhere? Each is decoded once, however many goroutines stand in it.
+class MapWriters {
+public:
+    explicit MapWriters(const Process& process) : process_(process) {}
+    bool contains(const go::Func& func) {
+        const auto [known, fresh] = known_.try_emplace(func.entry.value);
+        if (fresh) known->second = writes(func);
+        return known->second;
     }
-    return false;
-}
+
+private:
+    bool writes(const go::Func& func) const {
+        if (!process_.disassembler) return false;
+        for (auto& step : process_.disassembler->decode_range(process_.memory, {func.entry, func.end}, 20000)) {
+            if (step.flow != Flow::call || !step.target) continue;
+            const auto callee = process_.go->find_func(*step.target);
+            if (!callee) continue;
+            if (auto operation = go::map_operation(callee->name); operation && go::writes(*operation)) return true;
+        }
+        return false;
+    }
+
+    const Process& process_;
+    std::unordered_map<std::uint64_t, bool> known_;
+};
 
 /// Is one of the words of the object at `at` the map? Of a large one the first are asked.
 bool leads_to(const Process& process, Address at, Address header) {
@@ -55,22 +70,20 @@ bool leads_to(const Process& process, Address at, Address header) {
 
 /// A goroutine outside any map operation that still holds the map, or what holds it, in a word which its code may read
 /// again.
-std::optional<Side> holds_map(const Process& process, std::size_t goroutine, const go::GoStack& stack, Address header) {
+std::optional<Side> holds_map(const Process& process, MapWriters& writers, std::size_t goroutine,
+                              const go::GoStack& stack, Address header) {
     for (std::uint32_t f = 0; f < stack.physical.size() && f < 64; ++f) {
         const go::PhysicalFrame& frame = stack.physical[f];
         if (frame.func() == nullptr || frame.owner != go::StackOwner::goroutine || frame.sp.is_null() ||
-            frame.cfa.is_null() || frame.cfa.value - frame.sp.value > 16384)
+            frame.cfa.is_null() || frame.cfa.value - frame.sp.value > 16384 || !writers.contains(*frame.func()))
             continue;
         std::optional<go::FrameMaps> maps;
-        std::optional<bool> writes;
         for (Address at = frame.sp.align_down(8); at < frame.cfa + 64; at += 8) {
             const auto word = process.memory.load_address(at);
             const bool direct = word == header;
             if (!word || (!direct && !leads_to(process, *word, header))) continue;
             if (!maps) maps = go::frame_maps(process.memory, *process.go, frame).value_or(go::FrameMaps{});
             if (maps->classify(at) == go::FrameMaps::Word::not_pointer) continue;
-            if (!writes) writes = writes_maps(process, *frame.func());
-            if (!*writes) break;
             return Side{
                 goroutine,
                 stack,
@@ -89,6 +102,7 @@ std::vector<Side> other_sides(const Process& process, Address header) {
     constexpr std::size_t most_sides = 32;
     std::vector<Side> sides;
     if (!process.goroutines) return sides;
+    MapWriters writers(process);
     const CrashContext& crash = *process.crash;
     const Disassembler* disassembler = process.disassembler ? &*process.disassembler : nullptr;
     for (std::size_t g = 0; g < process.stacks.size() && sides.size() < most_sides; ++g) {
@@ -104,7 +118,7 @@ std::vector<Side> other_sides(const Process& process, Address header) {
         }
         // Who only holds the map may be the other side as long as it can run.
         if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
-        if (auto side = holds_map(process, g, stack, header)) sides.push_back(std::move(*side));
+        if (auto side = holds_map(process, writers, g, stack, header)) sides.push_back(std::move(*side));
     }
     std::ranges::stable_sort(sides, [](const Side& a, const Side& b) { return a.certain > b.certain; });
     return sides;

@@ -31,8 +31,9 @@ TEST(OwnFrames, InAStaticProgramTheNameTells) {
           "__libc_start_call_main", "start_thread", "clone3", "_start", "_int_free", "free", "__cxa_throw",
           "_Unwind_Resume", "operator new(unsigned long)", "std::terminate()"})
         EXPECT_TRUE(of_the_runtime(frame(name))) << name;
-    for (const char* name : {"main", "worker", "free_list_push", "malloc_stats_page", "futexes_in_use", "start_threads",
-                             "startle", "exit_handler", "lllama", "std::vector<int>::at"})
+    for (const char* name :
+         {"main", "worker", "free_list_push", "malloc_stats_page", "futexes_in_use", "start_threads", "startle",
+          "exit_handler", "lllama", "pthread_pool_run", "lll_queue_push", "std::vector<int>::at"})
         EXPECT_FALSE(of_the_runtime(frame(name))) << name;
 }
 
