@@ -95,6 +95,8 @@ private:
     void elsewhere(const Image& image, Address at, const Placement& place) {
         AddressRange mapping = locator_.mapping(place.address);
         if (mapping.size() < smallest_stack || !locator_.threads_in(mapping).empty()) return;
+        // The runtime's own memory, of which a stripped program does not say how far it reaches.
+        if (locator_.runtime_bytes(mapping) != 0) return;
         auto block = thread_block(mapping);
         if (!block || place.address + tls_ >= *block || in_jump_buffer(at) || of_go(at)) return;
         // The guard below tells a stack from another thread block (the main thread's lies in a small mapping).

@@ -51,10 +51,15 @@ const LocateContext& Locator::context() const { return state_->context; }
 
 const MappedFile* Locator::file_at(Address a) const { return state_->file_at(a); }
 
-std::span<const AddressRange> Locator::arenas() const {
-    const State& s = *state_;
-    if (s.context.spans != nullptr) return s.context.spans->arenas();
-    return s.lookup ? s.lookup->arenas() : std::span<const AddressRange>{};
+std::span<const AddressRange> Locator::arenas() const { return state_->arenas(); }
+std::span<const AddressRange> Locator::runtime_tables() const { return state_->tables; }
+
+std::uint64_t Locator::runtime_bytes(AddressRange range) const {
+    const auto& tables = state_->tables;
+    std::uint64_t bytes = 0;
+    auto table = std::ranges::upper_bound(tables, range.begin, {}, &AddressRange::end);
+    for (; table != tables.end() && table->begin < range.end; ++table) bytes += table->intersect(range).size();
+    return bytes;
 }
 
 AddressRange Locator::mapping(Address a) const {
@@ -269,10 +274,11 @@ Placement Locator::place(Address a) const {
         return p;
     }
     p.range = mapping->range;
+    const AddressRange* table = detail::find_range(s.tables, a);
     if (mapping->vdso)
         p.kind = PlaceKind::vdso;
-    else if (mapping->runtime)
-        p.kind = PlaceKind::go_runtime;
+    else if (table != nullptr)
+        p.kind = PlaceKind::go_runtime, p.range = table->intersect(mapping->range);
     else if (mapping->brk)
         p.kind = PlaceKind::malloc_heap;
     else

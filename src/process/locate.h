@@ -128,10 +128,13 @@ public:
     std::string points_to(std::uint64_t value) const;
     /// Symbol that covers `a`: "main.ledger+0x8", "main.settle+0x4f"; empty: none.
     std::string symbol(Address a) const;
-    report::Location location(Address a) const;    ///< with details
-    const MappedFile* file_at(Address a) const;    ///< row of NT_FILE; null: none [any thread]
-    std::span<const AddressRange> arenas() const;  ///< of the Go heap; empty: unknown
-    AddressRange mapping(Address a) const;         ///< PT_LOAD that holds `a`; empty: none [any thread]
+    report::Location location(Address a) const;            ///< with details
+    const MappedFile* file_at(Address a) const;            ///< row of NT_FILE; null: none [any thread]
+    std::span<const AddressRange> arenas() const;          ///< of the Go heap; empty: unknown
+    std::span<const AddressRange> runtime_tables() const;  ///< see runtime_tables.h
+    /// Bytes of them in `range`: the runtime has its hands in that mapping. [any thread]
+    std::uint64_t runtime_bytes(AddressRange range) const;
+    AddressRange mapping(Address a) const;  ///< PT_LOAD that holds `a`; empty: none [any thread]
     std::vector<std::int32_t> threads_in(
         AddressRange mapping) const;  ///< whose stacks lie in this mapping [any thread]
 

@@ -5,6 +5,7 @@
 
 #include "process/crash_context.h"
 #include "process/locate_state.h"
+#include "process/runtime_tables.h"
 
 namespace incident {
 
@@ -179,47 +180,7 @@ void Locator::State::index_mappings() {
             break;
         }
     }
-    mark_page_allocator();
-    if (context.spans == nullptr) return;
-    auto mark = [&](Address a) {
-        if (const MappingRow* row = mapping_at(a); row != nullptr && !row->file)
-            mappings[static_cast<std::size_t>(row - mappings.data())].runtime = true;
-    };
-    AddressRange last{};
-    for (const go::Span& span : context.spans->all()) {
-        for (Address a : {span.mspan, span.alloc_bits, span.gcmark_bits}) {
-            if (a.is_null() || last.contains(a)) continue;
-            mark(a);
-            if (const MappingRow* row = mapping_at(a)) last = row->range;
-        }
-    }
-}
-
-/// mheap_.pages.summary: five slices over large reservations, and the list of spans; mheap_.arenas[0]: 32 MB of
-/// pointers. (go1.16–1.27 src/runtime/mpagealloc.go: summary is the first field.)
-void Locator::State::mark_page_allocator() {
-    if (context.runtime == nullptr || !context.runtime->globals().mheap) return;
-    Address mheap = *context.runtime->globals().mheap;
-    const auto& layout = context.runtime->layout().mheap;
-    auto mark_range = [&](Address begin, std::uint64_t bytes) {
-        if (begin.is_null() || bytes == 0 || bytes > (1ull << 40)) return;
-        auto row = std::ranges::upper_bound(mappings, begin, {}, [](const MappingRow& m) { return m.range.end; });
-        for (; row != mappings.end() && row->range.begin < begin + bytes; ++row)
-            if (!row->file) row->runtime = true;
-    };
-    auto mark_slice = [&](Address header) {
-        auto data = context.memory.load_address(header);
-        auto capacity = context.memory.load<std::uint64_t>(header + 16);
-        if (data && capacity && *capacity < (1ull << 36)) mark_range(*data, *capacity * 8);
-    };
-    constexpr unsigned summary_levels = 5;
-    if (layout.pages.present())
-        for (unsigned level = 0; level < summary_levels; ++level)
-            mark_slice(mheap + static_cast<std::uint64_t>(layout.pages.offset) + level * 24ull);
-    if (layout.allspans.present()) mark_slice(mheap + static_cast<std::uint64_t>(layout.allspans.offset));
-    if (layout.arenas.present())
-        if (auto table = context.memory.load_address(mheap + static_cast<std::uint64_t>(layout.arenas.offset)))
-            mark_range(*table, 8ull << 22);
+    tables = find_runtime_tables(context, arenas());
 }
 
 void Locator::State::index_images() {

@@ -31,7 +31,6 @@ struct Locator::State {
         AddressRange range;
         std::uint8_t permissions = 0;
         bool vdso = false;
-        bool runtime = false;  ///< holds mspans or heap bitmaps
         bool brk = false;
         bool file = false;
     };
@@ -58,6 +57,7 @@ struct Locator::State {
     std::vector<SystemRow> systems;
     std::vector<ThreadRow> threads;  ///< sorted by sp
     std::vector<MappingRow> mappings;
+    std::vector<AddressRange> tables;      ///< the Go runtime's own; see runtime_tables.h
     std::vector<const MappedFile*> files;  ///< sorted
     std::vector<SectionRow> sections;
     std::vector<GRow> gs;
@@ -66,7 +66,6 @@ struct Locator::State {
     void index_goroutines();
     void index_threads();
     void index_mappings();
-    void mark_page_allocator();
     std::optional<Address> own_sp(const ThreadState& thread) const;
     void index_images();
     void index_references(const Image& image);
@@ -81,6 +80,10 @@ struct Locator::State {
     bool place_system_stack(Placement& p) const;
     bool place_chunk(Placement& p) const;
     bool place_native_stack(Placement& p, const MappingRow& mapping) const;
+    std::span<const AddressRange> arenas() const {
+        if (context.spans != nullptr) return context.spans->arenas();
+        return lookup ? lookup->arenas() : std::span<const AddressRange>{};
+    }
     bool in_arena(Address a) const {
         return context.spans != nullptr ? context.spans->in_arena(a) : lookup && lookup->in_arena(a);
     }
@@ -98,6 +101,10 @@ auto find_row(const Rows& rows, Address a) -> decltype(rows.data()) {
     if (after == rows.begin()) return nullptr;
     const auto& row = *(after - 1);
     return row.range.contains(a) ? &row : nullptr;
+}
+inline const AddressRange* find_range(const std::vector<AddressRange>& ranges, Address a) {
+    auto after = std::ranges::upper_bound(ranges, a, {}, &AddressRange::end);
+    return after != ranges.end() && after->contains(a) ? &*after : nullptr;
 }
 }  // namespace detail
 

@@ -87,10 +87,12 @@ std::string anonymous_text(const Locator& locator, AddressRange range, std::uint
     const auto& context = locator.context();
     if (context.malloc != nullptr)
         if (std::string heap = heap_text(*context.malloc, range); !heap.empty()) return heap;
+    const std::uint64_t tables = locator.runtime_bytes(range);
+    if (tables != 0 && reserved) return "Go runtime memory, reserved";
+    if (tables != 0) return tables >= range.size() / 2 ? "Go runtime memory" : "partly Go runtime memory";
     Placement first = locator.place(range.begin);
     switch (first.kind) {
         case PlaceKind::vdso: return "vdso";
-        case PlaceKind::go_runtime: return reserved ? "Go runtime memory, reserved" : "Go runtime memory";
         case PlaceKind::malloc_heap:
             if (context.malloc == nullptr) return "C heap (brk)";
             break;

@@ -112,18 +112,17 @@ private:
         const std::string& what = row.what;
         if (!row.path.empty()) return row.permissions.find('w') != std::string::npos ? file_data : file_code;
         if (what.starts_with("Go heap arena")) return go_free_pages;
-        if (what.starts_with("Go runtime")) return go_runtime;
         if (what.starts_with("C heap")) return what == "C heap (brk)" ? c_unread : c_own;
         if (what.starts_with("stack")) return thread_stacks;
         if (what.find(" .") != std::string::npos) return bss;
-        if (what.empty()) return anonymous;
+        if (what.empty() || what.ends_with("Go runtime memory")) return anonymous;
         return special;
     }
 
     void take_piece(AddressRange piece, Use use) {
         Address at = piece.begin;
         auto rest_until = [&](Address end) {
-            if (end > at) add(use, {at, end});
+            if (end > at) add_rest(use, {at, end});
             at = std::max(at, end);
         };
         // Spans and heaps never overlap; both are sorted.
@@ -146,6 +145,19 @@ private:
             at = take_heap(static_cast<std::size_t>(heap - heaps.begin()), piece.end);
         }
         rest_until(piece.end);
+    }
+
+    /// What nobody else claims; where the runtime keeps its tables, these are it.
+    void add_rest(Use use, AddressRange rest) {
+        const auto tables = locator_.runtime_tables();
+        auto table = std::ranges::upper_bound(tables, rest.begin, {}, &AddressRange::end);
+        for (; (use == anonymous || use == c_own) && table != tables.end() && table->begin < rest.end; ++table) {
+            const AddressRange part = table->intersect(rest);
+            add(use, {rest.begin, part.begin});
+            add(go_runtime, part);
+            rest.begin = part.end;
+        }
+        add(use, rest);
     }
 
     void take_span(const go::Span& span, AddressRange part) {

@@ -22,7 +22,7 @@ def test_case(core: Planted) -> None:
     ("freed_slot", ["free slot", "64 B objects", "theHolder.where"]),
     ("freed_pointer", ["free slot", "heapShelf.item"]),
     ("freed_page", ["free page of the Go heap", "theHolder.where"]),
-    ("offheap_only", ["field item of the main.shelf", "no root leads to"]),
+    ("offheap_only", ["field item of the main.shelf", "no root leads to", ", anonymous mapping,"]),
     ("bad_pointer", ["found bad pointer in Go heap", "blob.data["]),
     ("chain_ret", ["return address of main.smash", "0x4242424242424242", "BBBBBBBB"]),
     ("chain_bp", ["saved frame pointer of main.smash", "0x4141414141414140"]),

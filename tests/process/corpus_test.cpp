@@ -10,6 +10,7 @@
 #include "go/stacks/stackmaps.h"
 #include "live_process.h"
 #include "process/maps.h"
+#include "process/runtime_tables.h"
 #include "process/snapshot.h"
 
 namespace incident::test {
@@ -125,6 +126,25 @@ TEST_P(EveryGo, HeapAgreesWithTheProgramsOwnNumbers) {
         ASSERT_TRUE(live.has_value()) << describe(live.error());
         check_counts(**live);
         check_heap_truth(**live, heap->truth);
+    }
+}
+
+/// With symbols the runtime's own lists say which chunks are its: they must hold every mspan and all of their bits.
+TEST_P(EveryGo, TheRuntimesTablesHoldItsSpans) {
+    INCIDENT_NEED_PROBE(heap, GetParam(), "dwarf", "heap");
+    auto live = read_process(*heap);
+    ASSERT_TRUE(live.has_value()) << describe(live.error());
+    LocateContext context = (*live)->context();
+    const auto arenas = (*live)->spans->arenas();
+    context.spans = nullptr;  // which would name the pages of all mspans, whatever the lists say
+    const auto tables = find_runtime_tables(context, arenas);
+    const auto held = [&](Address a) {
+        return a.is_null() || std::ranges::any_of(tables, [&](AddressRange table) { return table.contains(a); });
+    };
+    for (const go::Span& span : (*live)->spans->all()) {
+        EXPECT_TRUE(held(span.mspan)) << span.mspan.value;
+        EXPECT_TRUE(held(span.alloc_bits)) << span.alloc_bits.value;
+        EXPECT_TRUE(held(span.gcmark_bits)) << span.gcmark_bits.value;
     }
 }
 

@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t stack_span = go::test_arena + 0x10000;  // 4 pages of 8 KiB stacks
 constexpr std::uint64_t work_span = go::test_arena + 0x20000;
 constexpr std::uint64_t thread_stack = 0x7ffd00000000;
+constexpr std::uint64_t mspans = 0x7f0000000000;
 constexpr std::uint64_t file_begin = 0x7f5000000000;
 
 class LocateTest : public testing::Test {
@@ -41,7 +42,7 @@ protected:
         builder.files({{file_begin, file_begin + 0x2000, 3, "/usr/lib/libfoo.so.1"}});
         builder.auxv({{AT_SYSINFO_EHDR, 0x7ffe00000000}});
         builder.load(go::test_arena, page);
-        builder.load(0x7f0000000000, page);  // mspans
+        builder.load(mspans, Bytes(4 * 4096));  // and pages of others, in one mapping
         builder.load(file_begin, page, PF_R, 0x2000);
         builder.load(thread_stack, page);
         builder.load(0x7ffe00000000, page, PF_R | PF_X);
@@ -157,7 +158,8 @@ TEST_F(LocateTest, NativeStacksAndMappings) {
     EXPECT_EQ(text(thread_stack + 0x700), "thread 4711's stack, DEAD part: 0x100 below its sp");
     EXPECT_EQ(text(file_begin + 0x1010), "file: libfoo.so.1+0x4010");
     EXPECT_EQ(text(0x7ffe00000000), "vdso");
-    EXPECT_EQ(text(0x7f0000000010), "Go runtime memory");
+    EXPECT_EQ(text(mspans + 0x10), "Go runtime memory");
+    EXPECT_EQ(text(mspans + 0x3010), "anonymous mapping, 16.4 kB, rw-") << "the kernel joined them";
     EXPECT_EQ(text(0x7f6000000010), "anonymous mapping, 4.1 kB, rw-");
 }
 
@@ -196,7 +198,7 @@ TEST_F(LocateTest, MapsNameWhatTheyHold) {
         return row == rows.end() ? std::string("no row") : row->what;
     };
     EXPECT_EQ(what(go::test_arena), "Go heap arena");
-    EXPECT_EQ(what(0x7f0000000000), "Go runtime memory");
+    EXPECT_EQ(what(mspans), "partly Go runtime memory");
     EXPECT_EQ(what(file_begin), "libfoo.so.1 rodata");
     EXPECT_EQ(what(thread_stack), "stack of thread 4711");
     EXPECT_EQ(what(0x7ffe00000000), "vdso");
