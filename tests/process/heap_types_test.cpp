@@ -8,6 +8,7 @@
 #include <regex>
 #include <sstream>
 
+#include "go/heap/channel_object.h"
 #include "go/heap/heap_names.h"
 #include "process/process.h"
 #include "support/corpora.h"
@@ -90,6 +91,26 @@ TEST_P(HeapTypesOf, TextIsBytesWhoeverKeepsIt) {
     EXPECT_GE(shares.typed_bytes * 1000, shares.live_bytes * 990) << shares.typed_bytes << " of " << shares.live_bytes;
 }
 
+/// Beside what variables and edges say: every channel says it itself, and nothing else looks like one.
+TEST_P(HeapTypesOf, AnObjectIsAChannelWhenItSaysSoItself) {
+    std::size_t channels = 0;
+    for (const char* mode : {"waits", "heap"}) {
+        INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", mode);
+        auto process = open(*probe);
+        ASSERT_TRUE(process && process->heap_types);
+        const auto& types = process->heap_types->types();
+        process->heap->live_bits().for_each([&](SlotId slot) {
+            const std::string name = process->heap_types->name_of(slot);
+            const auto id = go::channel_element(process->heap->slots(), process->go->layout(), types, slot);
+            EXPECT_EQ(id != go::no_type, name.starts_with("chan ")) << name;
+            if (id == go::no_type) return;
+            EXPECT_EQ(name, "chan " + std::string(types[id].name));
+            ++channels;
+        });
+    }
+    EXPECT_GE(channels, 5u);
+}
+
 TEST_P(HeapTypesOf, StrippedSaysWhatItKnows) {
     INCIDENT_NEED_PROBE(probe, GetParam(), "stripped", "heap");
     auto process = open(*probe);
@@ -115,9 +136,7 @@ TEST(HeapTypes, WhatOnlyTheRuntimesOwnRecordsLeadToHasItsType) {
         ASSERT_NE(slot, go::no_slot);
         const bool garbage = (*at)[1] == "strap";  // the collector does not look at pointers of an object to itself
         EXPECT_EQ(process->heap->live(slot), !garbage) << (*at)[1];
-        if (!garbage) {
-            EXPECT_EQ(process->heap_types->name_of(slot), (*at)[2].str()) << (*at)[1];
-        }
+        if (!garbage) { EXPECT_EQ(process->heap_types->name_of(slot), (*at)[2].str()) << (*at)[1]; }
     }
     EXPECT_EQ(seen, 7u);
     auto counts = live_counts(*process);

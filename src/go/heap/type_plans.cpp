@@ -44,9 +44,11 @@ TypePlans::TypePlans(const TypeTable& types) : types_(types), plans_(types.size(
     for (TypeId id = 1; id < types.size(); ++id) {
         if (types[id].header == no_type) continue;
         (types[id].kind == Kind::chan ? channel_of_ : map_of_).emplace(types[id].header, id);
+        if (types[id].kind == Kind::chan) channels_.try_emplace(types[id].elem, types[id].header);
     }
     pool_local_ = types.find("sync.poolLocal");
     funcval_ = types.find("runtime.funcval");
+    const TypeId hchan = types.find("runtime.hchan");
     for (TypeId id = 1; id < types.size(); ++id) {
         const Type& type = types[id];
         TypePlan& plan = plans_[id];
@@ -55,6 +57,7 @@ TypePlans::TypePlans(const TypeTable& types) : types_(types), plans_(types.size(
         plan.first_loop = static_cast<std::uint32_t>(loops_.size());
         plan.shape = type.name.contains("go.shape.");
         plan.funcval = id == funcval_;
+        plan.hchan = id == hchan;
         if (is_trie_node(type.name)) {
             const auto bracket = type.name.find('[');
             const std::string package(type.name.substr(0, type.name.rfind('.', bracket) + 1));

@@ -46,6 +46,7 @@ struct TypePlan {
     std::uint32_t first_step = 0, steps = 0, first_loop = 0, loops = 0;
     bool node = false;  ///< a hash trie's node: `entry` or `indirect`, as its first byte says
     bool funcval = false;
+    bool hchan = false;  ///< of any channel: the object says of which
     bool shape = false;
     TypeId entry = no_type, indirect = no_type;
     bool empty() const { return steps == 0 && loops == 0; }
@@ -62,6 +63,11 @@ public:
         return std::span(loops_).subspan(plan.first_loop, plan.loops);
     }
     const TypeTable& types() const { return types_; }
+    /// The header of a channel of these elements; no_type: no such channel type is known.
+    TypeId channel_of(TypeId elem) const {
+        const auto known = channels_.find(elem);
+        return known == channels_.end() ? no_type : known->second;
+    }
     /// The step whose words hold `offset` of a value of this type, arrays looked into; its place is added to `at`.
     const PlanStep* step_at(TypeId id, std::uint64_t offset, std::uint64_t& at) const;
 
@@ -76,6 +82,7 @@ private:
     std::size_t visits_ = 0;
     std::vector<PlanLoop> loops_;
     std::unordered_map<TypeId, TypeId> channel_of_;  // header → chan
+    std::unordered_map<TypeId, TypeId> channels_;    // element → header
     std::unordered_map<TypeId, TypeId> map_of_;      // header → map
     TypeId pool_local_ = no_type, funcval_ = no_type;
 };

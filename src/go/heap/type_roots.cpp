@@ -4,6 +4,7 @@
 
 #include "base/bounded_walk.h"
 #include "base/parallel.h"
+#include "go/heap/channel_object.h"
 #include "go/heap/go_map_uses.h"
 #include "go/heap/specials.h"
 #include "go/sync/waits.h"
@@ -257,6 +258,13 @@ bool TypeRoots::look_into_untyped() {
                     return;
                 }
     };
+    const auto channel_at = [&](SlotId slot) {
+        const TypeId elem = channel_element(slots, graph.input().runtime.layout(), *out_.types_, slot);
+        if (const TypeId header = out_.plans_->channel_of(elem)) {
+            spread_.claim(slots.base(slot), header, 1, TypeBasis::contents);
+            progress = true;
+        }
+    };
     if (!looked_) {
         looked_ = true;
         for (const std::uint32_t index : unexplained_) {
@@ -277,6 +285,7 @@ bool TypeRoots::look_into_untyped() {
     const std::size_t before_count = untyped_.size();
     for (const SlotId slot : untyped_) {
         closure_at(slot);
+        if (untyped(slot)) channel_at(slot);
         const std::byte* data = slots.data(slot);
         if (data != nullptr && slots.noscan(slot) && slots.size(slot) >= least_text && untyped(slot) && is_text(data)) {
             spread_.claim(slots.base(slot), out_.types_->bytes(), slots.size(slot), TypeBasis::contents);

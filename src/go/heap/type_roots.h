@@ -15,8 +15,8 @@ public:
     void add_runtime();  ///< what no variable of the program's DWARF names: allgs, allm, without DWARF
     void add_queued();   ///< values that goroutines wait to send, and objects that have finalizers
     void add_frames();   ///< live words of frames that a variable covers
-    /// Interfaces and closures by their contents, in live objects without a type and in roots without a variable.
-    /// False: nothing new.
+    /// Interfaces, closures and channels by their contents, in live objects without a type and in roots without a
+    /// variable. False: nothing new.
     bool look_into_untyped();
 
 private:

@@ -1,6 +1,7 @@
 // Claims: what one typed word says of the object that it leads to, and which claim wins. See type_spread.h.
 #include <algorithm>
 
+#include "go/heap/channel_object.h"
 #include "go/heap/type_spread_worker.h"
 
 namespace incident::go {
@@ -187,6 +188,10 @@ void TypeSpread::judge(Worker& worker, const Claim& claim) {
         std::uint8_t is_entry = 0;
         worker.cursor.load(Address{address}, is_entry);
         id = is_entry != 0 ? plans_[id].entry : plans_[id].indirect;
+    }
+    if (plans_[id].hchan) {
+        const auto& layout = out_.graph_.input().runtime.layout();
+        if (const TypeId own = plans_.channel_of(channel_element(slots_, layout, types_, found.slot))) id = own;
     }
     const TypePlan& plan = plans_[id];
     if (plan.funcval) return claim_func(worker, address);

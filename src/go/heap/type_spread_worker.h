@@ -17,7 +17,7 @@ struct TypeSpread::Worker {
     MemoryCursor cursor;
     std::array<Claim, waiting_claims> claims;
     std::size_t next_claim = 0;
-    SlotId near = 0;  ///< where `nearby` begins; wraps round below 0
+    SlotId near = 0;                                         ///< where `nearby` begins; wraps round below 0
     std::array<Claim, 512> told;                             ///< lately, to other lanes
     std::vector<std::pair<SlotId, std::uint64_t>> closures;  ///< objects of functions that are not known yet
     std::vector<SlotId> guessed;                             ///< objects whose type is not followed yet
