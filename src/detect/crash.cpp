@@ -43,8 +43,19 @@ std::size_t first_user_frame(const std::vector<Frame>& frames) {
     return found == frames.end() ? 0 : static_cast<std::size_t>(found - frames.begin());
 }
 
-/// "deref sig.c:22, called from handle sig.c:23, thread 7155". Of the C++ library's code in between only what faulted
-/// is named.
+/// What the frame called of a system library, as its code names it: "strlen"; of libc's own frames the names are
+/// others (__strlen_evex). Empty: the call goes through a pointer, or no symbol names its target.
+std::string called_in(const Process& process, const Frame& frame) {
+    if (!process.disassembler || !process.locator || !frame.after_call) return {};
+    auto call = process.disassembler->call_before(process.memory, frame.pc);
+    if (!call || !call->target) return {};
+    std::string name = process.locator->symbol(*call->target);
+    if (auto version = name.find('@'); version != std::string::npos) name.resize(version);
+    return name.contains('+') ? std::string{} : name;
+}
+
+/// "deref sig.c:22, called from handle sig.c:23, thread 7155". Of the C and C++ libraries' code in between only what
+/// faulted is named.
 std::string where_of(const Process& process, const CrashContext& crash) {
     std::string where;
     if (!crash.frames.empty()) {
@@ -53,6 +64,10 @@ std::string where_of(const Process& process, const CrashContext& crash) {
                                           [](const Frame& f) { return of_the_cxx_headers(f) && !is_machinery(f); });
         if (crash.faulted() && fault < crash.frames.begin() + static_cast<std::ptrdiff_t>(own))
             where = place_in_source(*fault) + ", called from ";
+        else if (crash.faulted() && own > 0 && crash.frames[own - 1].kind == report::FrameKind::native &&
+                 of_the_runtime(crash.frames[own - 1]))
+            if (std::string name = called_in(process, crash.frames[own]); !name.empty())
+                where = name + ", called from ";
         where += place_in_source(crash.frames[own]);
         auto caller =
             std::ranges::find_if(crash.frames.begin() + static_cast<std::ptrdiff_t>(own) + 1, crash.frames.end(),
@@ -183,8 +198,7 @@ Detection detect_crash(const Process& process) {
             if (overflow) finding.why = recursion(crash);
             // A fault on the way: in the Error method of a panic's value, which was being printed.
             if (crash.signal) finding.why = tell_fault(process, crash, access).why;
-            if (crash.deadlock() && crash.goroutine)
-                finding.why = who_sleeps(process, crash);
+            if (crash.deadlock() && crash.goroutine) finding.why = who_sleeps(process, crash);
             if (finding.why.empty())
                 finding.why = fmt::format("the runtime ended the process in {}", crash.runtime_function);
             break;

@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "base/text.h"
+#include "detect/telling.h"
 #include "process/locate.h"
 #include "process/snapshot.h"
 #include "unwind/unwinder.h"
@@ -113,7 +114,7 @@ std::string tell_registers(const Process& process, const CrashContext& crash, co
     auto value = access.deduced ? access.deduced : crash.registers->get(reg);
     std::string why = fmt::format("`{}` {}s {}; {} was {}", readable_text(access.instruction), verb,
                                   operand_text(*access.operand, machine), machine.registers[reg].name,
-                                  value ? hex(*value) : "unknown");
+                                  value ? hex(*value) + text_in(*value) : "unknown");
     if (access.deduced) why += " (the faulting address says so)";
     if (access.load) {
         why += fmt::format(", loaded from {} by the instruction at {:#x}", operand_text(access.load->from, machine),

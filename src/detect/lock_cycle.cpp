@@ -38,7 +38,10 @@ struct CycleTeller {
         return edge.what;
     }
     const report::Frame* asking(const BlockEdge& edge) const {
-        if (in_c(edge)) return native->naming_frame(wait_of(edge).thread);
+        if (in_c(edge)) {
+            const auto* named = native->naming_frame(wait_of(edge).thread);
+            return named != nullptr ? named : native->asking_frame(wait_of(edge).thread);
+        }
         return go != nullptr ? go->asking_frame(edge.from) : nullptr;
     }
     report::Evidence evidence(const BlockEdge& edge) const {
@@ -110,7 +113,7 @@ Detection detect_lock_cycles(const Process& process) {
             if (teller.in_c(edge) && native_teller)
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
             teller.snapshot(finding, edge);
-            if (auto* frame = teller.asking(edge); frame != nullptr && !frame->function.empty())
+            if (auto* frame = teller.asking(edge); frame != nullptr)
                 if (std::string text = place_in_source(*frame); std::ranges::find(places, text) == places.end())
                     places.push_back(std::move(text));
         }

@@ -20,16 +20,6 @@ namespace {
 
 using report::Finding;
 
-std::string printable(std::uint64_t word) {
-    std::string text;
-    for (unsigned i = 0; i < 8; ++i) {
-        char c = static_cast<char>(word >> i * 8 & 0xff);
-        if (c < 0x20 || c > 0x7e) return {};
-        text += c;
-    }
-    return text;
-}
-
 /// Certainly no code: nothing there, or a stack or heap. Files and other mappings may hold code that their permissions
 /// in the core do not show (node's built-in functions, cored by gcore).
 bool never_code(const Placement& place) {
@@ -90,10 +80,7 @@ Detection detect_native_chains(const Process& process) {
             finding.mark.fault = "return address";
             finding.threads.push_back(thread.state->tid);
             auto add = [&](std::string what, Address at, std::uint64_t value) {
-                std::string text = printable(value);
-                finding.evidence.push_back({std::move(what), at,
-                                            fmt::format("{:#x}{}", value, text.empty() ? "" : " = \"" + text + "\""),
-                                            "core", "unwind data"});
+                finding.evidence.push_back({std::move(what), at, hex(value) + text_in(value), "core", "unwind data"});
             };
             add("the slot of the return address", slot, *step.bad_return);
             if (auto below = process.memory.load<std::uint64_t>(slot - 8)) add("the word below it", slot - 8, *below);

@@ -97,6 +97,8 @@ private:
     }
 
     /// malloc reads the size in front of the pointer, and of some the head of their arena, before it checks anything.
+    /// In front of what is never malloc's, say an array on the stack, that size is anything, and what it leads to as
+    /// well.
     std::optional<Finding> tell_fault_in_free() {
         const auto& crash = process_.crash;
         if (!crash || crash->kind != report::CrashKind::signal || !crash->fault_address || !died_in_free(process_))
@@ -106,7 +108,8 @@ private:
         constexpr std::uint64_t arena_heap = 64 << 20;  // HEAP_MAX_SIZE of 64-bit machines
         const Address pointer = argument->pointer, fault = *crash->fault_address;
         const Address heap{(pointer.value - 16) & ~(arena_heap - 1)};
-        if (fault != pointer - 8 && fault != pointer - 16 && fault != heap) return std::nullopt;
+        if (fault != pointer - 8 && fault != pointer - 16 && fault != heap && !never_malloc(pointer))
+            return std::nullopt;
         const bool nowhere = !process_.memory.is_mapped(pointer);
         auto finding = start("native.heap.bad-free", pointer, "pointer", "");
         finding.mark = {"not from malloc", "", std::string(to_string(locator_.place(pointer).kind))};

@@ -70,18 +70,24 @@ const report::Frame* PthreadTeller::naming_frame(std::uint32_t thread) const {
     const auto& frames = process_.threads[thread].stack.frames;
     // Stripped C under Go: the Go function that called it says more than nothing.
     for (; frame != frames.data() + frames.size(); ++frame)
-        if (!frame->function.empty() && !std::string_view(frame->function).starts_with("runtime.")) return frame;
+        if (!frame->function.empty() && !is_machinery(*frame) && !of_the_cxx_headers(*frame)) return frame;
     return nullptr;
 }
 
+std::string PthreadTeller::asker(std::uint32_t thread) const {
+    const auto* named = naming_frame(thread);
+    if (named != nullptr) return std::string(named->function);
+    const auto* asking = asking_frame(thread);
+    return asking != nullptr && !asking->module.empty() ? place_in_source(*asking) : std::string();
+}
+
 std::string PthreadTeller::asked_in(const PthreadLock& lock) const {
-    std::vector<std::string_view> functions;
+    std::vector<std::string> functions;
     for (std::uint32_t w : lock.waiters)
-        if (const auto* frame = naming_frame(pthreads_.waits()[w].thread); frame != nullptr)
-            if (std::ranges::find(functions, frame->function) == functions.end()) functions.push_back(frame->function);
+        if (auto function = asker(pthreads_.waits()[w].thread); !function.empty())
+            if (std::ranges::find(functions, function) == functions.end()) functions.push_back(std::move(function));
     std::string text;
-    for (std::size_t i = 0; i < functions.size() && i < 3; ++i)
-        text += (i == 0 ? "" : ", ") + std::string(functions[i]);
+    for (std::size_t i = 0; i < functions.size() && i < 3; ++i) text += (i == 0 ? "" : ", ") + functions[i];
     return functions.size() > 3 ? text + " …" : text;
 }
 
@@ -93,6 +99,7 @@ report::Evidence PthreadTeller::wait_evidence(const FutexWait& wait) const {
     if (actor.goroutine)
         what = fmt::format("goroutine {} on {} waits in the kernel: {}", *actor.goroutine,
                            thread_text(process_, wait.thread), call);
+    if (wait.refused) what += ", a word of libc's own, for good: the kernel refused it the lock";
     return {what, wait.word, wait.value ? fmt::format("{:#x}", *wait.value) : "", "core",
             wait.in_signal_handler ? "registers that a signal handler interrupted" : "registers of the system call"};
 }

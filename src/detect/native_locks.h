@@ -39,6 +39,8 @@ public:
     const report::Frame* asking_frame(std::uint32_t thread) const;
     /// The same, but the innermost that has a name.
     const report::Frame* naming_frame(std::uint32_t thread) const;
+    /// Its function; of what has no name module and offset; empty: not known.
+    std::string asker(std::uint32_t thread) const;
     std::string asked_in(const native::PthreadLock& lock) const;
     report::Evidence wait_evidence(const native::FutexWait& wait) const;
 

@@ -8,9 +8,9 @@
 // look-alikes, all silent: an owner that sleeps (alive); a process-shared mutex (the owner may be another process's
 // thread); a robust mutex whose owner died (the next to lock is told); a mutex just being taken or given back (no
 // owner, or a word that changed since the waiter slept). One with priority inheritance is handed on by the kernel,
-// which compares no value when it puts a waiter to sleep: whoever waits for it is never known to wait for good. Left as
-// words: a normal mutex that another thread unlocks, as one may do on Linux; a tid that was given out again; a fork
-// while the lock was held.
+// which compares no value when it puts a waiter to sleep: whoever waits for it is never known to wait for good, unless
+// the kernel refused and libc sleeps on a word of its own. Left as words: a normal mutex that another thread unlocks,
+// as one may do on Linux; a tid that was given out again; a fork while the lock was held.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -75,10 +75,9 @@ report::Finding tell_self(const Process& process, const PthreadTeller& teller, c
     const std::string who = teller.who(node);
     finding.title = fmt::format("{} waits for a mutex that it holds itself: {}", who, teller.name(lock));
     finding.title[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(finding.title[0])));
-    const auto* frame = teller.naming_frame(wait.thread);
-    finding.where = frame == nullptr
-                        ? fmt::format("asked for by {}", thread_text(process, wait.thread))
-                        : fmt::format("asked for in {}, {}", frame->function, thread_text(process, wait.thread));
+    const std::string asker = teller.asker(wait.thread);
+    finding.where = asker.empty() ? fmt::format("asked for by {}", thread_text(process, wait.thread))
+                                  : fmt::format("asked for in {}, {}", asker, thread_text(process, wait.thread));
     finding.why = fmt::format("the mutex is {}, and its owner is the thread that waits for it", to_string(lock.type));
     if (lock.waiters.size() > 1)
         finding.why += fmt::format("; {} more wait behind it", count_of(lock.waiters.size() - 1, "thread"));

@@ -2,12 +2,13 @@
 // native.hash.freed-bucket: the same, where a hash table is involved: a bucket or a chain names a freed node, an
 // iterator or a pointer to an element outlived its node, or somebody keeps the bucket array from before a resize.
 //
-// Proof: the faulting instruction used what free() had written into the chunk (a mangled list pointer): proved. A table
-// whose own chain reaches a freed node: likely. A word in a variable, or in a small object that a variable leads to,
-// which names exactly what malloc returned for the chunk that was freed last of its size: possible; likely with DWARF.
-// Innocent look-alikes, measured in python3, bash, postgres and nginx: spare room of arrays and of pools (inner words
-// of large chunks), stale elements behind an array's end, buffers, a FILE * kept after fclose, a static pointer whose
-// chunk was freed long ago. All of these are counted in one finding of severity info at most.
+// Proof: the faulting instruction used what free() had written into the chunk, a mangled list pointer or the mark
+// behind it (glibc's tcache key, a random number): proved. A table whose own chain reaches a freed node: likely. A word
+// in a variable, or in a small object that a variable leads to, which names exactly what malloc returned for the chunk
+// that was freed last of its size: possible; likely with DWARF. Innocent look-alikes, measured in python3, bash,
+// postgres and nginx: spare room of arrays and of pools (inner words of large chunks), stale elements behind an array's
+// end, buffers, a FILE * kept after fclose, a static pointer whose chunk was freed long ago. All of these are counted
+// in one finding of severity info at most.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,8 +50,10 @@ struct Stale {
 /// The fault, when it came of what free() wrote.
 struct Fault {
     std::uint64_t bad = 0;       ///< the pointer that was followed
-    std::vector<Chunk> chunks;   ///< whose first word it is; several, when it is only their page's number
+    std::vector<Chunk> chunks;   ///< that hold it; several, when it is their page's number, or the mark of all
+    bool mark = false;           ///< it is glibc's tcache key
     std::optional<Word> keeper;  ///< a live word that holds it
+    std::size_t frame = 0;       ///< of the crash's stack: the program's own
     std::string function;
 };
 
@@ -112,16 +115,26 @@ private:
         auto bad = access->deduced ? access->deduced : crash->registers->get(*access->bad_register);
         constexpr std::uint64_t lowest = 0x1000;
         if (!bad || *bad < lowest) return;
-        Fault fault{*bad, {}, std::nullopt, {}};
-        if (!crash->frames.empty()) fault.function = place_in_source(crash->frames.front());
+        Fault fault{.bad = *bad};
+        if (auto own = first_own_frame(process_)) fault.frame = *own;
+        if (fault.frame < crash->stack.frames.size())
+            fault.function = place_in_source(crash->stack.frames[fault.frame]);
+        auto leads = [&](std::optional<std::uint64_t> word) {
+            // Where free() itself was given it, it looks 16 bytes in front; through a vtable it is read behind.
+            return word && *word >= lowest && *bad + 16 >= *word && *bad < *word + fault_reach;
+        };
+        const auto key = heaps_.tcache_key();
+        constexpr std::uint64_t beyond_addresses = std::uint64_t{1} << 47;  // up to 2.33 the key is the cache's address
+        fault.mark = key > beyond_addresses && leads(key);
         if (access->load && access->load->slot)
             if (auto chunk = heaps_.find(*access->load->slot); chunk && chunk->free()) fault.chunks.push_back(*chunk);
         // The value itself: link ^ place >> 12 is nobody else's. A last entry's is place >> 12: of its page's chunks.
         if (fault.chunks.empty())
             heaps_.for_each_chunk([&](const Chunk& chunk) {
-                if ((chunk.state != ChunkState::free_tcache && chunk.state != ChunkState::free_fastbin)) return;
-                auto first = process_.memory.load<std::uint64_t>(chunk.user.begin);
-                if (first && *bad >= *first && *bad < *first + 16 && *first >= lowest) fault.chunks.push_back(chunk);
+                if (chunk.state != ChunkState::free_tcache && chunk.state != ChunkState::free_fastbin) return;
+                if (fault.mark ? chunk.state == ChunkState::free_tcache
+                               : leads(process_.memory.load<std::uint64_t>(chunk.user.begin).value_or(0)))
+                    fault.chunks.push_back(chunk);
             });
         if (!fault.chunks.empty()) fault_ = std::move(fault);
     }
@@ -134,6 +147,7 @@ private:
         if (named == fault_->chunks.end())
             named = std::ranges::find_if(fault_->chunks,
                                          [&](const Chunk& c) { return tables_.of_node(c, fault_->keeper) != nullptr; });
+        const bool sure = named != fault_->chunks.end() || fault_->chunks.size() == 1;
         const Chunk chunk = named == fault_->chunks.end() ? fault_->chunks.front() : *named;
         Stale* holder = nullptr;
         for (Stale& stale : stale_)
@@ -145,23 +159,30 @@ private:
                              report::Severity::error, report::Strength::proved);
         if (word)
             set_subject(finding, *word);
-        else
+        else if (sure)
             finding.subject = {chunk.user.begin, "malloc chunk", fmt::format("{} B", chunk.user.size()), ""};
         finding.mark.fault = "followed";
         finding.title = fmt::format("use after free: {} followed {:#x}, which free() had written into a chunk",
                                     fault_->function, fault_->bad);
         finding.where = fmt::format("{}{}", fault_->function,
                                     process_.crash->tid ? fmt::format(", thread {}", *process_.crash->tid) : "");
-        finding.why =
-            fmt::format("{:#x} is the mangled list pointer in {}", fault_->bad, locator_.describe(chunk.user.begin));
-        auto first = process_.memory.load<std::uint64_t>(chunk.user.begin);
-        finding.evidence.push_back(
-            {"the first word of the freed chunk", chunk.user.begin, hex(first ? *first : 0), "core", "malloc's lists"});
+        const Address written = chunk.user.begin + (fault_->mark ? 8 : 0);
+        auto value = process_.memory.load<std::uint64_t>(written);
+        finding.why = fmt::format(
+            "{} {} {}", hex(value ? *value : fault_->bad),
+            fault_->mark ? "is the mark that free() leaves in the second word of" : "is the mangled list pointer in",
+            sure ? locator_.describe(chunk.user.begin)
+                 : fmt::format("{}, and which of them was read is not known",
+                               count_of(fault_->chunks.size(), "freed chunk")));
+        if (sure)
+            finding.evidence.push_back({fault_->mark ? "the second word of the freed chunk, malloc's tcache key"
+                                                     : "the first word of the freed chunk",
+                                        written, hex(value ? *value : 0), "core", "malloc's lists"});
         if (word) add_word(finding, *word);
         if (table != nullptr) add_table(finding, *table);
         if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
         if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
-        add_crash_snapshot(process_, locator_, 0, finding);
+        add_crash_snapshot(process_, locator_, fault_->frame, finding);
         finding.related.push_back("crash.fault");
         finding.verify.push_back(gdb_words(process_, chunk.user.begin, 2));
         finding.remedy = "clear the pointer where the memory is freed; run with ASan";

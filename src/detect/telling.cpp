@@ -50,6 +50,16 @@ std::string place_in_source(const go::GoStack& stack, std::size_t physical) {
     return physical < stack.physical.size() ? std::string(stack.physical[physical].name()) : std::string();
 }
 
+std::string text_in(std::uint64_t word) {
+    std::string text;
+    for (unsigned i = 0; i < 8; ++i) {
+        const char c = static_cast<char>(word >> i * 8 & 0xff);
+        if (c < 0x20 || c > 0x7e) return {};
+        text += c;
+    }
+    return " = \"" + text + "\"";
+}
+
 const report::Frame* logical_frame(const go::GoStack& stack, std::size_t physical) {
     for (std::size_t i = 0; i < stack.frames.size(); ++i)
         if (stack.frame_of[i] == physical && !stack.frames[i].inlined) return &stack.frames[i];

@@ -38,6 +38,9 @@ bool add_frame_snapshot(const Process& process, report::Finding& finding, const 
 /// Of a frame of goroutines->all[goroutine].
 bool add_frame_snapshot(const Process& process, report::Finding& finding, std::size_t goroutine, std::size_t physical);
 
+/// Of a word that is text, as overruns leave it: ` = "t is too"`; empty: it is none.
+std::string text_in(std::uint64_t word);
+
 /// "core" or "file": where the bytes at `at` came from.
 std::string origin_of(const Process& process, Address at);
 

@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <elfutils/libdwelf.h>
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -65,13 +66,17 @@ bool crc_fits(const ElfFile& file, std::uint32_t crc) {
     return crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()) == crc;
 }
 
+std::string build_id_file(const std::string& root, const std::string& by_id) {
+    return fmt::format("{}/.build-id/{}.debug", root, by_id);
+}
+
 std::vector<std::string> debuglink_places(const ImageState& image, const std::string& name) {
     const std::string own = directory_of(image.found_at), target = directory_of(image.path);
     std::vector<std::string> out{own + "/" + name, own + "/.debug/" + name};
     for (const auto& root : debug_roots(image)) {
-        out.push_back(root + target + "/" + name);
-        if (target.starts_with("/usr/")) out.push_back(root + target.substr(4) + "/" + name);
-        out.push_back(root + "/" + name);
+        out.push_back(fmt::format("{}{}/{}", root, target, name));
+        if (target.starts_with("/usr/")) out.push_back(fmt::format("{}{}/{}", root, target.substr(4), name));
+        out.push_back(fmt::format("{}/{}", root, name));
     }
     return out;
 }
@@ -86,8 +91,7 @@ void attach_alternate(const ImageState& image, DebugInfo& debug, const std::stri
     const std::string hex = hex_of(std::span(static_cast<const std::byte*>(id), static_cast<std::size_t>(id_size)));
     std::vector<std::string> places;
     for (const auto& root : debug_roots(image)) {
-        if (const auto by_id = build_id_path(hex); !by_id.empty())
-            places.push_back(root + "/.build-id/" + by_id + ".debug");
+        if (const auto by_id = build_id_path(hex); !by_id.empty()) places.push_back(build_id_file(root, by_id));
         if (const auto dwz = path.find("/.dwz/"); dwz != path.npos)
             places.push_back(root + std::string(path.substr(dwz)));
     }
@@ -142,7 +146,7 @@ void find_separate_debug(const ImageState& image) {
     };
     if (const auto by_id = build_id_path(image.file.ids().gnu); !by_id.empty())
         for (const auto& root : debug_roots(image))
-            if (take(root + "/.build-id/" + by_id + ".debug", nullptr)) return;
+            if (take(build_id_file(root, by_id), nullptr)) return;
     if (const auto link = read_debuglink(image))
         for (const auto& path : debuglink_places(image, link->name))
             if (take(path, &*link)) return;

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -45,15 +47,17 @@ void read_build_ids(std::span<const std::byte> notes, std::uint64_t alignment, B
         auto description = reader.view(std::min<std::size_t>(padded(header.n_descsz), reader.remaining()));
         if (!description || description->size() < header.n_descsz) return;
         const auto value = description->first(header.n_descsz);
-        const auto is = [&](const char* text) {  // with its NUL
-            return header.n_namesz == 4 && std::memcmp(name->data(), text, 4) == 0;
+        const auto is = [&](std::string_view text) {  // four bytes with its NULs
+            std::array<char, 4> wanted{};
+            std::ranges::copy(text, wanted.begin());
+            return header.n_namesz == wanted.size() && std::memcmp(name->data(), wanted.data(), wanted.size()) == 0;
         };
         if (header.n_type == NT_GNU_BUILD_ID && is("GNU") && !value.empty() && value.size() <= 64 && !ids.gnu) {
             ids.gnu = hex_of(value);
             ids.gnu_in_segment = true;
         }
         // go: cmd/internal/buildid/note.go: name "Go\0\0", type 4
-        if (header.n_type == 4 && is("Go\0") && !value.empty() && value.size() <= 512 && !ids.go)
+        if (header.n_type == 4 && is("Go") && !value.empty() && value.size() <= 512 && !ids.go)
             ids.go.emplace(reinterpret_cast<const char*>(value.data()), value.size());
     }
 }

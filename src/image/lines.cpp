@@ -29,8 +29,8 @@ Dwarf_Line* prefer_statement(Dwarf_Die& unit, Dwarf_Line* line, Dwarf_Addr a) {
         else
             high = middle;
     }
-    for (std::size_t i = low; i-- > 0 && address_of(i) == row;) {
-        Dwarf_Line* other = dwarf_onesrcline(lines, i);
+    for (std::size_t i = low; i > 0 && address_of(i - 1) == row; --i) {
+        Dwarf_Line* other = dwarf_onesrcline(lines, i - 1);
         int number = 0;
         if (dwarf_linebeginstatement(other, &statement) == 0 && statement && dwarf_lineno(other, &number) == 0 &&
             number > 0)

@@ -209,7 +209,7 @@ std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit) 
         if (!address || !type) return true;
         const ImageState& state = ImageAccess::state(image);
         // The definition of a namespace's variable stands outside, and points to its declaration.
-        GlobalVariable variable{qualified_name(state, die),       type_name(*type, &state),   {},
+        GlobalVariable variable{qualified_name(state, die),       type_name(type, &state),    {},
                                 Address{*address + image.bias()}, size_of(*type).value_or(0), is_pointer(*type),
                                 TypeRef{type->addr, type->cu}};
         if (auto bare = peel(*type); bare && is_aggregate(*bare)) variable.layout = qualified_name(state, *bare);

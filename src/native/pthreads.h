@@ -61,6 +61,9 @@ struct FutexWait {
     bool shared = false;                           ///< keyed by the page, not by the process
     bool timed = false;                            ///< has a time limit: it will not wait forever
     bool in_signal_handler = false;
+    /// Priority inheritance: the kernel refused the lock, whose owner is gone or is the waiter itself, and libc sleeps
+    /// for good on a word of its own (nptl/pthread_mutex_lock.c: "Delay the thread indefinitely").
+    bool refused = false;
     FutexCaller caller = FutexCaller::unknown;
     Address pc;
     FutexObject object = FutexObject::unknown;

@@ -55,6 +55,10 @@ struct WordReader {
     std::optional<PthreadLock> barrier(Address at) const;
     std::optional<PthreadLock> stdio(Address at) const;
 
+    /// The mutex that the kernel refused to a thread which now sleeps on a zero of its own stack, when it alone among
+    /// what libc's frames hold explains that sleep.
+    std::optional<PthreadLock> refused(const FutexWait& wait) const;
+
     /// Fills object, address and mode of `wait`; the lock behind it, or nothing.
     std::optional<PthreadLock> classify(FutexWait& wait) const;
     /// Threads that wait for a word in this range.

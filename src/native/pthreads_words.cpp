@@ -209,6 +209,36 @@ std::optional<PthreadLock> WordReader::stdio(Address at) const {
     return std::nullopt;
 }
 
+std::optional<PthreadLock> WordReader::refused(const FutexWait& wait) const {
+    constexpr std::uint64_t nearby = 4096, frame = 512;  // bytes: from sp to the zero, from there to the mutex
+    const Registers& registers = state.core->threads()[wait.thread].registers;
+    const auto sp = registers.sp();
+    const auto self = state.identities[wait.thread].tid;
+    if (wait.in_signal_handler || wait.timed || wait.expected != 0u || wait.value != 0u || !sp || !self ||
+        wait.word < *sp || wait.word >= *sp + nearby)
+        return std::nullopt;
+    std::optional<PthreadLock> found;
+    auto try_word = [&](std::uint64_t word) {
+        if (found && found->address.value == word) return true;
+        auto lock = mutex(Address{word});
+        if (!lock || !lock->priority_inherit || lock->robust || !lock->held || lock->shared) return true;
+        const bool own =
+            lock->owner == *self && lock->type != MutexType::recursive && lock->type != MutexType::errorcheck;
+        if (!own && (!state.knows_all || state.by_tid.contains(lock->owner))) return true;
+        if (found) return false;  // two that would explain it
+        found = std::move(lock);
+        return true;
+    };
+    // libc's code keeps the mutex's address, or that of its __kind, from which it reads last.
+    constexpr std::uint64_t kind = 16;
+    auto try_both = [&](std::uint64_t word) { return try_word(word) && try_word(word - kind); };
+    for (unsigned row = 0; row < registers.machine().registers.size(); ++row)
+        if (auto value = registers.get(row); value && !try_both(*value)) return std::nullopt;
+    for (Address at = *sp; at < wait.word + frame; at += 8)
+        if (auto value = memory.load<std::uint64_t>(at); value && !try_both(*value)) return std::nullopt;
+    return found;
+}
+
 std::optional<PthreadLock> WordReader::classify(FutexWait& wait) const {
     auto is = [&](std::string_view prefix) { return wait.function.starts_with(prefix); };
     const bool hinted = !wait.function.empty();
@@ -286,6 +316,12 @@ std::optional<PthreadLock> WordReader::classify(FutexWait& wait) const {
     if (!hinted || is("pthread_barrier_"))
         if (auto lock = barrier(wait.word - 4); lock && wait.expected && *wait.expected == wait.value)
             return accept(lock, WaitFor::wait);
+    if (is("pthread_mutex_") || (!hinted && wait.caller == FutexCaller::libc))
+        if (auto lock = refused(wait))
+            if (auto found = accept(lock, WaitFor::lock)) {
+                wait.refused = true;
+                return found;
+            }
     // Without names also a mutex without an owner: which of the two, the words do not say.
     if ((!hinted && expected == 2 && wait.caller == FutexCaller::libc) || is("lll_lock_wait_private")) {
         if (auto lock = stdio(wait.word)) return accept(lock, WaitFor::lock);

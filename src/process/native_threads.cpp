@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
-#include "unwind/epilogue.h"
+#include "unwind/return_path.h"
 
 namespace incident {
 
 std::vector<UnwindStep> native_steps(const Process& process) {
-    return {cfi_step(process.memory, *process.images), epilogue_step(process.memory),
-            frame_pointer_step(process.memory), scan_step(process.memory, *process.images)};
+    return {cfi_step(process.memory, *process.images), return_path_step(process.memory, process.core.machine()),
+            frame_pointer_step(process.memory, &*process.images), scan_step(process.memory, *process.images)};
 }
 
 go::GoStack walk_native_thread(const Process& process, const ThreadState& thread, std::span<const UnwindStep> steps,

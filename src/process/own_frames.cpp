@@ -12,6 +12,8 @@ namespace {
 /// Functions of static programs, where no module tells them apart.
 constexpr std::string_view runtime_functions[] = {"raise",
                                                   "abort",
+                                                  "__restore_sigs",          // musl's raise
+                                                  "libc_start_main_stage2",  // musl
                                                   "gsignal",
                                                   "malloc_printerr",
                                                   "_int_free",

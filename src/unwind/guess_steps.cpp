@@ -1,6 +1,9 @@
 // The two steps that guess: the chain of saved frame pointers, and the search for a word that looks like a return
 // address. Both insist on a call instruction before the address where the code is held.
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <span>
 
 #include "base/text.h"
 #include "disasm/disasm.h"
@@ -52,6 +55,34 @@ bool is_frameless(const Memory& memory, const UnwindState& state) {
     return !makes_frame || pc <= entry + length;  // behind the push the word at sp is the saved frame pointer already
 }
 
+/// Does the function that a symbol names begin without `mov rbp, rsp`? Then the frame pointer is some caller's, and
+/// following it would skip all frames up to that one. Code without symbols may be anything.
+bool leaves_frame_pointer(const Memory& memory, const Images& images, const UnwindState& state) {
+    if (!state.registers.pc()) return false;
+    const Address at = state.after_call ? *state.registers.pc() - 1 : *state.registers.pc();
+    const Image* image = images.find(at);
+    const auto symbol = image != nullptr ? image->symbol_at(at) : std::nullopt;
+    if (!symbol || !symbol->function || symbol->size == 0) return false;
+    constexpr std::uint64_t longest_prologue = 64;  // bytes: the compiler moves other instructions in between
+    const std::uint64_t length = std::min(symbol->size, longest_prologue);
+    const std::byte* code = memory.data_at(symbol->address, length);
+    if (code == nullptr) return false;
+    // mov rbp, rsp in its two encodings; lea rbp, [rsp+…], with a byte or a word
+    static constexpr std::array<std::array<unsigned char, 3>, 4> makes = {
+        {{0x48, 0x89, 0xe5}, {0x48, 0x8b, 0xec}, {0x48, 0x8d, 0x6c}, {0x48, 0x8d, 0xac}}};
+    const std::span bytes(code, length);
+    return std::ranges::none_of(makes, [&](const auto& wanted) {
+        return !std::ranges::search(bytes, std::as_bytes(std::span(wanted))).empty();
+    });
+}
+
+/// Of a libc without CFI (musl): what the kernel enters, and clone()'s other side.
+bool begins_here(const Images& images, Address a) {
+    const Image* image = images.find(a);
+    const auto symbol = image != nullptr ? image->symbol_at(a) : std::nullopt;
+    return symbol && (symbol->name == "_start" || symbol->name == "__clone");
+}
+
 UnwindState caller_at(const UnwindState& state, Address pc, Address sp, report::Trust trust) {
     UnwindState caller{Registers(state.registers.machine()), /*after_call=*/true, trust, report::FrameKind::native,
                        std::nullopt};
@@ -68,17 +99,21 @@ StepResult found(UnwindState caller, Address cfa) {
 
 }  // namespace
 
-UnwindStep frame_pointer_step(const Memory& memory) {
-    return {"frame pointer", [&memory](const UnwindState& state, AddressRange stack) -> StepResult {
+UnwindStep frame_pointer_step(const Memory& memory, const Images* images) {
+    return {"frame pointer", [&memory, images](const UnwindState& state, AddressRange stack) -> StepResult {
                 const auto fp = state.registers.fp(), sp = state.registers.sp();
                 if (!fp || !sp) return rejected("not known");
                 if (is_nowhere(memory, state)) return rejected("pc is no code");
                 if (is_frameless(memory, state)) return rejected("the function has no frame at this pc");
+                if (images != nullptr && leaves_frame_pointer(memory, *images, state))
+                    return rejected("the function makes no such frame");
                 if (*fp < *sp || !stack.contains(AddressRange{*fp, *fp + 16}))
                     return rejected(hex(fp->value) + " is not on the stack above sp");
                 if (!fp->is_aligned(8)) return rejected(hex(fp->value) + " is not aligned");
                 auto saved = memory.load<std::uint64_t>(*fp), back = memory.load<std::uint64_t>(*fp + 8);
                 if (!saved || !back) return rejected("frame at " + hex(fp->value) + " cannot be read");
+                // A scan only supposes that the callee left the frame pointer alone.
+                if (*back == 0 && state.trust == report::Trust::scan) return rejected("its return address is 0");
                 if (*back == 0)
                     return {.kind = StepResult::Kind::outermost,
                             .cfa = *fp + 16,
@@ -94,8 +129,10 @@ UnwindStep frame_pointer_step(const Memory& memory) {
 UnwindStep scan_step(const Memory& memory, const Images& images) {
     return {"scan", [&memory, &images](const UnwindState& state, AddressRange stack) -> StepResult {
                 const auto sp = state.registers.sp(), fp = state.registers.fp();
-                if (!sp) return rejected("no sp");
+                if (!sp || !state.registers.pc()) return rejected("no sp");
                 const bool nowhere = is_nowhere(memory, state);
+                if (state.after_call && begins_here(images, *state.registers.pc() - 1))
+                    return {.kind = StepResult::Kind::outermost, .reason = "the thread begins here"};
                 const std::uint64_t words = nowhere ? 1 : scan_words;
                 Address at{(sp->value + 7) & ~std::uint64_t{7}};
                 MemoryCursor cursor(memory);

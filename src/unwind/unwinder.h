@@ -73,8 +73,9 @@ Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const Unw
 /// By .eh_frame, then .debug_frame. Recognises signal frames (S augmentation) and an undefined return address as
 /// outermost. Uses libdw: one thread only.
 UnwindStep cfi_step(const Memory& memory, const Images& images);
-/// Saved frame pointer chain. Rejects when the return address is not in executable memory after a call.
-UnwindStep frame_pointer_step(const Memory& memory);
+/// Saved frame pointer chain. Rejects when the return address is not in executable memory after a call, and, with
+/// `images`, functions that keep no frame pointer.
+UnwindStep frame_pointer_step(const Memory& memory, const Images* images = nullptr);
 /// Looks for the next word that is a plausible return address, 1024 words at most. What it finds has Trust::scan. Of a
 /// context whose pc is no code at all (a call through a bad pointer) only the word at sp is tried.
 UnwindStep scan_step(const Memory& memory, const Images& images);

@@ -36,6 +36,39 @@ int walk(struct node* n) {
     return sum;
 }
 
+struct session {
+    struct session* next;
+    char* user;
+    void (**methods)(void);
+};
+struct session* closed;
+
+struct session* open_session(void) {
+    struct session* s = malloc(sizeof *s);
+    s->user = malloc(100);
+    return s;
+}
+
+/* Closed twice: the second time its second word is what free() left there. */
+void twice_closed(void) {
+    closed = open_session();
+    for (int i = 0; i < 2; ++i) {
+        struct session* volatile s = closed;
+        free(s->user);
+        free(s);
+    }
+}
+
+/* A table of methods is read through the first word of a freed object. */
+void closed_then_called(void) {
+    closed = open_session();
+    free(open_session());
+    free(closed);
+    void (***object)(void) = (void (***)(void))closed;
+    void (**volatile method)(void) = *object + 4; /* as code without optimisation does it */
+    (*method)();
+}
+
 void give_up(int number) { abort(); }
 
 void send_again(int number) {
@@ -134,6 +167,16 @@ int main(int argc, char** argv) {
         free(p);
         free(p);
     }
+    if (!strcmp(how, "free-local")) {
+        char local[512];
+        memset(local, 0, sizeof local);
+        *(long*)(local + 8) = 0x100000001; /* what stands in front of a chunk is its size */
+        char* volatile p = local + 16;
+        free(p);
+    }
+    if (!strcmp(how, "freed-mark")) twice_closed();
+    if (!strcmp(how, "freed-method")) closed_then_called();
+    if (!strcmp(how, "length")) return (int)strlen(argv[2]);
     if (!strcmp(how, "large-frame")) return large_frame();
     if (!strcmp(how, "misaligned")) {
         char* volatile p = malloc(64);

@@ -14,6 +14,13 @@ pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 atomic_int waiter;
 
+static void inherit_priorities(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&mutex, &attributes);
+}
+
 static struct timespec in_an_hour(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -29,6 +36,12 @@ void* lock_and_leave(void* unused) {
 void* write_lock_and_leave(void* unused) {
     pthread_rwlock_wrlock(&rwlock);
     return 0;
+}
+
+void* lock_and_stay(void* unused) {
+    waiter = gettid();
+    pthread_mutex_lock(&mutex);
+    for (;;) pause();
 }
 
 void* wait_for_mutex(void* unused) {
@@ -96,6 +109,10 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "normal-timed")) run(lock_and_leave), start(wait_an_hour_for_mutex);
     if (!strcmp(how, "self")) start(lock_twice);
     if (!strcmp(how, "self-timed")) start(lock_twice_within_an_hour);
+    if (!strncmp(how, "inherit", 7)) inherit_priorities();
+    if (!strcmp(how, "inherit")) run(lock_and_leave), start(wait_for_mutex);
+    if (!strcmp(how, "inherit-self")) start(lock_twice);
+    if (!strcmp(how, "inherit-held")) start(lock_and_stay), start(wait_for_mutex);
     if (!strcmp(how, "rwlock")) run(write_lock_and_leave), start(wait_for_rwlock);
     if (!strcmp(how, "rwlock-timed")) run(write_lock_and_leave), start(wait_an_hour_for_rwlock);
     if (!strcmp(how, "rwlock-both")) run(write_lock_and_leave), start(wait_an_hour_for_rwlock), start(wait_for_rwlock);

@@ -45,7 +45,10 @@ FREES = [
     ("free-number", "native.heap.bad-free", "free() was given 0x1, where nothing is mapped"),
     ("free-unmapped", "native.heap.bad-free", "where nothing is mapped"),
     ("free-top", "native.heap.double-free", "the same chunk was freed twice"),
+    ("free-local", "native.heap.bad-free", "free() was given what malloc never gave"),
 ]
+# Of a freed chunk what was followed, and what glibc had written there.
+FREED = [("freed-mark", "is the mark that free() leaves in the second word of malloc chunk"), ("freed-method", "is the mangled list pointer in malloc chunk")]
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +86,24 @@ def test_free_of_what_is_not_mallocs(program: pathlib.Path, tmp_path: pathlib.Pa
     exe = program.with_name("stripped") if stripped else program
     errors = [f for f in report("analyze", core_of(exe, how, tmp_path), exe)["findings"] if f["severity"] == "error"]
     assert [f["kind"] for f in errors] == [kind] and title in errors[0]["title"]
+
+
+@needs_tools
+@pytest.mark.parametrize("stripped", [False, True])
+@pytest.mark.parametrize("how,why", FREED)
+def test_what_free_wrote_was_followed(program: pathlib.Path, tmp_path: pathlib.Path, how: str, why: str, stripped: bool) -> None:
+    exe = program.with_name("stripped") if stripped else program
+    findings = report("analyze", core_of(exe, how, tmp_path), exe)["findings"]
+    assert findings[0]["kind"] == "native.pointer.freed" and findings[0]["strength"] == "proved"
+    assert why in findings[0]["why"]
+    where = "stripped+0x" if stripped else {"freed-mark": "twice_closed", "freed-method": "closed_then_called"}[how]
+    assert findings[0]["where"].startswith(where)
+
+
+@needs_tools
+def test_the_function_of_libc_that_faulted_is_named(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    finding = report("crash", core_of(program, "length", tmp_path), program)["findings"][0]
+    assert finding["title"].startswith("null pointer dereference") and finding["where"].startswith("strlen, called from main (crash.c:")
 
 
 @needs_tools

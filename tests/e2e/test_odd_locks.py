@@ -15,6 +15,8 @@ LOCKS = [
     ("normal-timed", "native.mutex.orphaned", "possible", "warning"),
     ("self", "native.mutex.self-deadlock", "likely", "error"),
     ("self-timed", "native.mutex.self-deadlock", "possible", "warning"),
+    ("inherit", "native.mutex.orphaned", "likely", "error"),
+    ("inherit-self", "native.mutex.self-deadlock", "likely", "error"),
     ("rwlock", "native.rwlock.orphaned", "likely", "error"),
     ("rwlock-timed", "native.rwlock.orphaned", "possible", "warning"),
     ("rwlock-both", "native.rwlock.orphaned", "likely", "error"),
@@ -34,3 +36,18 @@ def test_lock(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: str
     assert [(f["kind"], f["strength"], f["severity"]) for f in run.json["findings"]] == [(kind, strength, severity)]
     assert run.json["findings"][0]["subject"]["symbol"] == ("rwlock" if "rwlock" in kind else "mutex")
     assert ("time limit" in str(run.json["findings"][0]["innocent"])) == (how in ("normal-timed", "self-timed", "rwlock-timed"))
+
+
+def test_in_a_stripped_program_no_function_of_libcs_asks(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    bare = program.with_name("bare")
+    subprocess.run(["strip", "-o", bare, program], check=True)
+    for how in ("normal", "self"):
+        folder = tmp_path / how
+        folder.mkdir()
+        run = incident("analyze", kernel_core(bare, how, folder), bare, "--only", "native.mutex", "--format", "json")
+        assert " in bare+0x" in run.json["findings"][0]["where"]
+
+
+def test_a_mutex_that_inherits_priorities_and_is_held_is_no_finding(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run = incident("analyze", kernel_core(program, "inherit-held", tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
+    assert run.json["findings"] == [] and run.json["locks"][0]["holders"]

@@ -222,6 +222,38 @@ TEST(Pthreads, KindsOfMutexes) {
     }
 }
 
+/// Thread 0 sleeps on a zero of its own stack, with `mutex` in a register that libc saved there.
+Target sleeps_on_own_zero(std::initializer_list<std::uint32_t> mutex, std::string function) {
+    Target target({100, 101});
+    const std::uint64_t stack = stacks + 0x800;  // where rsp stands
+    target.words(0x100, mutex).waits(0, stack + 0x64, private_wait, 0, std::move(function));
+    target.page_word(0, 0x800 - descriptor_at + 0x30, at);
+    return target;
+}
+
+TEST(Pthreads, WhomTheKernelRefusedAMutexSleepsOnAWordOfLibcs) {
+    // pthread_mutex_lock with PTHREAD_PRIO_INHERIT: its owner is gone (ESRCH), or the thread itself (EDEADLK).
+    for (std::uint32_t owner : {99u, 100u}) {
+        const Pthreads pthreads = sleeps_on_own_zero({owner, 1, owner, 1, 0x20}, "__pthread_mutex_lock_full").read();
+        ASSERT_EQ(pthreads.locks().size(), 1u);
+        EXPECT_EQ(pthreads.locks()[0].address, Address{at});
+        EXPECT_EQ(pthreads.locks()[0].state, owner == 99 ? OwnerState::absent : OwnerState::alive);
+        EXPECT_TRUE(pthreads.locks()[0].sure);
+        EXPECT_TRUE(pthreads.waits()[0].refused);
+        EXPECT_TRUE(pthreads.waits()[0].asleep());
+    }
+    // Another thread holds it: then nothing was refused. Nor by other functions, or of other mutexes.
+    EXPECT_TRUE(sleeps_on_own_zero({101, 1, 101, 1, 0x20}, "__pthread_mutex_lock_full").read().locks().empty());
+    EXPECT_TRUE(sleeps_on_own_zero({99, 1, 99, 1, 0x20}, "pthread_cond_wait").read().locks().empty());
+    EXPECT_TRUE(sleeps_on_own_zero({99, 1, 99, 1, 0x20}, "").read().locks().empty());
+    EXPECT_TRUE(sleeps_on_own_zero({2, 0, 99, 1, 0}, "__pthread_mutex_lock_full").read().locks().empty());
+    EXPECT_TRUE(sleeps_on_own_zero({100, 1, 100, 1, 0x21}, "__pthread_mutex_lock_full").read().locks().empty());
+    // Two that would explain it.
+    Target two = sleeps_on_own_zero({99, 1, 99, 1, 0x20}, "__pthread_mutex_lock_full");
+    two.words(0x180, {98, 1, 98, 1, 0x20}).page_word(0, 0x800 - descriptor_at + 0x38, data + 0x180);
+    EXPECT_TRUE(two.read().locks().empty());
+}
+
 TEST(Pthreads, WhatContradictsItselfIsNoMutex) {
     const std::initializer_list<std::uint32_t> cases[] = {
         {2, 0, 99, 0, 0},                 // an owner, and nobody uses it

@@ -60,7 +60,7 @@ struct Walk {
             const auto text = name ? read_type_name_at(memory, runtime.version(), *name) : std::nullopt;
             const std::string member =
                 text && is_valid_utf8(*text) ? std::string(*text) : fmt::format("+{:#x}", offset);
-            walk(*inner, base + offset, path.empty() ? member : path + "." + member, depth + 1);
+            walk(*inner, base + offset, path.empty() ? member : fmt::format("{}.{}", path, member), depth + 1);
         }
     }
     void walk(const RType& type, std::uint64_t base, const std::string& path, unsigned depth) const {

@@ -253,6 +253,7 @@ void Search::fill_description(const std::vector<const Image*>& list) {
     const Image* image = state.modules.empty() ? (list.empty() ? nullptr : list.front()) : state.modules.front().image;
     if (image != nullptr) out.debug_info = debug_info_of(*image);
     std::vector<std::string> words;
+    words.reserve(state.version.experiments.size() + 2);  // and what the build settings add
     for (const std::string& experiment : state.version.experiments) words.push_back("GOEXPERIMENT " + experiment);
     if (build_info) {
         auto setting = [&](std::string_view key) -> std::optional<std::string> {

@@ -65,7 +65,7 @@ std::string LockState::words() const {
     if (type == WaitObject::wait_group)
         return fmt::format("counter {}, {}", counter, count_of(group_waiters, "waiter"));
     std::string text;
-    auto add = [&](std::string part) { text += (text.empty() ? "" : ", ") + part; };
+    auto add = [&](std::string_view part) { text.append(text.empty() ? "" : ", ").append(part); };
     if (type == WaitObject::rwmutex) {
         if (writer && reader_wait > 0)
             add(fmt::format("writer waits for {}", count_of(static_cast<std::uint64_t>(reader_wait), "reader")));

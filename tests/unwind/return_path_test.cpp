@@ -1,11 +1,11 @@
-// The epilogue step on code and stacks written down by hand.
+// The return path step on code and stacks written down by hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "support/memory_builder.h"
-#include "unwind/epilogue.h"
+#include "unwind/return_path.h"
 
 namespace incident {
 namespace {
@@ -23,7 +23,7 @@ struct Target {
         state.registers.set_sp(Address{stack_at});
         state.registers.set_fp(Address{0xbbbb});
         state.after_call = after_call;
-        return epilogue_step(memory).step(state, stack);
+        return return_path_step(memory, x86_64()).step(state, stack);
     }
     static std::uint64_t value(const StepResult& result, std::string_view name) {
         return result.caller->registers.get(*x86_64().row_of(name)).value_or(0);
@@ -40,7 +40,7 @@ Target target(std::initializer_list<int> code, std::initializer_list<std::uint64
     return {builder.zeros(0x100 - words.size() * 8).build()};
 }
 
-TEST(Epilogue, PopsWhatCrosscall1Saved) {
+TEST(ReturnPath, PopsWhatCrosscall1Saved) {
     // go1.22 src/runtime/cgo/gcc_amd64.S: pop r15 r14 r13 r12 rbp rbx, ret
     auto t =
         target({0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xc3}, {15, 14, 13, 12, 5, 3, code_at + 4});
@@ -55,7 +55,7 @@ TEST(Epilogue, PopsWhatCrosscall1Saved) {
     EXPECT_EQ(Target::value(result, "rbx"), 3u);
 }
 
-TEST(Epilogue, RaisesSpAndKeepsWhatItDoesNotPop) {
+TEST(ReturnPath, RaisesSpAndKeepsWhatItDoesNotPop) {
     auto small = target({0x48, 0x83, 0xc4, 0x10, 0xf3, 0xc3}, {1, 2, code_at + 8}).step();
     ASSERT_EQ(small.kind, Kind::caller);
     EXPECT_EQ(small.cfa, Address{stack_at + 24});
@@ -65,7 +65,7 @@ TEST(Epilogue, RaisesSpAndKeepsWhatItDoesNotPop) {
     EXPECT_EQ(large.cfa, Address{stack_at + 32});
 }
 
-TEST(Epilogue, DoesNotGuess) {
+TEST(ReturnPath, DoesNotGuess) {
     EXPECT_EQ(target({0x5b, 0xe8, 0, 0, 0, 0, 0xc3}, {1, code_at}).step().kind, Kind::rejected);  // a call
     EXPECT_EQ(target({0x48, 0x83, 0xc4, 0xf0, 0xc3}, {1, code_at}).step().kind, Kind::rejected);  // sp falls
     EXPECT_EQ(target({0x5c, 0xc3}, {1, code_at}).step().kind, Kind::rejected);                    // pop rsp
@@ -77,7 +77,60 @@ TEST(Epilogue, DoesNotGuess) {
     EXPECT_EQ(target({0xc3}, {0}).step().kind, Kind::outermost);
 }
 
-TEST(Epilogue, AnyBytes) {
+/// A function at code_at, called at `call` by `caller`, with pc behind a call 16 bytes in.
+StepResult called(std::vector<int> code, std::vector<int> caller, std::uint64_t caller_at,
+                  std::vector<std::uint64_t> words) {
+    MemoryBuilder builder;
+    builder.at(code_at).permissions(5).fill(16, 0x90);
+    for (int byte : code) builder.u8(static_cast<std::uint8_t>(byte));
+    builder.fill(64, 0xcc).at(caller_at).permissions(5);
+    for (int byte : caller) builder.u8(static_cast<std::uint8_t>(byte));
+    builder.fill(16, 0x90).at(stack_at).permissions(6);
+    for (std::uint64_t word : words) builder.u64(word);
+    return Target{builder.zeros(0x100 - words.size() * 8).build()}.step();
+}
+
+constexpr std::uint64_t caller_at = 0x402000, call_returns = caller_at + 5;
+const std::vector<int> calls_code{0xe8, 0xfb, 0xef, 0xff, 0xff};  // call code_at: -0x1005 from behind the call
+
+TEST(ReturnPath, FollowsTheFunctionToItsReturn) {
+    // call; test; je +2; jmp +1; hlt; add rsp, 8; pop rbx; ret: what a branch skips does not count
+    const std::vector<int> body{0xe8, 0,    0,    0,    0,    0x85, 0xc0, 0x74, 0x02,
+                                0xeb, 0x01, 0xf4, 0x48, 0x83, 0xc4, 0x08, 0x5b, 0xc3};
+    auto result = called(body, calls_code, caller_at, {1, 3, call_returns});
+    ASSERT_EQ(result.kind, Kind::caller);
+    EXPECT_EQ(result.cfa, Address{stack_at + 24});
+    EXPECT_EQ(result.caller->registers.pc(), Address{call_returns});
+    EXPECT_EQ(Target::value(result, "rbx"), 3u);
+    EXPECT_EQ(result.caller->trust, report::Trust::cfi);
+}
+
+TEST(ReturnPath, WhatItPushesItselfIsNoWordOfTheStack) {
+    // push rbp; call; pop rbp; ret
+    auto result = called({0x55, 0xe8, 0, 0, 0, 0, 0x5d, 0xc3}, calls_code, caller_at, {call_returns});
+    ASSERT_EQ(result.kind, Kind::caller);
+    EXPECT_EQ(result.cfa, Address{stack_at + 8});
+    EXPECT_EQ(Target::value(result, "rbp"), 0xbbbbu);
+}
+
+TEST(ReturnPath, AReturnAddressProvesItself) {
+    const std::vector<int> body{0xe8, 0, 0, 0, 0, 0xc3};
+    EXPECT_EQ(called(body, calls_code, caller_at, {call_returns}).kind, Kind::caller);
+    // A call of something else, a call through a register, and no call at all.
+    EXPECT_EQ(called(body, {0xe8, 0, 0x10, 0, 0}, caller_at, {call_returns}).kind, Kind::rejected);
+    EXPECT_EQ(called(body, {0x90, 0x90, 0x90, 0xff, 0xd0}, caller_at, {call_returns}).kind, Kind::rejected);
+    EXPECT_EQ(called(body, calls_code, caller_at, {call_returns + 1}).kind, Kind::rejected);
+    EXPECT_EQ(called(body, calls_code, caller_at, {0}).kind, Kind::rejected);
+}
+
+TEST(ReturnPath, ByWayOfThePlt) {
+    // endbr64; jmp [rip+2]; the GOT entry behind it leads to code_at; then the call of that stub.
+    std::vector<int> caller{0xf3, 0x0f, 0x1e, 0xfa, 0xff, 0x25, 0x02, 0,    0,    0,    0x90, 0x90, 0x00,
+                            0x10, 0x40, 0,    0,    0,    0,    0,    0xe8, 0xe7, 0xff, 0xff, 0xff};
+    EXPECT_EQ(called({0xe8, 0, 0, 0, 0, 0xc3}, caller, caller_at, {caller_at + 25}).kind, Kind::caller);
+}
+
+TEST(ReturnPath, AnyBytes) {
     std::mt19937 random(5);
     for (int round = 0; round < 5000; ++round) {
         MemoryBuilder builder;
