@@ -4,7 +4,40 @@
 
 #include <fmt/format.h>
 
+#include "process/own_frames.h"
+
 namespace incident {
+
+namespace {
+
+/// "std::future::get" of std::future<int>::get(): what no reader of a wait needs left out.
+std::string bare_name(std::string_view function) {
+    std::string name;
+    int depth = 0;
+    for (char c : function) {
+        if (c == '(') break;
+        depth += c == '<' ? 1 : 0;
+        if (depth == 0) name += c;
+        depth -= c == '>' ? 1 : 0;
+    }
+    // A template's name begins with its result: "void std::call_once".
+    return name.substr(name.rfind(' ') + 1);
+}
+
+/// What the program called of its libraries to wait: "std::latch::arrive_and_wait", "__cxa_guard_acquire". Empty: the
+/// system call itself, or not known.
+std::string library_call(const Process& process, const native::FutexWait& wait) {
+    if (wait.thread >= process.threads.size() || wait.in_signal_handler) return {};
+    const auto& frames = process.threads[wait.thread].stack.frames;
+    auto own = std::ranges::find_if(
+        frames, [](const auto& frame) { return !of_the_runtime(frame) && !of_the_cxx_headers(frame); });
+    if (own == frames.begin() || own == frames.end()) return {};
+    const auto& called = *(own - 1);
+    const bool bare = called.function.contains("futex") || called.function.contains("syscall");
+    return bare || called.trust == report::Trust::scan ? std::string() : bare_name(called.function);
+}
+
+}  // namespace
 
 using native::FutexObject;
 using native::FutexWait;
@@ -141,6 +174,8 @@ std::string wait_text(const Process& process, const FutexWait& wait, const std::
     if (!symbol.empty()) text += " " + symbol;
     const Address at = wait.address.is_null() ? wait.word : wait.address;
     if (with_address) text += fmt::format(" {:#x}", at.value);
+    if (wait.object == FutexObject::unknown)
+        if (const std::string call = library_call(process, wait); !call.empty()) text += ", in " + call;
     if (!wait.lock) return text;
     const PthreadLock& lock = process.pthreads->locks()[*wait.lock];
     if (lock.owner_thread)

@@ -1,4 +1,5 @@
 // Rules that hold for every view of the terminal report, whatever is printed.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <regex>
@@ -223,7 +224,7 @@ TEST(Terminal, ThreadsOfAProcessWithoutGoAreSummed) {
     RenderOptions options;
     const auto text = render(with_threads(1200), options);
     EXPECT_NE(text.find("\n1,202 threads\n"
-                        "  1,200 threads  apply   ledger.cpp:7  waits for pthread_mutex_t mu 0x4000, owned by "
+                        "  1,200 threads  apply   ledger.cpp:7  wait for pthread_mutex_t mu 0x4000, owned by "
                         "thread 4712\n"
                         "    thread 4711  main    ledger.cpp:7\n"
                         "    thread 4712  reload  ledger.cpp:7\n"),
@@ -231,6 +232,29 @@ TEST(Terminal, ThreadsOfAProcessWithoutGoAreSummed) {
         << text;
     EXPECT_NE(render(with_threads(1200), options, "markdown").find("## Threads"), std::string::npos);
     EXPECT_EQ(render(with_threads(0), options).find("1,2"), std::string::npos);
+}
+
+TEST(Terminal, ManyFutexesAtOnePlaceAreOneLine) {
+    auto report = with_threads(3);
+    for (std::size_t i = 1; i <= 3; ++i)
+        (*report.threads)[i].note = fmt::format("waits for futex word 0x50{:x}0, in std::future::get", i);
+    EXPECT_NE(render(report, {}).find("3 threads  apply   ledger.cpp:7  wait for futex word, in std::future::get\n"),
+              std::string::npos)
+        << render(report, {});
+    // One word that all wait for is named.
+    for (std::size_t i = 1; i <= 3; ++i) (*report.threads)[i].note = "waits for futex word 0x5010, in f";
+    EXPECT_NE(render(report, {}).find("wait for futex word 0x5010, in f\n"), std::string::npos);
+}
+
+TEST(Terminal, AThreadOfAStrippedProgramIsNotInLibc) {
+    auto report = with_threads(0);
+    Frame libc, bare;
+    libc.function = "syscall";
+    libc.module = "/lib/x86_64-linux-gnu/libc.so.6";
+    bare.module = "/srv/bare";
+    bare.module_offset = 0x1234;
+    (*report.threads)[0].frames = {libc, bare};
+    EXPECT_NE(render(report, {}).find("thread 4711  bare+0x1234\n"), std::string::npos) << render(report, {});
 }
 
 TEST(Terminal, EqualStacksOfThreadsAreOnePicture) {

@@ -101,12 +101,19 @@ Line place_of(const Context& context, const Frame& frame) {
 }
 
 const Frame* telling_frame(std::span<const Frame> frames) {
-    const Frame* fallback = nullptr;
+    const Frame *fallback = nullptr, *nameless = nullptr;
     for (const auto& frame : frames) {
-        if (frame.runtime_internal || frame.function.empty()) continue;
+        if (frame.runtime_internal) continue;
+        if (frame.function.empty()) {
+            const bool own = !frame.module.empty() && system_library(frame.module) == SystemLibrary::none;
+            if (nameless == nullptr && own) nameless = &frame;
+            continue;
+        }
         if (!is_library_frame(frame)) return &frame;
         if (fallback == nullptr) fallback = &frame;
     }
+    // Of a stripped program: module and offset say more than where libc waits.
+    if (nameless != nullptr) return nameless;
     if (fallback != nullptr) return fallback;
     return frames.empty() ? nullptr : &frames.front();
 }

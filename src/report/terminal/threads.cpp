@@ -29,7 +29,26 @@ bool is_furniture(const Register& r) {
 struct Group {
     const Thread* first = nullptr;
     std::vector<std::int64_t> tids;
+    bool one_note = true;  ///< all of them have the same
 };
+
+/// Futexes that nothing names are as good as each other: many threads at one place, each with a word of its own, are
+/// one picture too.
+std::string without_word(std::string note) {
+    constexpr std::string_view word = "futex word 0x";
+    const auto at = note.find(word);
+    if (at == std::string::npos) return note;
+    const auto digits = at + word.size(), end = note.find_first_not_of("0123456789abcdef", digits);
+    return note.erase(digits - 3, (end == std::string::npos ? note.size() : end) - (digits - 3));
+}
+
+/// What they do: "waits for …" of one, "wait for …" of several.
+std::string note_of(const Group& group) {
+    std::string note = group.one_note ? group.first->note : without_word(group.first->note);
+    constexpr std::string_view waits = "waits ";
+    if (group.tids.size() > 1 && note.starts_with(waits)) note.erase(waits.size() - 2, 1);
+    return note;
+}
 
 /// Threads with equal keys together: the pool of idle threads is one picture, not twenty. In the order of their first,
 /// tids in order. An empty key is like no other.
@@ -42,6 +61,7 @@ std::vector<Group> group_by(std::span<const Thread> threads, Key key_of) {
         const bool alone = key.empty();
         const std::size_t at = alone ? groups.size() : index.try_emplace(std::move(key), groups.size()).first->second;
         if (at == groups.size()) groups.push_back({&thread, {}});
+        groups[at].one_note &= groups[at].first->note == thread.note;
         groups[at].tids.push_back(thread.tid);
     }
     for (auto& group : groups) std::ranges::sort(group.tids);
@@ -113,11 +133,13 @@ void print_threads(Context& context) {
     const bool together = !context.options().all;
     const auto groups = group_by(threads, [&](const Thread& thread) {
         if (thread.goroutine || thread.frames.empty() || !together) return std::string();
-        std::string key = thread.note + '\0';
+        std::string key = without_word(thread.note) + '\0';
         for (const auto& frame : thread.frames) key += fmt::format("{:x} {}\n", frame.pc.value, frame.function);
         return key;
     });
-    for (const auto& [thread, tids] : groups) {
+    for (const auto& group : groups) {
+        const auto* thread = group.first;
+        const auto& tids = group.tids;
         if (!canvas.alive()) return;
         canvas.blank();
         if (tids.size() == 1) {
@@ -126,7 +148,7 @@ void print_threads(Context& context) {
             Line title = canvas.line(Ink::strong, fmt::format("{} threads with the same stack", grouped(tids.size())));
             canvas.wrap(title.add(":").add(list_of(context, "", "", tids, 12)), 2);
         }
-        if (!thread->note.empty()) canvas.wrap(canvas.line().space(2).add(thread->note), 4);
+        if (!thread->note.empty()) canvas.wrap(canvas.line().space(2).add(note_of(group)), 4);
         print_stack(context, {thread->frames, {}, thread->stack_end, true});
     }
 }
@@ -137,7 +159,8 @@ void print_thread_summary(Context& context) {
     auto groups = group_by(*context.report.threads, [](const Thread& thread) {
         const auto* frame = telling_frame(thread.frames);
         if (frame == nullptr) return std::string();
-        return fmt::format("{}\n{}\n{}\n{}\n{}", thread.note, frame->function, frame->module, frame->file, frame->line);
+        return fmt::format("{}\n{}\n{}\n{}\n{}", without_word(thread.note), frame->function, frame->module, frame->file,
+                           frame->line);
     });
     std::ranges::stable_sort(groups, std::greater(), [](const Group& group) { return group.tids.size(); });
     canvas.blank();
@@ -146,13 +169,15 @@ void print_thread_summary(Context& context) {
     const std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
     Table table(canvas, 2, {0, 32, 28, 0});
     table.right(0);
-    for (const auto& [thread, tids] : std::span(groups).first(shown)) {
+    for (const auto& group : std::span(groups).first(shown)) {
+        const auto* thread = group.first;
+        const auto& tids = group.tids;
         const std::string who =
             tids.size() == 1 ? fmt::format("thread {}", tids.front()) : fmt::format("{} threads", grouped(tids.size()));
         const auto* frame = telling_frame(thread->frames);
         table.row({canvas.line(Ink::strong, who), frame == nullptr ? canvas.line() : function_of(context, *frame),
                    frame == nullptr ? canvas.line() : source_of(context, frame->file, frame->line),
-                   canvas.line(thread->note)});
+                   canvas.line(note_of(group))});
     }
     table.flush();
     if (shown < groups.size())
