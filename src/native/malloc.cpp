@@ -110,6 +110,7 @@ Region* Heaps::State::region_of(Address a) noexcept {
 
 void Heaps::State::index_ranges() {
     std::vector<std::pair<AddressRange, std::uint32_t>> all;
+    all.reserve(regions.size() + mmapped.size());
     for (std::size_t i = 0; i < regions.size(); ++i)
         all.emplace_back(regions[i].map.range(), static_cast<std::uint32_t>(i));
     for (std::size_t i = 0; i < mmapped.size(); ++i)

@@ -103,8 +103,8 @@ private:
         };
         std::vector<Thread> threads;
         for (const ThreadState& thread : core_.threads()) {
-            int fs = thread.registers.machine().thread_pointer;
-            auto tcb = fs < 0 ? std::nullopt : thread.registers.get(static_cast<unsigned>(fs));
+            const std::int8_t fs = thread.registers.machine().thread_pointer;
+            auto tcb = fs < 0 ? std::nullopt : thread.registers.get(static_cast<std::uint8_t>(fs));
             if (tcb && *tcb != 0 && Address{*tcb}.is_aligned(8)) threads.push_back({thread.tid, Address{*tcb}});
         }
         std::vector<Address> candidates;

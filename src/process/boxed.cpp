@@ -45,7 +45,7 @@ public:
             low_ = std::min(low_, module.types.begin.value);
             high_ = std::max(high_, module.types.end.value);
             for (AddressRange data : module.variables())
-                if (data.size() != 0 && data.size() <= largest_section) sections_.push_back(data);
+                if (!data.empty() && data.size() <= largest_section) sections_.push_back(data);
         }
     }
     bool any() const { return high_ > low_; }

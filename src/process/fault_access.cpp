@@ -153,7 +153,8 @@ AddressRange function_range(const Process& process, Address pc) {
 }
 
 std::string operand_text(const MemoryOperand& operand, const Machine& machine) {
-    std::string text = "[";
+    if (operand.absolute) return fmt::format("[{:#x}]", operand.absolute->value);
+    std::string text = operand.fs_relative ? "fs:[" : operand.gs_relative ? "gs:[" : "[";
     auto name = [&](unsigned index) {
         return index < machine.registers.size() ? machine.registers[index].name : std::string_view("?");
     };

@@ -126,14 +126,14 @@ StepResult apply_rules(Dwarf_Frame* frame, const Image& image, const Memory& mem
     caller.registers.set_pc(Address{*return_address});
     if (is_code(memory, Address{*return_address}) == Code::no)
         return {.cfa = context.cfa,
-                .bad_return = *return_address,
+                .bad_return = return_address,
                 .reason = "return address " + hex(*return_address) + " is not code"};
     StepResult out{.kind = StepResult::Kind::caller, .cfa = context.cfa};
     out.signal_frame = signal;
     const Address caller_sp = *caller.registers.sp();
     if (signal || jumped_off_its_stack(memory, state, caller_sp, Address{*return_address}, stack))
         out.stack = other_stack(memory, caller_sp, stack);
-    out.caller = std::move(caller);
+    out.caller = caller;
     return out;
 }
 

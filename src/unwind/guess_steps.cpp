@@ -91,9 +91,9 @@ UnwindState caller_at(const UnwindState& state, Address pc, Address sp, report::
     return caller;
 }
 
-StepResult found(UnwindState caller, Address cfa) {
+StepResult found(const UnwindState& caller, Address cfa) {
     StepResult out{.kind = StepResult::Kind::caller, .cfa = cfa};
-    out.caller = std::move(caller);
+    out.caller = caller;
     return out;
 }
 
@@ -122,7 +122,7 @@ UnwindStep frame_pointer_step(const Memory& memory, const Images* images) {
                     return rejected(hex(*back) + " at " + hex(fp->value + 8) + " is no return address");
                 UnwindState caller = caller_at(state, Address{*back}, *fp + 16, report::Trust::frame_pointer);
                 caller.registers.set_fp(Address{*saved});
-                return found(std::move(caller), *fp + 16);
+                return found(caller, *fp + 16);
             }};
 }
 
@@ -146,7 +146,7 @@ UnwindStep scan_step(const Memory& memory, const Images& images) {
                     UnwindState caller = caller_at(state, Address{word}, at + 8, report::Trust::scan);
                     // A frame pointer that points above may still be the caller's: callees save it.
                     if (fp && *fp > at && stack.contains(*fp)) caller.registers.set_fp(*fp);
-                    return found(std::move(caller), at + 8);
+                    return found(caller, at + 8);
                 }
                 return rejected("no word that could be a return address");
             }};

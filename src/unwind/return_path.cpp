@@ -228,7 +228,7 @@ UnwindStep return_path_step(const Memory& memory, const Machine& machine) {
                 Registers registers = kept(found->way.registers);
                 registers.set_pc(found->back);
                 registers.set_sp(found->cfa);
-                out.caller.emplace(UnwindState{std::move(registers), /*after_call=*/true, report::Trust::cfi,
+                out.caller.emplace(UnwindState{registers, /*after_call=*/true, report::Trust::cfi,
                                                report::FrameKind::native, std::nullopt});
                 return out;
             }};

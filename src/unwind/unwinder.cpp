@@ -55,7 +55,7 @@ Unwound unwind(const UnwindState& start, AddressRange stack, std::span<const Unw
                 if (result.reason.empty()) {
                     if (result.cfa) frame.cfa = frame.state.cfa = result.cfa;
                     if (result.stack) stack = *result.stack;
-                    out.frames.push_back({std::move(*result.caller), std::nullopt});
+                    out.frames.push_back({*result.caller, std::nullopt});
                     moved = true;
                     break;
                 }
