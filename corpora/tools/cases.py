@@ -44,7 +44,7 @@ def wrong(name, case, cases):
 
 def main():
     bad = 0
-    for program in sys.argv[1:] or ["locks", "heap", "cgo", "native"]:
+    for program in sys.argv[1:] or ["locks", "heap", "cgo", "native", "web"]:
         cases = load(program)
         print(f"\n| {program} | | twin | what |\n|---|---|---|---|")
         for name, case in sorted(cases.items(), key=lambda nc: (not nc[1]["sick"], nc[0])):

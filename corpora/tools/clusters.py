@@ -24,7 +24,7 @@ import typing
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROBE_SICK = {"waits", "nilderef", "panicnested", "fatalmap", "overflow", "orphan", "csegv", "chold"}
-PROGRAMS = ("locks", "heap", "cgo", "native")
+PROGRAMS = ("locks", "heap", "cgo", "native", "web")
 
 
 def cases() -> dict[str, dict[str, typing.Any]]:

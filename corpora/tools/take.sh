@@ -1,5 +1,5 @@
 #!/bin/bash
-# take.sh PROGRAM GO OUT [MODE...]: builds corpora/PROGRAM (locks, heap, cgo, native) with the Go toolchain GO (its
+# take.sh PROGRAM GO OUT [MODE...]: builds corpora/PROGRAM (locks, heap, web, cgo, native) with the Go toolchain GO (its
 # bin/go; "-" for native) and takes the core of every case into OUT/PROGRAM/goX.Y/<build>.<mode>/{core,truth.txt},
 # sparse, beside exe.<build>. For native the folder is named after the libc: OUT/native/glibc-2.36/.
 #   BUILDS="dwarf stripped"  only these   ·   BUILD=0  the executables are there already

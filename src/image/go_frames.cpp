@@ -2,6 +2,8 @@
 // what comes out relative to it holds for every frame that stands at this pc.
 #include <dwarf.h>
 
+#include <algorithm>
+
 #include "core/machine.h"
 #include "image/dwarf_types.h"
 #include "image/go_types.h"
@@ -14,6 +16,8 @@ namespace {
 constexpr std::uint64_t made_up_cfa = 1ull << 46;
 constexpr std::int64_t farthest = 1 << 30;  // bytes between a variable and its frame's CFA
 constexpr std::size_t most_variables = 1000;
+constexpr std::size_t most_locations = 1000;  // of one variable
+constexpr unsigned deepest_scope = 64;
 constexpr unsigned at_go_closure_offset = 0x2907;  // go1.22 src/cmd/internal/dwarf/dwarf.go
 
 std::uint64_t type_offset(Dwarf_Die& die) {
@@ -28,6 +32,59 @@ std::string_view variable_name(Dwarf_Die& die) {
     return name == nullptr ? std::string_view() : name;
 }
 
+/// What a location says of a variable's place on the stack; nullopt: it says another place, or none.
+std::optional<GoFrameVariable> on_stack(Dwarf_Die& variable, Dwarf_Attribute& attribute, const Dwarf_Op* ops,
+                                        std::size_t count, const LocationContext& context) {
+    LocationContext own = context;
+    own.attribute = &attribute;
+    auto location = evaluate_location(ops, count, own);
+    if (!location || location->count == 0) return std::nullopt;
+    const LocationPiece& first = location->pieces[0];
+    const auto offset = static_cast<std::int64_t>(first.where - made_up_cfa);
+    if (first.kind != LocationPiece::Kind::memory || offset > farthest || offset < -farthest) return std::nullopt;
+    auto type = type_of(variable);
+    const std::uint64_t whole = type ? size_of(*type).value_or(0) : 0;
+    return GoFrameVariable{variable_name(variable), type_offset(variable), offset,
+                           location->whole() ? whole : std::min(first.size, whole)};
+}
+
+/// Calls fn(variable, its location attribute) for those that stand right in this scope.
+template <class Fn>
+void for_each_variable(Dwarf_Die& scope, Fn&& fn) {
+    Dwarf_Die child;
+    if (dwarf_child(&scope, &child) != 0) return;
+    do {
+        const int tag = dwarf_tag(&child);
+        Dwarf_Attribute attribute;
+        if ((tag != DW_TAG_formal_parameter && tag != DW_TAG_variable) ||
+            dwarf_attr(&child, DW_AT_location, &attribute) == nullptr)
+            continue;
+        accept_go_location(attribute);
+        fn(child, attribute);
+    } while (dwarf_siblingof(&child, &child) == 0);
+}
+
+void add_slots(Dwarf_Die& scope, const LocationContext& context, unsigned depth, std::vector<GoFrameVariable>& out) {
+    if (depth > deepest_scope) return;
+    for_each_variable(scope, [&](Dwarf_Die& variable, Dwarf_Attribute& attribute) {
+        Dwarf_Addr base = 0, begin = 0, end = 0;
+        Dwarf_Op* ops = nullptr;
+        std::size_t count = 0;
+        std::ptrdiff_t at = 0;
+        for (std::size_t n = 0; n < most_locations && out.size() < most_variables; ++n) {
+            if ((at = dwarf_getlocations(&attribute, at, &base, &begin, &end, &ops, &count)) <= 0) return;
+            const auto found = count == 0 ? std::nullopt : on_stack(variable, attribute, ops, count, context);
+            if (found && std::ranges::find(out, *found) == out.end()) out.push_back(*found);
+        }
+    });
+    Dwarf_Die child;
+    if (dwarf_child(&scope, &child) != 0) return;
+    do {
+        const int tag = dwarf_tag(&child);
+        if (tag == DW_TAG_lexical_block || tag == DW_TAG_inlined_subroutine) add_slots(child, context, depth + 1, out);
+    } while (dwarf_siblingof(&child, &child) == 0);
+}
+
 }  // namespace
 
 std::vector<GoFrameVariable> go_frame_variables(const Image& image, Address pc) {
@@ -38,32 +95,27 @@ std::vector<GoFrameVariable> go_frame_variables(const Image& image, Address pc) 
     if (scopes.empty() || !is_go(scopes.front())) return out;
     LocationContext context{.cfa = Address{made_up_cfa}, .bias = state.bias};
     context.frame_base = [&] { return frame_base_of(scopes.front(), at, context); };
-    for (Dwarf_Die& scope : scopes) {
-        Dwarf_Die child;
-        if (dwarf_child(&scope, &child) != 0) continue;
-        do {
-            const int tag = dwarf_tag(&child);
-            Dwarf_Attribute attribute;
-            if ((tag != DW_TAG_formal_parameter && tag != DW_TAG_variable) || out.size() >= most_variables ||
-                dwarf_attr(&child, DW_AT_location, &attribute) == nullptr)
-                continue;
-            accept_go_location(attribute);
+    for (Dwarf_Die& scope : scopes)
+        for_each_variable(scope, [&](Dwarf_Die& variable, Dwarf_Attribute& attribute) {
             Dwarf_Op* ops = nullptr;
             std::size_t count = 0;
-            if (dwarf_getlocation_addr(&attribute, at, &ops, &count, 1) != 1 || count == 0) continue;
-            LocationContext own = context;
-            own.attribute = &attribute;
-            auto location = evaluate_location(ops, count, own);
-            if (!location || location->count == 0) continue;
-            const LocationPiece& first = location->pieces[0];
-            const auto offset = static_cast<std::int64_t>(first.where - made_up_cfa);
-            if (first.kind != LocationPiece::Kind::memory || offset > farthest || offset < -farthest) continue;
-            auto type = type_of(child);
-            const std::uint64_t whole = type ? size_of(*type).value_or(0) : 0;
-            out.push_back({variable_name(child), type_offset(child), offset,
-                           location->whole() ? whole : std::min(first.size, whole)});
-        } while (dwarf_siblingof(&child, &child) == 0);
-    }
+            if (out.size() >= most_variables || dwarf_getlocation_addr(&attribute, at, &ops, &count, 1) != 1 ||
+                count == 0)
+                return;
+            if (const auto found = on_stack(variable, attribute, ops, count, context)) out.push_back(*found);
+        });
+    return out;
+}
+
+std::vector<GoFrameVariable> go_slot_variables(const Image& image, Address pc) {
+    std::vector<GoFrameVariable> out;
+    const ImageState& state = ImageAccess::state(image);
+    const Dwarf_Addr at = pc.value - state.bias;
+    auto scopes = scopes_at(state, at);
+    if (scopes.empty() || !is_go(scopes.front())) return out;
+    LocationContext context{.cfa = Address{made_up_cfa}, .bias = state.bias};
+    context.frame_base = [&] { return frame_base_of(scopes.front(), at, context); };
+    add_slots(scopes.front(), context, 0, out);
     return out;
 }
 

@@ -55,10 +55,15 @@ struct GoFrameVariable {
     std::uint64_t type = 0;       ///< DIE
     std::int64_t cfa_offset = 0;  ///< bytes from the frame's CFA
     std::uint64_t size = 0;       ///< bytes of it that lie there
+    bool operator==(const GoFrameVariable&) const = default;
 };
 /// Variables in scope at `pc` (for a caller pass pc-1), inlined calls' too. What is in registers is left out, and so is
 /// the question whether the place holds a value already: the stack maps answer it.
 std::vector<GoFrameVariable> go_frame_variables(const Image& image, Address pc);
+/// Every variable of the function that `pc` is in, of inlined calls too, that lies on the stack anywhere in it. The
+/// compiler ends a variable's location before the last use of its parts: a live word may still be what only one
+/// variable ever puts there. (Since 1.23 variables with separate lives may share a place.)
+std::vector<GoFrameVariable> go_slot_variables(const Image& image, Address pc);
 
 /// What the function that begins at `entry` finds in its closure (go1.22+; earlier compilers do not say).
 struct GoCapture {

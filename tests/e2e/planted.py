@@ -1,4 +1,4 @@
-"""The bundled cores of corpora/{locks,heap,cgo,native}, each with its case.json: one planted fault, or its healthy twin."""
+"""The bundled cores of corpora/{locks,heap,web,cgo,native}, each with its case.json: one planted fault, or its healthy twin."""
 from __future__ import annotations
 
 import dataclasses

@@ -1,7 +1,7 @@
 """go.goroutine.leaked on the heap corpus: exactly the planted goroutines, nobody on the healthy server."""
 import re
 
-from planted import Planted, each, planted
+from planted import Planted, each, of, planted
 
 MODES = ("leak_recv", "leak_send", "leak_select", "leak_nil", "leak_chain", "leak_none", "server")
 
@@ -15,3 +15,14 @@ def test_leaked(core: Planted) -> None:
     assert [f["goroutines"] for f in found] == wanted
     assert {f["kind"] for f in found} <= {"go.goroutine.leaked"}
     assert run.code == (1 if wanted else 0)
+
+
+def test_a_leak_of_a_library_accuses_nobody() -> None:
+    """net/http's goroutines can all still be woken by the network: no finding; the heap says what there is too much of."""
+    core, = of(planted("web", "web-go1.26"), "dwarf.leak_body")
+    core.judge(core.analyze())
+    heap = core.report("heap")["heap"]
+    count = {row["name"]: row["count"] for row in heap["types"] if row["live"]}
+    wanted = re.findall(r"^live type=(\S+) count=(\d+)", (core.folder / "truth.txt").read_text(errors="replace"), re.M)
+    assert len(wanted) == 2 and all(count[name] == int(number) for name, number in wanted), wanted
+    assert heap["totals"]["typed_live_bytes"] >= 0.99 * heap["totals"]["live_bytes"]

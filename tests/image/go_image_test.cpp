@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "image/go_types.h"
 #include "image/types.h"
 #include "support/corpora.h"
 #include "support/opened_core.h"
@@ -65,6 +68,29 @@ TEST_P(GoImage, IdentitySectionsTypesAndGlobals) {
     } else {
         EXPECT_EQ(variables[0].value, 0x1234u) << variables[0].place;
     }
+}
+
+/// Whatever lies on the stack at some pc is among the places of the function; some lie there at other pcs only.
+TEST_P(GoImage, PlacesOfAFunctionAreThoseOfAllItsPcs) {
+    INCIDENT_NEED_PROBE(probe, GetParam(), "dwarf", "nilderef");
+    auto opened = OpenedCore::open(probe->core, {.executable = probe->executable});
+    ASSERT_TRUE(opened.has_value());
+    const Image& program = *opened->images.executable();
+    std::size_t there = 0, only_elsewhere = 0;
+    for (const char* name : {"main.audit", "main.main", "runtime.gopanic", "runtime.newproc1", "fmt.Fprintf"}) {
+        const auto symbol = program.find_symbol(name);
+        if (!symbol) continue;
+        const auto places = go_slot_variables(program, symbol->address);
+        for (std::uint64_t at = 0; at < symbol->size; at += 4) {
+            const auto variables = go_frame_variables(program, symbol->address + at);
+            there += variables.size();
+            for (const GoFrameVariable& variable : variables)
+                EXPECT_NE(std::ranges::find(places, variable), places.end()) << name << " " << variable.name;
+            only_elsewhere += variables.size() < places.size() ? 1 : 0;
+        }
+    }
+    EXPECT_GT(there, 20u);
+    EXPECT_GT(only_elsewhere, 20u);
 }
 
 TEST_P(GoImage, AnotherBuildOfTheSameProgramIsRefused) {

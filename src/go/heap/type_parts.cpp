@@ -9,7 +9,7 @@ namespace incident::go {
 
 namespace {
 
-/// Offsets of the words of a type that hold pointers.
+/// Offsets of the words of a type that the collector looks at.
 void pointer_words(const TypeTable& types, TypeId id, std::uint64_t at, std::vector<std::uint64_t>& out,
                    int depth = 0) {
     const Type& type = types[id];
@@ -22,8 +22,7 @@ void pointer_words(const TypeTable& types, TypeId id, std::uint64_t at, std::vec
         case Kind::func:
         case Kind::slice:
         case Kind::string: out.push_back(at); return;
-        case Kind::interface:
-            out.push_back(at);
+        case Kind::interface:  // types and itabs are no objects: go1.16–1.27 src/cmd/compile, TINTER in typebits
             out.push_back(at + 8);
             return;
         case Kind::array:
@@ -40,6 +39,20 @@ void pointer_words(const TypeTable& types, TypeId id, std::uint64_t at, std::vec
 
 }  // namespace
 
+bool TypeSpread::fits(SlotId slot, TypeId id) const {
+    const std::uint64_t size = types_[id].size, available = slots_.size(slot);
+    if (size > available || available - size >= std::max<std::uint64_t>(16, available / 8)) return false;
+    std::vector<std::uint64_t> mine, theirs;
+    out_.graph_.pointers().for_each_mask(slot, slots_.data(slot), 0, available / 8,
+                                         [&](std::uint64_t word, std::uint64_t mask) {
+                                             for (; mask != 0; mask &= mask - 1)
+                                                 mine.push_back((word + std::countr_zero(mask)) * 8);
+                                         });
+    pointer_words(types_, id, 0, theirs);
+    std::ranges::sort(theirs);
+    return theirs == mine;
+}
+
 bool TypeSpread::explain_parts() {
     if (parts_.empty()) return false;
     const auto key = [](std::uint64_t offset, TypeId type) { return offset << 32 | type; };
@@ -54,28 +67,15 @@ bool TypeSpread::explain_parts() {
             }
         }
     bool progress = false;
-    std::vector<std::uint64_t> mine, theirs;
     std::ranges::sort(parts_);
     parts_.erase(std::ranges::unique(parts_).begin(), parts_.end());
     for (const Part& part : std::exchange(parts_, {})) {
         if (out_.words_[part.slot] != 0 || slots_.noscan(part.slot)) continue;
-        const std::uint64_t available = slots_.size(part.slot);
-        mine.clear();
-        out_.graph_.pointers().for_each_mask(part.slot, slots_.data(part.slot), 0, available / 8,
-                                             [&](std::uint64_t word, std::uint64_t mask) {
-                                                 for (; mask != 0; mask &= mask - 1)
-                                                     mine.push_back((word + std::countr_zero(mask)) * 8);
-                                             });
         TypeId found = no_type;
         bool several = false;
         auto [begin, end] = fields_at_.equal_range(key(part.offset, part.type));
         for (auto at = begin; at != end; ++at) {
-            const std::uint64_t size = types_[at->second].size;
-            if (size > available || available - size >= std::max<std::uint64_t>(16, available / 8)) continue;
-            theirs.clear();
-            pointer_words(types_, at->second, 0, theirs);
-            std::ranges::sort(theirs);
-            if (theirs != mine) continue;
+            if (!fits(part.slot, at->second)) continue;
             several = several || (found != no_type && found != at->second);
             found = at->second;
         }

@@ -8,7 +8,6 @@
 #include "go/heap/go_map_uses.h"
 #include "go/heap/specials.h"
 #include "go/sync/waits.h"
-#include "image/go_types.h"
 
 namespace incident::go {
 
@@ -28,7 +27,8 @@ bool is_text(const std::byte* data) {
 // go1.24–1.27 src/internal/runtime/maps/map.go: the directory of a map is a []*table, whatever the map's own type,
 // which knows more.
 constexpr std::string_view table_pointer = "*internal/runtime/maps.table";
-constexpr std::size_t most_shapes = 20000;  // distinct pcs whose variables are read: libdw takes ~20 µs for each
+constexpr std::size_t most_functions = 4000;  // whose places are all read
+constexpr std::size_t most_shapes = 20000;    // distinct pcs whose variables are read: libdw takes ~20 µs for each
 }  // namespace
 
 void TypeRoots::note_headers() {
@@ -151,21 +151,25 @@ void TypeRoots::add_queued() {
     }
 }
 
+HeapTypes::FrameShape TypeRoots::shape_by(Address pc, VariablesAt variables_at) const {
+    HeapTypes::FrameShape shape;
+    const auto modules = out_.graph_.input().runtime.modules();
+    for (std::size_t i = 0; i < modules.size(); ++i) {
+        if (modules[i].image == nullptr || !modules[i].text.contains(pc)) continue;
+        for (const GoFrameVariable& variable : variables_at(*modules[i].image, pc))
+            if (const TypeId type = out_.types_->find_die(variable.type, i); type != no_type && variable.size != 0)
+                shape.rows.push_back({variable.name, variable.cfa_offset, variable.size, type});
+    }
+    return shape;
+}
+
 const HeapTypes::FrameShape& TypeRoots::shape_of(const PhysicalFrame& frame) {
     const Address pc = frame.pc - (frame.after_call ? 1 : 0);
     static const HeapTypes::FrameShape none;
     auto known = out_.shapes_.find(pc.value);
     if (known != out_.shapes_.end()) return known->second;
     if (out_.shapes_.size() >= most_shapes) return none;
-    HeapTypes::FrameShape shape;
-    const auto modules = out_.graph_.input().runtime.modules();
-    for (std::size_t i = 0; i < modules.size(); ++i) {
-        if (modules[i].image == nullptr || !modules[i].text.contains(pc)) continue;
-        for (const GoFrameVariable& variable : go_frame_variables(*modules[i].image, pc))
-            if (const TypeId type = out_.types_->find_die(variable.type, i); type != no_type && variable.size != 0)
-                shape.rows.push_back({variable.name, variable.cfa_offset, variable.size, type});
-    }
-    return out_.shapes_.emplace(pc.value, std::move(shape)).first->second;
+    return out_.shapes_.emplace(pc.value, shape_by(pc, go_frame_variables)).first->second;
 }
 
 void TypeRoots::add_frames() {
@@ -216,6 +220,33 @@ bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value) {
     }
     spread_.claim(Address{value}, target, 1, TypeBasis::contents);
     return target != no_type;
+}
+
+/// A word of a frame that no variable covers at this pc, but one did at another, and no other ever does.
+bool TypeRoots::look_at_slot(const Root& root) {
+    const auto& input = out_.graph_.input();
+    if (!out_.types_->has_dwarf() || input.stacks == nullptr || root.kind != RootKind::local) return false;
+    const auto frame = input.stacks->frame(root.goroutine, root.frame);
+    const Address base = out_.graph_.slots().base(root.target);
+    if (!frame || frame->func() == nullptr || frame->cfa.is_null() || input.memory.load_address(root.where) != base)
+        return false;
+    const Address entry = frame->func()->entry;
+    if (slots_of_.size() >= most_functions && !slots_of_.contains(entry.value)) return false;
+    auto [slots, fresh] = slots_of_.try_emplace(entry.value);
+    if (fresh) slots->second = shape_by(entry, go_slot_variables);
+    const std::int64_t offset = root.where - frame->cfa;
+    TypeId target = no_type;
+    for (const HeapTypes::FrameShape::Row& row : slots->second.rows) {
+        if (offset < row.offset || offset >= row.offset + static_cast<std::int64_t>(row.size)) continue;
+        std::uint64_t inner = 0;
+        const PlanStep* step = out_.plans_->step_at(row.type, static_cast<std::uint64_t>(offset - row.offset), inner);
+        if (step == nullptr || step->op != PlanStep::Op::pointer || (target != no_type && step->target != target))
+            return false;
+        target = step->target;
+    }
+    if (target == no_type || !spread_.fits(root.target, target)) return false;
+    spread_.claim(base, target, 1, TypeBasis::contents);
+    return true;
 }
 
 /// The compiler gives the iterator of a range no variable. The array that it walks may be its own by now: the map has
@@ -271,6 +302,7 @@ bool TypeRoots::look_into_untyped() {
             const Root& root = graph.roots().all[index];
             if (!untyped(root.target)) continue;
             progress = look_at_iterator(root.where) || progress;
+            progress = look_at_slot(root) || progress;
             std::uint64_t before = 0, value = 0;
             MemoryCursor cursor(memory);
             if (cursor.load(root.where - 8, before) && cursor.load(root.where, value) && value != 0)

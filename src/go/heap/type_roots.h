@@ -2,6 +2,7 @@
 #pragma once
 
 #include "go/heap/type_spread.h"
+#include "image/go_types.h"
 
 namespace incident::go {
 
@@ -20,10 +21,13 @@ public:
     bool look_into_untyped();
 
 private:
+    using VariablesAt = std::vector<GoFrameVariable> (*)(const Image& image, Address pc);
+    HeapTypes::FrameShape shape_by(Address pc, VariablesAt variables_at) const;
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
     void seed_directories();
     bool look_at_iterator(Address word);
     bool look_at_word(std::uint64_t before, std::uint64_t value);
+    bool look_at_slot(const Root& root);
 
     HeapTypes& out_;
     TypeSpread& spread_;
@@ -31,6 +35,7 @@ private:
     std::vector<SlotId> directories_;         ///< of maps: noted too, but with one type for all maps
     std::vector<std::uint32_t> unexplained_;  ///< roots
     std::vector<SlotId> untyped_;
+    std::unordered_map<std::uint64_t, HeapTypes::FrameShape> slots_of_;  ///< by a function's entry
     bool looked_ = false;
 };
 

@@ -41,6 +41,8 @@ public:
     /// Objects that only pointers to their middle are known of: the one struct type that has such a field there, and
     /// the object's pointer map, is taken for theirs. True: something new.
     bool explain_parts();
+    /// One value of this type would fill the object, and hold its pointers where the collector knows of some.
+    bool fits(SlotId slot, TypeId id) const;
 
 private:
     /// `count` values of `type` at `at`, outside the heap or inside an object: follow what they lead to.
