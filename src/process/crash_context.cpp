@@ -53,8 +53,9 @@ bool throws_for_signal(const go::GoStack& stack, const go::PhysicalFrame& fatal)
 }
 
 bool calls_abort(std::span<const report::Frame> frames) {
-    return std::ranges::any_of(frames,
-                               [](auto& f) { return f.kind == report::FrameKind::native && f.function == "abort"; });
+    return std::ranges::any_of(frames, [](auto& f) {
+        return f.kind == report::FrameKind::native && (f.function == "abort" || f.function == "__GI_abort");
+    });
 }
 
 /// How an abort gets from the program to the kernel (free, malloc_printerr, abort, raise) is nobody's question.
@@ -78,6 +79,7 @@ struct Candidate {
     const go::Machine_m* machine = nullptr;
     go::GoStack stack;
     std::optional<SignalFrame> signal;
+    bool foreign = false;  ///< a thread that Go did not make: the goroutine that its handler borrowed is not its own
     const go::PhysicalFrame* fatal = nullptr;
 };
 
@@ -180,6 +182,7 @@ private:
             candidate.machine = &machine;
             candidate.signal = std::move(signal);
             walk(candidate);
+            if (!candidate.signal) find_signal_on_own_stack(candidate);
             candidate.rank = rank_of(candidate, own_pid);
             bool better = best.thread == nullptr || candidate.rank > best.rank ||
                           (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal &&
@@ -188,6 +191,28 @@ private:
             if (best.fatal != nullptr) best.fatal = find_fatal_frame(best.stack);
         }
         return best;
+    }
+
+    /// Preemption and profiling interrupt, they do not kill.
+    static int weight_of(const SignalFrame& frame) {
+        if (frame.info.number == SIGURG || frame.info.number == SIGPROF) return 0;
+        return frame.info.code > 0 ? 3 : 1;
+    }
+
+    /// A thread of C code that Go did not make has no signal stack of the runtime's: Go's handler runs on the thread's
+    /// own, above what it interrupted, and raises the signal once more (runtime.badsignal).
+    void find_signal_on_own_stack(Candidate& candidate) const {
+        auto& physical = candidate.stack.physical;
+        for (std::size_t i = 1; i < physical.size(); ++i) {
+            if (physical[i].kind != report::FrameKind::signal || !physical[i - 1].name().starts_with("runtime."))
+                continue;
+            auto found = read_signal_frame(process_.memory, process_.core.machine(), physical[i].sp - 8);
+            if (!found || found->info.number == 0 || weight_of(*found) == 0) continue;
+            if (candidate.signal && weight_of(*found) < weight_of(*candidate.signal)) continue;
+            candidate.signal = std::move(found);
+            candidate.foreign = true;
+            for (std::size_t k = 0; k <= i; ++k) physical[k].owner = go::StackOwner::signal;
+        }
     }
 
     static Candidate::Rank rank_of(const Candidate& c, std::int32_t own_pid) {
@@ -206,14 +231,9 @@ private:
         auto sp = thread.registers.sp();
         if (!sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
         std::optional<SignalFrame> chosen;
-        auto weight = [](const SignalFrame& frame) {
-            // Preemption and profiling interrupt, they do not kill.
-            if (frame.info.number == SIGURG || frame.info.number == SIGPROF) return 0;
-            return frame.info.code > 0 ? 3 : 1;
-        };
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), machine.gsignal_stack)) {
-            if (frame.at < *sp || weight(frame) == 0) continue;
-            if (!chosen || weight(frame) >= weight(*chosen)) chosen = std::move(frame);
+            if (frame.at < *sp || weight_of(frame) == 0) continue;
+            if (!chosen || weight_of(frame) >= weight_of(*chosen)) chosen = std::move(frame);
         }
         return chosen;
     }
@@ -221,7 +241,7 @@ private:
     void fill(CrashContext& context, Candidate& best, const ThreadState& dying) {
         context.tid = best.thread->tid;
         const go::Goroutine* goroutine = nullptr;
-        if (best.machine != nullptr && process_.goroutines) {
+        if (best.machine != nullptr && process_.goroutines && !best.foreign) {
             goroutine = process_.goroutines->at(best.machine->curg);
             if (goroutine != nullptr) {
                 context.goid = goroutine->goid;

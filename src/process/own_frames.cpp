@@ -116,7 +116,11 @@ bool is_machinery(const report::Frame& frame) {
 }
 
 bool of_the_cxx_headers(const report::Frame& frame) {
-    return frame.kind == report::FrameKind::native && in_cxx_headers(frame.function, frame.file);
+    if (frame.kind != report::FrameKind::native || !in_cxx_headers(frame.function, frame.file)) return false;
+    // A line of a header's in a function of the program's own: the compiler inlined the rest of it away.
+    const std::string_view name = frame.function;
+    return frame.inlined || name.empty() || name.contains("std::") || name.contains("__gnu_cxx::") ||
+           name.starts_with('_') || name.starts_with("operator");
 }
 
 }  // namespace incident

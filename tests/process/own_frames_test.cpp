@@ -40,7 +40,16 @@ TEST(OwnFrames, InAStaticProgramTheNameTells) {
 TEST(OwnFrames, HeadersOfTheCxxLibrary) {
     auto inlined = frame("push");
     inlined.file = "/usr/include/c++/12/bits/stl_vector.h";
+    inlined.inlined = true;
     EXPECT_TRUE(of_the_cxx_headers(inlined));
+    // The program's own function, at a line of what was inlined into it.
+    inlined.inlined = false;
+    EXPECT_FALSE(of_the_cxx_headers(inlined));
+    auto header = inlined;
+    header.function = "void std::destroy_at<shop::Buffer>(shop::Buffer*)";
+    EXPECT_TRUE(of_the_cxx_headers(header));
+    header.function = "__gthread_mutex_lock";
+    EXPECT_TRUE(of_the_cxx_headers(header));
     EXPECT_TRUE(of_the_cxx_headers(frame("std::vector<int>::at")));
     EXPECT_FALSE(of_the_cxx_headers(frame("mystd::vector")));
 }
