@@ -15,13 +15,13 @@
 #include <unordered_map>
 
 #include "base/text.h"
+#include "detect/freed_fault.h"
 #include "detect/native.h"
 #include "detect/native_chained.h"
 #include "detect/native_live_tables.h"
 #include "detect/native_names.h"
 #include "detect/native_tables.h"
 #include "detect/telling.h"
-#include "process/fault_access.h"
 #include "process/live_memory.h"
 
 namespace incident::detect {
@@ -38,23 +38,12 @@ constexpr std::size_t most_stale = 1 << 20;
 constexpr std::size_t most_told = 16;
 constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
 constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
-constexpr std::uint64_t fault_reach = 64;    ///< bytes from a bad pointer to the member that was read through it
 
 struct Stale {
     Word word;
     Chunk chunk;  ///< freed
     bool start;   ///< the word is what malloc returned
     bool told = false;
-};
-
-/// The fault, when it came of what free() wrote.
-struct Fault {
-    std::uint64_t bad = 0;       ///< the pointer that was followed
-    std::vector<Chunk> chunks;   ///< that hold it; several, when it is their page's number, or the mark of all
-    bool mark = false;           ///< it is glibc's tcache key
-    std::optional<Word> keeper;  ///< a live word that holds it
-    std::size_t frame = 0;       ///< of the crash's stack: the program's own
-    std::string function;
 };
 
 class Detectives {
@@ -65,7 +54,7 @@ public:
     Detection run() {
         Detection detection;
         if (heaps_.arenas().empty()) return detection;
-        find_fault();
+        fault_ = find_freed_fault(process_);
         auto wanted = [&](const Word& word, const Chunk* chunk) {
             return (chunk != nullptr && chunk->free()) || may_be_load_factor(word.value) || near_fault(word);
         };
@@ -105,39 +94,6 @@ private:
     }
 
     // ---- the fault
-
-    void find_fault() {
-        const auto& crash = process_.crash;
-        if (!crash || crash->kind != report::CrashKind::signal || !crash->registers || !crash->registers->pc()) return;
-        Address pc = *crash->registers->pc();
-        auto access = analyse_access(process_, *crash->registers, crash->fault_address, function_range(process_, pc));
-        if (!access || !access->bad_register) return;
-        auto bad = access->deduced ? access->deduced : crash->registers->get(*access->bad_register);
-        constexpr std::uint64_t lowest = 0x1000;
-        if (!bad || *bad < lowest) return;
-        Fault fault{.bad = *bad};
-        if (auto own = first_own_frame(process_)) fault.frame = *own;
-        if (fault.frame < crash->stack.frames.size())
-            fault.function = place_in_source(crash->stack.frames[fault.frame]);
-        auto leads = [&](std::optional<std::uint64_t> word) {
-            // Where free() itself was given it, it looks 16 bytes in front; through a vtable it is read behind.
-            return word && *word >= lowest && *bad + 16 >= *word && *bad < *word + fault_reach;
-        };
-        const auto key = heaps_.tcache_key();
-        constexpr std::uint64_t beyond_addresses = std::uint64_t{1} << 47;  // up to 2.33 the key is the cache's address
-        fault.mark = key > beyond_addresses && leads(key);
-        if (access->load && access->load->slot)
-            if (auto chunk = heaps_.find(*access->load->slot); chunk && chunk->free()) fault.chunks.push_back(*chunk);
-        // The value itself: link ^ place >> 12 is nobody else's. A last entry's is place >> 12: of its page's chunks.
-        if (fault.chunks.empty())
-            heaps_.for_each_chunk([&](const Chunk& chunk) {
-                if (chunk.state != ChunkState::free_tcache && chunk.state != ChunkState::free_fastbin) return;
-                if (fault.mark ? chunk.state == ChunkState::free_tcache
-                               : leads(process_.memory.load<std::uint64_t>(chunk.user.begin).value_or(0)))
-                    fault.chunks.push_back(chunk);
-            });
-        if (!fault.chunks.empty()) fault_ = std::move(fault);
-    }
 
     void tell_fault() {
         // Of chunks that hold the same word: one that live memory leads to, else one that was a table's node.
@@ -498,7 +454,7 @@ private:
     const Locator& locator_;
     const LiveMemory* live_ = nullptr;
     WordNames* names_ = nullptr;
-    std::optional<Fault> fault_;
+    std::optional<FreedFault> fault_;
     std::vector<Stale> stale_;
     std::size_t typed_looks_ = 0;
     LiveTables tables_;

@@ -118,18 +118,6 @@ private:
         return found == threads.end() ? threads.front() : *found;
     }
 
-    /// Not what a debugger stops a process with.
-    static bool ends_process(const SignalInfo& info) {
-        return (is_fault(info.number) && info.code > 0) || info.number == SIGABRT;
-    }
-    static bool is_fault(int number) {
-        return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL;
-    }
-    /// Signals that nobody sends to get a core.
-    static bool ends_by_itself(int number) {
-        return is_fault(number) || number == SIGTRAP || number == SIGXCPU || number == SIGXFSZ || number == SIGSYS;
-    }
-
     /// A handler of the process's own (it prints a trace, then aborts, or faults itself) stands between the fault and
     /// the end: then the fault, whose context the kernel left on the stack, is what the process died of.
     void look_below_handlers(CrashContext& context, Candidate& best) {
@@ -193,12 +181,6 @@ private:
         return best;
     }
 
-    /// Preemption and profiling interrupt, they do not kill.
-    static int weight_of(const SignalFrame& frame) {
-        if (frame.info.number == SIGURG || frame.info.number == SIGPROF) return 0;
-        return frame.info.code > 0 ? 3 : 1;
-    }
-
     /// A thread of C code that Go did not make has no signal stack of the runtime's: Go's handler runs on the thread's
     /// own, above what it interrupted, and raises the signal once more (runtime.badsignal).
     void find_signal_on_own_stack(Candidate& candidate) const {
@@ -207,8 +189,8 @@ private:
             if (physical[i].kind != report::FrameKind::signal || !physical[i - 1].name().starts_with("runtime."))
                 continue;
             auto found = read_signal_frame(process_.memory, process_.core.machine(), physical[i].sp - 8);
-            if (!found || found->info.number == 0 || weight_of(*found) == 0) continue;
-            if (candidate.signal && weight_of(*found) < weight_of(*candidate.signal)) continue;
+            if (!found || found->info.number == 0 || weight_of(found->info) == 0) continue;
+            if (candidate.signal && weight_of(found->info) < weight_of(candidate.signal->info)) continue;
             candidate.signal = std::move(found);
             candidate.foreign = true;
             for (std::size_t k = 0; k <= i; ++k) physical[k].owner = go::StackOwner::signal;
@@ -232,8 +214,8 @@ private:
         if (!sp || !machine.gsignal_stack.contains(*sp)) return std::nullopt;
         std::optional<SignalFrame> chosen;
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), machine.gsignal_stack)) {
-            if (frame.at < *sp || weight_of(frame) == 0) continue;
-            if (!chosen || weight_of(frame) >= weight_of(*chosen)) chosen = std::move(frame);
+            if (frame.at < *sp || weight_of(frame.info) == 0) continue;
+            if (!chosen || weight_of(frame.info) >= weight_of(chosen->info)) chosen = std::move(frame);
         }
         return chosen;
     }

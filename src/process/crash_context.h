@@ -84,6 +84,14 @@ std::optional<SignalFrame> read_signal_frame(const Memory& memory, const Machine
 /// "SIGSEGV", "SEGV_MAPERR"; empty when unknown.
 std::string_view signal_name(int number);
 std::string_view signal_code_name(int number, int code);
+/// SIGSEGV, SIGBUS, SIGFPE, SIGILL.
+bool is_fault(int number);
+/// Signals that nobody sends to get a core.
+bool ends_by_itself(int number);
+/// Not what a debugger stops a process with.
+bool ends_process(const SignalInfo& info);
+/// Of several that a thread handles at once, which is its death: preemption and profiling (0) only interrupt.
+int weight_of(const SignalInfo& info);
 /// The signal of a frame without siginfo: what the processor reported, if the interrupted instruction can do that.
 std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFrame& frame);
 /// What the kernel would have said of the instruction at pc: nullopt when nothing of it can fault with this signal.

@@ -97,12 +97,12 @@ std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& 
     };
     auto instruction = process.disassembler->decode(process.memory, *pc);
     if (!instruction) {
-        if (number == SIGSEGV && process.memory.find(*pc) == nullptr) return fault(SEGV_MAPERR, *pc);
+        if (number == SIGSEGV && process.memory.find(*pc) == nullptr) return fault(SEGV_MAPERR, pc);
         return std::nullopt;
     }
     auto& name = instruction->mnemonic;
-    if (number == SIGFPE && (name == "div" || name == "idiv")) return fault(FPE_INTDIV, *pc);
-    if (number == SIGILL && name.starts_with("ud")) return fault(ILL_ILLOPN, *pc);
+    if (number == SIGFPE && (name == "div" || name == "idiv")) return fault(FPE_INTDIV, pc);
+    if (number == SIGILL && name.starts_with("ud")) return fault(ILL_ILLOPN, pc);
     if (number != SIGSEGV && number != SIGBUS) return std::nullopt;
     for (auto& operand : instruction->memory) {
         if (instruction->lea) break;
@@ -110,10 +110,10 @@ std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& 
         if (!address) continue;
         if (!canonical(process, address->value)) return fault(SI_KERNEL, std::nullopt);
         const LoadSegment* mapping = mapping_at(process.core, *address);
-        if (mapping == nullptr && !process.memory.is_mapped(*address)) return fault(SEGV_MAPERR, *address);
+        if (mapping == nullptr && !process.memory.is_mapped(*address)) return fault(SEGV_MAPERR, address);
         if (mapping == nullptr) continue;
         if ((operand.written && !(mapping->permissions & write)) || mapping->permissions == 0)
-            return fault(SEGV_ACCERR, *address);
+            return fault(SEGV_ACCERR, address);
     }
     auto target = jump_target(process, registers, *instruction);
     return target && !canonical(process, *target) ? std::optional(fault(SI_KERNEL, std::nullopt)) : std::nullopt;

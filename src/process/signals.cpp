@@ -126,4 +126,17 @@ std::string_view to_string(FaultClass fault) {
     return "unknown";
 }
 
+bool is_fault(int number) { return number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL; }
+
+bool ends_by_itself(int number) {
+    return is_fault(number) || number == SIGTRAP || number == SIGXCPU || number == SIGXFSZ || number == SIGSYS;
+}
+
+bool ends_process(const SignalInfo& info) { return (is_fault(info.number) && info.code > 0) || info.number == SIGABRT; }
+
+int weight_of(const SignalInfo& info) {
+    if (info.number == SIGURG || info.number == SIGPROF) return 0;
+    return info.code > 0 ? 3 : 1;
+}
+
 }  // namespace incident
