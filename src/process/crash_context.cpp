@@ -128,7 +128,7 @@ private:
             if (!found) return false;
             if (found->info.number == 0) found->info = signal_of_trap(process_, *found).value_or(SignalInfo{});
             if (!is_fault(found->info.number) || found->info.code <= 0) return false;
-            best.signal = std::move(found);
+            best.signal = found;
             return true;
         });
         if (fault == physical.rend()) return;
@@ -168,7 +168,7 @@ private:
             Candidate candidate;
             candidate.thread = thread;
             candidate.machine = &machine;
-            candidate.signal = std::move(signal);
+            candidate.signal = signal;
             walk(candidate);
             if (!candidate.signal) find_signal_on_own_stack(candidate);
             candidate.rank = rank_of(candidate, own_pid);
@@ -191,7 +191,7 @@ private:
             auto found = read_signal_frame(process_.memory, process_.core.machine(), physical[i].sp - 8);
             if (!found || found->info.number == 0 || weight_of(found->info) == 0) continue;
             if (candidate.signal && weight_of(found->info) < weight_of(candidate.signal->info)) continue;
-            candidate.signal = std::move(found);
+            candidate.signal = found;
             candidate.foreign = true;
             for (std::size_t k = 0; k <= i; ++k) physical[k].owner = go::StackOwner::signal;
         }
@@ -215,7 +215,7 @@ private:
         std::optional<SignalFrame> chosen;
         for (auto& frame : find_signal_frames(process_.memory, process_.core.machine(), machine.gsignal_stack)) {
             if (frame.at < *sp || weight_of(frame.info) == 0) continue;
-            if (!chosen || weight_of(frame.info) >= weight_of(chosen->info)) chosen = std::move(frame);
+            if (!chosen || weight_of(frame.info) >= weight_of(chosen->info)) chosen = frame;
         }
         return chosen;
     }

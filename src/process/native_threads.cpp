@@ -25,7 +25,7 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
     if (rejected != nullptr) *rejected = std::move(unwound.trace);
     stack.end = std::move(unwound.end);
     stack.complete = unwound.complete;
-    for (auto& frame : unwound.frames) {
+    for (const auto& frame : unwound.frames) {
         auto& registers = frame.state.registers;
         go::PhysicalFrame physical;
         physical.pc = registers.pc().value_or(Address{});
@@ -37,12 +37,12 @@ go::GoStack walk_native_thread(const Process& process, const ThreadState& thread
         physical.kind = frame.state.kind;
         physical.owner = go::StackOwner::system;
         physical.native = static_cast<std::uint32_t>(stack.native.size());
-        for (auto& logical : symbolize_native(frame, *process.images)) {
-            stack.frames.push_back(std::move(logical));
+        for (const auto& logical : symbolize_native(frame, *process.images)) {
+            stack.frames.push_back(logical);
             stack.frame_of.push_back(static_cast<std::uint32_t>(stack.physical.size()));
         }
         stack.physical.push_back(physical);
-        stack.native.push_back(std::move(frame));
+        stack.native.push_back(frame);
     }
     return stack;
 }
