@@ -215,7 +215,13 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
                               : "misaligned access";
             story.why = fmt::format("{}; the kernel gives no address for such a fault", text);
             break;
-        case FaultClass::privileged: story.title = fmt::format("executed {}, which only the kernel may", text); break;
+        case FaultClass::privileged:
+            story.title = fmt::format("executed {}, which only the kernel may", text);
+            if (access && access->instruction.mnemonic == "hlt")
+                story.why =
+                    "musl ends a program so (a_crash) when its heap or a stack protector's word is damaged; else a "
+                    "jump into something that is no code";
+            break;
         case FaultClass::stack_overflow:
             story.title = fmt::format("stack overflow: {} at {} {}", verb, address, far_below(process, crash));
             break;

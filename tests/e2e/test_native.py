@@ -101,6 +101,11 @@ def test_what_free_wrote_was_followed(program: pathlib.Path, tmp_path: pathlib.P
 
 
 @needs_tools
+def test_a_halt_is_how_musl_gives_up(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    assert "musl ends a program so (a_crash)" in report("crash", core_of(program, "privileged", tmp_path), program)["findings"][0]["why"]
+
+
+@needs_tools
 def test_the_function_of_libc_that_faulted_is_named(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
     finding = report("crash", core_of(program, "length", tmp_path), program)["findings"][0]
     assert finding["title"].startswith("null pointer dereference") and finding["where"].startswith("strlen, called from main (crash.c:")
