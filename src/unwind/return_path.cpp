@@ -197,7 +197,7 @@ Registers kept(const Registers& registers) {
     };
     for (std::string_view name : {"rbx", "rbp", "r12", "r13", "r14", "r15"})
         if (auto row = registers.machine().row_of(name)) keep(*row);
-    if (int pointer = registers.machine().thread_pointer; pointer >= 0) keep(static_cast<unsigned>(pointer));
+    if (const auto pointer = registers.machine().thread_pointer; pointer >= 0) keep(static_cast<std::uint8_t>(pointer));
     return out;
 }
 
