@@ -72,8 +72,12 @@ std::string where_of(const Process& process, const CrashContext& crash) {
         auto caller =
             std::ranges::find_if(crash.frames.begin() + static_cast<std::ptrdiff_t>(own) + 1, crash.frames.end(),
                                  [](const Frame& f) { return !is_machinery(f) && !of_the_cxx_headers(f); });
-        if (fault == crash.frames.begin() + static_cast<std::ptrdiff_t>(own) && caller != crash.frames.end())
-            where += ", called from " + place_in_source(*caller);
+        if (fault == crash.frames.begin() + static_cast<std::ptrdiff_t>(own) && caller != crash.frames.end()) {
+            // A deferred function is called by the panic, not by the code that panicked.
+            const bool deferred = std::any_of(crash.frames.begin() + static_cast<std::ptrdiff_t>(own) + 1, caller,
+                                              [](const Frame& f) { return f.function == "panic"; });
+            where += (deferred ? ", deferred, run by the panic in " : ", called from ") + place_in_source(*caller);
+        }
     }
     if (crash.goid)
         where += fmt::format("{}goroutine {}", where.empty() ? "" : ", ", *crash.goid);

@@ -9,7 +9,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "detect/locks.h"
 #include "detect/native_locks.h"
@@ -18,6 +19,8 @@
 namespace incident::detect {
 
 namespace {
+
+constexpr std::size_t most_others = 4;  // lines of evidence for who is not in the circle that is told
 
 /// One cycle; either teller may be missing: there may be no Go, or nothing that waits in C.
 struct CycleTeller {
@@ -54,6 +57,40 @@ struct CycleTeller {
         return {text, edge.object, fmt::format("{:#x}", process.locks->locks[edge.lock].state.raw), "core",
                 "semtable, defers and disassembly"};
     }
+    void add_actor(report::Finding& finding, const BlockEdge& edge) const {
+        if (in_c(edge))
+            native->add_actor(finding, wait_of(edge).thread);
+        else if (auto actor = actor_of(process, edge.from); actor.goroutine)
+            finding.goroutines.push_back(*actor.goroutine);
+    }
+    /// Who waits for something in a circle is stuck with it, in another circle through the same thing or behind it.
+    void add_others(const std::unordered_map<Address, std::size_t>& told,
+                    std::vector<report::Finding>& findings) const {
+        struct Told {
+            std::unordered_set<std::int64_t> goroutines, threads;
+            std::size_t others = 0;
+        };
+        std::vector<Told> by_finding;
+        for (const auto& f : findings)
+            by_finding.push_back({{f.goroutines.begin(), f.goroutines.end()}, {f.threads.begin(), f.threads.end()}, 0});
+        for (const BlockEdge& edge : process.locks->edges) {
+            const auto known = told.find(edge.object);
+            if (known == told.end()) continue;
+            Told& already = by_finding[known->second];
+            const auto actor = actor_of(process, edge.from);
+            if (!(actor.goroutine ? already.goroutines.insert(*actor.goroutine) : already.threads.insert(*actor.thread))
+                     .second)
+                continue;
+            report::Finding& finding = findings[known->second];
+            if (++already.others <= most_others) finding.evidence.push_back(evidence(edge));
+            add_actor(finding, edge);
+        }
+        for (std::size_t f = 0; f < findings.size(); ++f)
+            if (by_finding[f].others > most_others)
+                findings[f].evidence.push_back(
+                    {fmt::format("{} more wait for the same", by_finding[f].others - most_others), std::nullopt, "",
+                     "core", "what each waits for"});
+    }
     void snapshot(report::Finding& finding, const BlockEdge& edge) const {
         if (in_c(edge))
             native->add_snapshot(finding, wait_of(edge).thread);
@@ -74,16 +111,17 @@ Detection detect_lock_cycles(const Process& process) {
     if (process.go) go_teller.emplace(process);
     if (process.pthreads) native_teller.emplace(process);
     const CycleTeller teller{process, go_teller ? &*go_teller : nullptr, native_teller ? &*native_teller : nullptr};
-    std::set<Address> told;
+    std::unordered_map<Address, std::size_t> told;  // what is waited for → its finding
     for (auto& cycle : picture.cycles) {
         const GoLock* first = nullptr;
         const native::PthreadLock* first_native = nullptr;
-        bool certain = true, again = false, only_native = true;
+        bool certain = true, only_native = true;
+        std::optional<std::size_t> again;
         std::size_t threads = 0;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
             certain &= edge.certain;
-            again |= told.contains(edge.object);
+            if (const auto known = told.find(edge.object); known != told.end()) again = known->second;
             only_native &= edge.wait != SIZE_MAX;
             threads += actor_of(process, edge.from).thread.has_value();
             if (edge.lock != SIZE_MAX && (first == nullptr || edge.object < first->state.address))
@@ -91,8 +129,9 @@ Detection detect_lock_cycles(const Process& process) {
             if (edge.pthread != SIZE_MAX && (first_native == nullptr || edge.object < first_native->address))
                 first_native = &process.pthreads->locks()[edge.pthread];
         }
-        if ((first == nullptr && first_native == nullptr) || again) continue;
-        for (auto e : cycle) told.insert(picture.edges[e].object);
+        if (first == nullptr && first_native == nullptr) continue;
+        for (auto e : cycle) told.try_emplace(picture.edges[e].object, again.value_or(detection.findings.size()));
+        if (again) continue;
         auto finding = first != nullptr ? go_teller->start(*first, "lock.cycle")
                                         : native_teller->start(*first_native, "lock.cycle");
         finding.strength = !certain                                 ? report::Strength::possible
@@ -105,10 +144,7 @@ Detection detect_lock_cycles(const Process& process) {
         std::vector<std::string> places;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
-            if (teller.in_c(edge))
-                native_teller->add_actor(finding, teller.wait_of(edge).thread);
-            else if (auto actor = actor_of(process, edge.from); actor.goroutine)
-                finding.goroutines.push_back(*actor.goroutine);
+            teller.add_actor(finding, edge);
             finding.evidence.push_back(teller.evidence(edge));
             if (teller.in_c(edge) && native_teller)
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
@@ -135,6 +171,7 @@ Detection detect_lock_cycles(const Process& process) {
             "thread with a lock that the other side needs";
         detection.findings.push_back(std::move(finding));
     }
+    teller.add_others(told, detection.findings);
     return detection;
 }
 

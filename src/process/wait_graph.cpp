@@ -103,8 +103,8 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
                       std::vector<go::Balance>& before) {
     auto of = [](const std::vector<go::Balance>& balances, Address address, HoldKind kind) {
         for (auto& b : balances)
-            if (b.address == address && b.kind == kind) return b.most;
-        return 0;
+            if (b.address == address && b.kind == kind) return b;
+        return go::Balance{address, kind};
     };
     for (const go::Release& release : remaining.releases) {
         if (!release.address) {
@@ -116,12 +116,13 @@ void LockFinder::note(std::uint32_t goroutine, const go::Remaining& remaining, H
             continue;
         }
         // What it will have taken by then is no hold, unless every path gives back more than that.
-        const int taken = of(before, *release.address, release.kind);
-        const int net = of(remaining.balances, *release.address, release.kind);
-        if (taken > 0 && taken + net >= 0) {
-            // Unless it was deferred already: then another frame may give back what is being taken, and this one what
-            // is held.
-            if (basis == HoldBasis::pending_defer) deferred_before[*release.address].push_back(goroutine);
+        const go::Balance taken = of(before, *release.address, release.kind);
+        const int net = of(remaining.balances, *release.address, release.kind).most;
+        if (taken.most > 0 && taken.most + net >= 0) {
+            // Unless it was deferred already, and a newer frame gives back on some path what is being taken: then this
+            // one gives back what is held.
+            if (basis == HoldBasis::pending_defer && taken.least + net < 0)
+                deferred_before[*release.address].push_back(goroutine);
             continue;
         }
         Hold hold{goroutine,    release.kind,     basis, physical,       release.function, deferred,
@@ -158,7 +159,6 @@ void LockFinder::follow(std::uint32_t i) {
     go::Defers defers = go::read_defers(process.memory, *process.go, g, stack, callees);
     picture.defers += defers.pending.size();
     std::size_t next_defer = 0;
-    std::vector<go::PendingDefer> records;
     auto run_defers = [&](std::optional<std::uint32_t> up_to) {
         for (; next_defer < defers.pending.size(); ++next_defer) {
             const auto& pending = defers.pending[next_defer];

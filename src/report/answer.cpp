@@ -17,7 +17,12 @@ std::string quiet_why(const Report& report) {
     };
     std::size_t clean = with(Outcome::clean) + with(Outcome::found), partial = with(Outcome::partial);
     std::string text;
-    if (clean != 0) text = fmt::format("{} looked at everything and found nothing", count_of(clean, "detector"));
+    // Only remarks are left where this is said.
+    const auto remarks = static_cast<std::size_t>(
+        std::ranges::count_if(report.findings, [](const Finding& f) { return !f.kind.starts_with("crash."); }));
+    if (clean != 0)
+        text = fmt::format("{} looked at everything and found {}", count_of(clean, "detector"),
+                           remarks == 0 ? "nothing" : fmt::format("no defect, but {}", count_of(remarks, "remark")));
     if (partial != 0 && clean != 0) text += fmt::format(", {} could not check everything", partial);
     if (partial != 0 && clean == 0)
         text = fmt::format("{} looked, none could check everything", count_of(partial, "detector"));

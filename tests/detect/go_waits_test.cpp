@@ -187,6 +187,45 @@ TEST(StuckReader, IsToldWhenEveryReaderWaitsForEver) {
     EXPECT_THAT(findings[0].why, HasSubstr("will never come to its RUnlock"));
 }
 
+/// Circles through one lock, and who waits behind it, are one story, however many they are.
+TEST(LockCycle, WhoWaitsForTheSameIsPartOfTheStory) {
+    INCIDENT_NEED_PROBE(probe, "locks-go1.22", "dwarf", "cycle2");
+    auto process = open(*probe, {.goroutines = true, .stacks = true, .crash = true, .locks = true});
+    ASSERT_TRUE(process);
+    LockPicture& picture = *process->locks;
+    ASSERT_EQ(picture.cycles.size(), 1u);
+    const auto alone = detect_lock_cycles(*process).findings;
+    ASSERT_EQ(alone.size(), 1u);
+    ASSERT_EQ(alone[0].goroutines.size(), 2u);
+    const BlockEdge edge = picture.edges[picture.cycles[0][0]];
+    auto& all = process->goroutines->all;
+    const auto first = static_cast<std::uint32_t>(all.size());
+    constexpr std::uint32_t count = 100;
+    for (std::uint32_t i = 0; i < count; ++i) {
+        all.push_back(all[edge.from]);
+        all.back().goid = 1'000'000 + i;
+        BlockEdge behind = edge;
+        behind.from = first + i;
+        picture.edges.push_back(behind);
+    }
+    go::GoStacks stacks(all.size());
+    for (std::uint32_t i = 0; i < all.size(); ++i)
+        stacks.set(i, all[i].stack, process->stacks.load(i < first ? i : edge.from));
+    process->stacks = std::move(stacks);
+    BlockEdge back = edge;  // a second circle through the same lock
+    back.from = edge.to;
+    back.to = first;
+    back.object = edge.object + 4096;
+    picture.edges.push_back(back);
+    picture.cycles.push_back({picture.edges.size() - 1 - count, picture.edges.size() - 1});
+    const auto findings = detect_lock_cycles(*process).findings;
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].title, alone[0].title);
+    EXPECT_EQ(findings[0].goroutines.size(), 2u + count);
+    EXPECT_EQ(findings[0].evidence.size(), alone[0].evidence.size() + 5);
+    EXPECT_EQ(findings[0].evidence.back().what, "96 more wait for the same");
+}
+
 // ---- go.goroutine.leaked: who waits for whom
 
 class Leaked : public testing::Test {

@@ -50,6 +50,9 @@ def test_nested_panics(case: Case) -> None:
     assert len(values) == 4, values
     assert values[1] == ("33333", False) and values[2] == ("second: an error", True) and values[3] == ("first: a string", False)
     assert user_frames(crash["frames"]) == panics_stack(case)
+    # The deferred function that panicked last was called by the panic before it.
+    where = next(f["where"] for f in r["findings"] if f["kind"] == "crash.panic")
+    assert ", deferred, run by the panic in main." in where and "called from" not in where, where
 
 
 @pytest.mark.cores(mode="fatalmap")

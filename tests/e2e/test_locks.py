@@ -4,7 +4,8 @@ import re
 from planted import Planted, each, of, planted
 
 STUCK = planted("locks", "stuck-go1.*")
-CORES = planted("locks", "locks-go1.*") + STUCK
+GONE = planted("locks", "gone-go1.*")
+CORES = planted("locks", "locks-go1.*") + STUCK + GONE
 
 
 @each(CORES)
@@ -71,3 +72,46 @@ def test_an_inlined_frame_shows_the_slots_and_code_of_the_function_that_holds_it
         snapshots = core.analyze().json["findings"][0]["snapshots"]
         inlined = next(s for s in snapshots if s["function"] == "main.(*onceInside).get" and s["inlined"])
         assert inlined["slots"] and inlined["code"] and any("main.(*onceInside).fill" in note for note in inlined["notes"]), inlined["notes"]
+
+
+def test_a_once_that_asks_for_itself_is_an_error_in_every_build() -> None:
+    cores = [core for core in GONE if core.mode in ("self_once", "once_circle")]
+    assert cores
+    for core in cores:
+        finding, = (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash."))
+        assert (finding["kind"], finding["severity"]) == ("go.mutex.self-deadlock", "error"), core
+        assert finding["why"].startswith("its own older frame still has the deferred sync.(*Mutex).Unlock"), core
+
+
+@each([core for core in GONE if core.mode == "self_some_paths"])
+def test_who_may_hold_what_it_waits_for_is_a_remark(core: Planted) -> None:
+    """Its caller has deferred the release, and it gives the lock back itself on some ways out: nothing is sure."""
+    finding, = (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash."))
+    waiter = core.truth().ids["self"]
+    assert (finding["kind"], finding["severity"]) == ("go.mutex.orphaned", "info")
+    assert f"goroutine {waiter} waits for it, and has its release deferred already: it may hold it itself" in str(finding)
+    assert "looked at everything and found no defect, but 1 remark" in core.print("analyze")
+
+
+@each([core for core in GONE if core.mode == "main_goexit"])
+def test_main_that_has_left_is_said(core: Planted) -> None:
+    for command in "analyze", "goroutines":
+        assert "goroutine 1, main's, has ended" in core.print(command)
+
+
+@each([core for core in GONE if core.mode == "finalizer_waits"])
+def test_a_finalizer_of_the_program_is_the_programs_code(core: Planted) -> None:
+    rows = core.report("goroutines")["goroutines"]
+    finalizer, = (g for g in rows if g["id"] == core.truth().ids["finalizer"])
+    assert not finalizer["system"] and finalizer["wait_reason"] == "chan receive"
+    assert "has ended" not in core.print("goroutines")
+
+
+@each([core for core in GONE if core.mode == "watchdog"])
+def test_a_watchdogs_signal_is_no_crash_of_its_own(core: Planted) -> None:
+    """kill(getpid()) reaches whichever thread there is: what hung is told, not where that one stood."""
+    report = core.analyze().json
+    assert report["crash"]["kind"] == "requested" and report["crash"]["signal"]["name"] == "SIGABRT"
+    assert [f["kind"] for f in report["findings"] if f["severity"] != "info"] == ["go.mutex.orphaned"]
+    requested, = (f for f in report["findings"] if f["kind"] == "crash.requested")
+    assert requested["title"] == "the program sent itself SIGABRT"

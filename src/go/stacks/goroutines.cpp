@@ -71,11 +71,25 @@ public:
         return slot->second;
     }
     bool names_known() const { return !runtime_.modules().empty(); }
+    bool in_gopark(Address pc) const {
+        const auto func = runtime_.find_func(pc);
+        return func && func->name == "runtime.gopark";
+    }
 
 private:
     const Runtime& runtime_;
     std::unordered_map<std::uint64_t, StartKind> known_;
 };
+
+/// Of the finalizer and cleanup goroutines. fingRunning and g.runningCleanups say whether user code runs; the wait
+/// reason says the same and is always readable. It stays when the goroutine is made runnable, so that only where it
+/// stands tells then whether it has gone on: gopark, or the start.
+bool runs_no_callback(const Goroutine& g, const Version& version, const StartKinds& starts) {
+    if (g.status == Status::runnable && g.sched_pc == g.startpc) return true;
+    if (g.status != Status::waiting && (g.status != Status::runnable || !starts.in_gopark(g.sched_pc))) return false;
+    const std::string_view reason = wait_reason_words(version, g.wait_reason_number);
+    return reason == "finalizer wait" || reason == "cleanup wait";
+}
 
 Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields& f, const Version& version,
                  StartKinds& starts) {
@@ -112,9 +126,7 @@ Goroutine read_g(const Record& record, Address at, const RuntimeLayout::g_fields
     g.sig_pc = record.get_or(f.sigpc, {});
 
     StartKind kind = starts.of(g.startpc);
-    // fingRunning and g.runningCleanups say whether user code runs; the wait reason says the same and is always
-    // readable.
-    bool idle = g.status == Status::waiting && (g.wait_reason == "finalizer wait" || g.wait_reason == "cleanup wait");
+    const bool idle = kind.varies && runs_no_callback(g, version, starts);
     g.system = (kind.system && (!kind.varies || idle)) || (!starts.names_known() && is_runtime_reason(g.wait_reason));
     return g;
 }

@@ -11,7 +11,6 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string_view>
 #include <vector>
 
@@ -59,9 +58,8 @@ public:
     RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler);
     ~RemainingCode();
 
-    /// Code of physical frame `index` from its pc on. `records`: pending _defer records of that frame.
-    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
-                       std::span<const PendingDefer> records = {});
+    /// Code of physical frame `index` from its pc on, without what it had deferred before.
+    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index);
     /// A function value: called with `argument` in the first argument's place.
     Remaining of_closure(Address closure, std::optional<Address> argument = std::nullopt);
     Remaining of_defer(const PendingDefer& pending);

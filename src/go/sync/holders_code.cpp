@@ -20,8 +20,8 @@ LockOp sync_operation(std::string_view name) {
     if (name.starts_with("internal/")) name.remove_prefix(9);
     if (!name.starts_with("sync.(*")) return LockOp::none;
     name.remove_prefix(7);
-    if (name == "Mutex).Lock" || name == "Mutex).TryLock" || name == "RWMutex).Lock" || name == "RWMutex).TryLock")
-        return LockOp::lock;
+    if (name == "Mutex).Lock" || name == "RWMutex).Lock") return LockOp::lock;
+    if (name == "Mutex).TryLock" || name == "RWMutex).TryLock") return LockOp::try_lock;
     if (name == "Mutex).Unlock" || name == "RWMutex).Unlock") return LockOp::unlock;
     if (name == "RWMutex).RLock" || name == "RWMutex).TryRLock" || name == "rlocker).Lock") return LockOp::rlock;
     if (name == "RWMutex).RUnlock" || name == "rlocker).Unlock") return LockOp::runlock;
@@ -188,6 +188,22 @@ const CalleeFacts& CodeBook::facts(Address target, Address* true_entry) {
     return slot->second.second;
 }
 
+std::uint64_t CodeBook::argument_bytes(Address callee) {
+    constexpr std::uint64_t unknown = 64, most = 512;
+    constexpr int hops = 2;
+    for (int hop = 0; hop <= hops; ++hop) {
+        const FunctionCode* code = function(callee);
+        if (code == nullptr) break;
+        if (code->func.args >= 0 && static_cast<std::uint64_t>(code->func.args) < most)
+            return static_cast<std::uint64_t>(code->func.args);
+        // Assembly that declares no arguments and jumps on, as all of sync/atomic does: go1.16 src/sync/atomic/asm.s.
+        if (code->steps.empty() || code->steps.front().flow != Flow::jump || code->steps.front().target_step >= 0)
+            break;
+        callee = code->steps.front().target;
+    }
+    return unknown;
+}
+
 void CodeBook::decode(FunctionCode& code) {
     code.complete = true;
     std::vector<std::pair<std::size_t, bool>> atomics;
@@ -211,11 +227,76 @@ void CodeBook::decode(FunctionCode& code) {
         if ((step.flow == Flow::jump || step.flow == Flow::conditional_jump) && step.target >= code.func.entry &&
             step.target < code.func.end)
             step.target_step = code.step_at(step.target);
-    code.loop_head.resize(code.steps.size());
-    for (std::size_t i = 0; i < code.steps.size(); ++i)  // the first step is where morestack starts again: no loop
-        if (auto to = code.steps[i].target_step; to > 0 && static_cast<std::size_t>(to) <= i)
-            code.loop_head[static_cast<std::size_t>(to)] = true;
+    find_loops(code);
     for (auto [at, exchange] : atomics) name_atomic(code, at, exchange);
+}
+
+// A jump back closes a loop only if its target leads to it again: the same strongly connected component (Tarjan's
+// algorithm, without recursion). The first step is where morestack starts again: no loop.
+void CodeBook::find_loops(FunctionCode& code) {
+    const std::size_t count = code.steps.size();
+    code.joined_from_below.resize(count);
+    code.loop_head.resize(count);
+    auto jumps_back = [&](std::size_t i) {
+        const std::int32_t to = code.steps[i].target_step;
+        return to > 0 && static_cast<std::size_t>(to) <= i;
+    };
+    bool any = false;
+    for (std::size_t i = 0; i < count; ++i)
+        if (jumps_back(i)) any = code.joined_from_below[static_cast<std::size_t>(code.steps[i].target_step)] = true;
+    if (!any) return;
+    auto successor = [&](std::size_t i, unsigned which) -> std::size_t {
+        const CodeStep& step = code.steps[i];
+        if (which == 1) return step.target_step > 0 ? static_cast<std::size_t>(step.target_step) : count;
+        const bool goes_on = step.flow == Flow::next || step.flow == Flow::conditional_jump ||
+                             step.flow == Flow::indirect_call ||
+                             (step.flow == Flow::call && facts(step.target).kind != CalleeKind::never_returns);
+        return goes_on ? i + 1 : count;
+    };
+    constexpr std::uint32_t unseen = 0, done = UINT32_MAX;
+    std::vector<std::uint32_t> number(count, unseen), low(count), component(count);
+    std::vector<std::size_t> stack;
+    std::vector<std::pair<std::size_t, unsigned>> path;
+    std::uint32_t next = 1, components = 0;
+    for (std::size_t root = 0; root < count; ++root) {
+        if (number[root] != unseen) continue;
+        path.emplace_back(root, 0);
+        while (!path.empty()) {
+            auto& [at, which] = path.back();
+            if (which == 0 && number[at] == unseen) {
+                number[at] = low[at] = next++;
+                stack.push_back(at);
+            }
+            if (which < 2) {
+                const std::size_t to = successor(at, which++);
+                if (to >= count || number[to] == done) continue;
+                if (number[to] == unseen)
+                    path.emplace_back(to, 0);
+                else
+                    low[at] = std::min(low[at], number[to]);
+                continue;
+            }
+            const std::size_t left = at;
+            path.pop_back();
+            if (low[left] == number[left]) {
+                for (bool more = true; more;) {
+                    const std::size_t member = stack.back();
+                    stack.pop_back();
+                    more = member != left;
+                    number[member] = done;
+                    component[member] = components;
+                }
+                ++components;
+            }
+            if (!path.empty() && number[left] != done)
+                low[path.back().first] = std::min(low[path.back().first], low[left]);
+        }
+    }
+    for (std::size_t i = 0; i < count; ++i)
+        if (jumps_back(i)) {
+            const auto to = static_cast<std::size_t>(code.steps[i].target_step);
+            if (component[i] == component[to]) code.loop_head[to] = true;
+        }
 }
 
 // A fast path is known by the slow path behind it: the compiler's inline tree and lines often give the atomic
@@ -249,7 +330,8 @@ void CodeBook::name_atomic(FunctionCode& code, std::size_t at, bool exchange) {
     if (op == LockOp::none && exchange && code.func.table != nullptr)
         for (const auto& frame : code.func.table->logical_frames(code.func, atomic.pc))
             if (frame.inlined && op == LockOp::none) op = sync_operation(frame.function);
-    if (op == LockOp::none || exchange != (op == LockOp::lock || (op == LockOp::rlock && exchange))) return;
+    const bool by_exchange = op == LockOp::lock || op == LockOp::try_lock || (op == LockOp::rlock && exchange);
+    if (op == LockOp::none || exchange != by_exchange) return;
     const auto& layout = runtime_.layout();
     atomic.op = op;
     // RLock and RUnlock count in readerCount; an RWMutex's own Lock is never inlined.
@@ -264,7 +346,8 @@ bool CodeBook::step_interesting(FunctionCode& code, const CodeStep& step, int de
     if (step.flow == Flow::indirect_call) return true;
     if (!leaves) return false;
     const CalleeFacts& callee = facts(step.target);
-    if (callee.kind == CalleeKind::primitive) return callee.op != LockOp::lock && callee.op != LockOp::rlock;
+    if (callee.kind == CalleeKind::primitive)
+        return callee.op != LockOp::lock && callee.op != LockOp::try_lock && callee.op != LockOp::rlock;
     if (callee.kind == CalleeKind::spawns || callee.kind == CalleeKind::deferreturn) return true;
     if (callee.kind != CalleeKind::ordinary || depth <= 0) return false;
     FunctionCode* target = function(step.target);

@@ -19,7 +19,7 @@
 namespace incident::go {
 
 /// What a call or an atomic instruction does to a lock, group or channel.
-enum class LockOp : std::uint8_t { none, lock, unlock, rlock, runlock, group_add, group_done, receive, send };
+enum class LockOp : std::uint8_t { none, lock, try_lock, unlock, rlock, runlock, group_add, group_done, receive, send };
 
 /// What to make of a called function.
 enum class CalleeKind : std::uint8_t {
@@ -79,11 +79,12 @@ struct FunctionCode {
     Func func;
     CalleeFacts facts;
     std::vector<CodeStep> steps;
-    std::vector<bool> loop_head;       ///< by step: a jump leads back to it
-    bool complete = false;             ///< decoded to its end
-    bool indirect = false;             ///< has calls whose target is data
-    std::int8_t reaches_within = 127;  ///< so many levels of calls: it may release something
-    std::int8_t nothing_within = -1;   ///< so many levels: it releases nothing
+    std::vector<bool> joined_from_below;  ///< by step: a later jump leads back to it
+    std::vector<bool> loop_head;          ///< of those, where it leads back to that jump: cold blocks lie below, too
+    bool complete = false;                ///< decoded to its end
+    bool indirect = false;                ///< has calls whose target is data
+    std::int8_t reaches_within = 127;     ///< so many levels of calls: it may release something
+    std::int8_t nothing_within = -1;      ///< so many levels: it releases nothing
     std::int32_t step_at(Address pc) const;
 };
 
@@ -98,11 +99,14 @@ public:
     /// May code of `code` from step `from` on release anything? Undecodable code may.
     bool reaches_release(FunctionCode& code, int depth);
     bool interesting_from(FunctionCode& code, std::int32_t from);
+    /// Of arguments and results that lie above the caller's sp.
+    std::uint64_t argument_bytes(Address callee);
     const Runtime& runtime() const { return runtime_; }
     const Memory& memory() const { return memory_; }
 
 private:
     void decode(FunctionCode& code);
+    void find_loops(FunctionCode& code);
     void name_atomic(FunctionCode& code, std::size_t at, bool exchange);
     bool step_interesting(FunctionCode& code, const CodeStep& step, int depth);
 

@@ -14,6 +14,7 @@ constexpr int max_rounds = 6;           // of a loop: the first with what is kno
 constexpr int max_depth = 5;
 constexpr std::size_t max_exits = 3;
 constexpr std::size_t max_deferred = 16;
+constexpr std::uint64_t max_deferred_bytes = 64;  // of one deferred call's arguments
 
 HoldKind hold_kind(LockOp op) {
     switch (op) {
@@ -34,14 +35,14 @@ Symbolic CodeRun::argument(PathState& state, unsigned number) {
     return cpu_.load(state, state[rows().sp].plus(number * 8), 8);
 }
 
-void CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
+bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
                     const FunctionCode& code, bool rwmutex) {
     const HoldKind kind = hold_kind(op);
-    bool takes = op == LockOp::lock || op == LockOp::rlock;
+    bool takes = op == LockOp::lock || op == LockOp::try_lock || op == LockOp::rlock;
     if (op == LockOp::group_add) {
-        if (!delta.known()) return;  // the usual Add(n) of a starter
+        if (!delta.known()) return true;  // the usual Add(n) of a starter
         takes = static_cast<std::int64_t>(delta.offset) > 0;
-        if (delta.offset == 0) return;
+        if (delta.offset == 0) return true;
     }
     const bool channel = kind == HoldKind::receive || kind == HoldKind::send;
     auto at = std::ranges::find_if(state.counts, [&](const Count& c) { return c.lock == lock && c.kind == kind; });
@@ -50,11 +51,12 @@ void CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
         at = state.counts.end() - 1;
     }
     if (takes) {
+        if (op == LockOp::lock && lock.known() && at->net > 0) return false;
         if (at->net < 100) ++at->net;
-        return;
+        return true;
     }
     if (at->net > -100) --at->net;
-    if (at->net >= 0 && !channel) return;
+    if (at->net >= 0 && !channel) return true;
     // An address in the first page is a slot that nobody has filled yet: as good as unknown.
     auto address = lock.known() && lock.offset >= 4096 ? std::optional(Address{lock.offset}) : std::nullopt;
     bool listed = std::ranges::any_of(result_.releases, [&](const Release& r) {
@@ -62,6 +64,7 @@ void CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
     });
     if (!listed && result_.releases.size() < 256)
         result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard, rwmutex});
+    return true;
 }
 
 void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
@@ -95,9 +98,7 @@ void CodeRun::clobber(PathState& state, Address callee) {
         forget_passed(state, state[row], true);
     if (!register_arguments() && sp.known()) {
         // Arguments and results lie above sp; results are new.
-        auto func = book_.runtime().find_func(callee);
-        const std::uint64_t bytes =
-            func && func->args >= 0 && func->args < 512 ? static_cast<std::uint64_t>(func->args) : 64;
+        const std::uint64_t bytes = book_.argument_bytes(callee);
         for (std::uint64_t i = 0; i < bytes; i += 8)
             forget_passed(state, cpu_.load(state, {0, sp.offset + i}, 8), true);
         for (std::uint64_t i = 0; i < bytes; i += 8) cpu_.store(state, {0, sp.offset + i}, 8, cpu_.fresh());
@@ -129,7 +130,8 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             after.push_back(std::move(state));
             return after;
         case CalleeKind::primitive:
-            count(state, facts.op, argument(state, 0), argument(state, 1), step, code, facts.rwmutex);
+            if (!count(state, facts.op, argument(state, 0), argument(state, 1), step, code, facts.rwmutex))
+                return after;
             break;
         case CalleeKind::spawns: {
             // What a new goroutine releases counts as this one's: it is certain to come.
@@ -140,15 +142,16 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             break;
         }
         case CalleeKind::deferreturn: {
-            for (auto& pending : records)
-                if (depth == 0 && !pending.closure.is_null()) {
-                    auto states = call_closure(code, step, state, {0, pending.closure.value}, depth + 1);
-                    if (!states.empty()) state.counts = std::move(states.front().counts);
-                }
             auto deferred = std::move(state.deferred);
             state.deferred.clear();
-            for (auto& closure : deferred) {
-                auto states = call_closure(code, step, state, closure, depth + 1);
+            for (const DeferredCall& pending : deferred) {
+                PathState before = state;
+                for (std::size_t i = 0; i < pending.arguments.size(); ++i)
+                    cpu_.store(before, state[rows().sp].plus(8 * i), 8, pending.arguments[i]);
+                // A closure on the stack may have been forgotten with what was passed to a call since.
+                if (pending.entry.known()) cpu_.store(before, pending.closure, 8, pending.entry);
+                if (pending.captured.known()) cpu_.store(before, pending.closure.plus(8), 8, pending.captured);
+                auto states = call_closure(code, step, std::move(before), pending.closure, depth);
                 if (!states.empty()) state.counts = std::move(states.front().counts);
             }
             break;
@@ -161,7 +164,10 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
         case CalleeKind::opaque: break;
         case CalleeKind::ordinary: {
             FunctionCode* callee = book_.function(target);
-            if (callee == nullptr || depth >= max_depth || !book_.reaches_release(*callee, max_depth - depth - 1))
+            // The compiler's wrappers are no level of their own: a Lock that counts needs its deferred Unlock.
+            const int inside_depth = callee != nullptr && callee->func.wrapper ? depth : depth + 1;
+            if (callee == nullptr || inside_depth > max_depth ||
+                !book_.reaches_release(*callee, max_depth - inside_depth))
                 break;
             const Symbolic sp = state[rows().sp], bp = state[rows().bp], g = state[rows().r14];
             PathState inside = state;
@@ -173,7 +179,7 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             // Unlock right after it. One that needs more is passed by as something that may do anything.
             const std::size_t limit = limit_;
             limit_ = steps_ + (limit - std::min(limit, steps_)) / 2;
-            after = follow(*callee, std::max(first, 0), std::move(inside), depth + 1);
+            after = follow(*callee, std::max(first, 0), std::move(inside), inside_depth);
             const bool starved = steps_ > limit_;
             limit_ = limit;
             if (after.empty() && starved) break;
@@ -204,13 +210,27 @@ std::optional<Address> CodeRun::target_of(const PathState& state, const CodeStep
 void CodeRun::note_defer(PathState& state, Address target) {
     const auto func = book_.runtime().find_func(target);
     if (!func || state.deferred.size() >= max_deferred) return;
+    const auto& layout = book_.runtime().layout()._defer;
     const bool record = func->name == "runtime.deferprocStack";
-    Symbolic closure = argument(state, register_arguments() || record ? 0 : 1);
-    if (record) {
-        const auto offset = std::max(book_.runtime().layout()._defer.fn.offset, 0);
-        closure = cpu_.load(state, closure.plus(static_cast<std::uint64_t>(offset)), 8);
+    const Symbolic first = argument(state, 0);
+    auto field = [&](std::int32_t offset, unsigned size) {
+        return cpu_.load(state, first.plus(static_cast<std::uint64_t>(std::max(offset, 0))), size);
+    };
+    DeferredCall call;
+    if (record)
+        call.closure = field(layout.fn.offset, 8);
+    else
+        call.closure = register_arguments() ? first : argument(state, 1);
+    // Every closure in memory that can be written has captured a word at least.
+    call.entry = cpu_.load(state, call.closure, 8);
+    call.captured = cpu_.load(state, call.closure.plus(8), 8);
+    if (!register_arguments()) {
+        const Symbolic size = record ? field(layout.siz.offset, 4) : cpu_.load(state, state[rows().sp], 4);
+        const Symbolic from = record ? first.plus(layout.size) : state[rows().sp].plus(16);
+        for (std::uint64_t at = 0; size.known() && at < std::min(size.offset, max_deferred_bytes); at += 8)
+            call.arguments.push_back(cpu_.load(state, from.plus(at), 8));
     }
-    state.deferred.insert(state.deferred.begin(), closure);
+    state.deferred.insert(state.deferred.begin(), std::move(call));
 }
 
 std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, PathState start, int depth) {
@@ -221,8 +241,9 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
     open.emplace_back(first, std::move(start));
     auto branch = [&](std::int32_t to, PathState state) {
         // Loops have a bound of their own, below: cut here, their second round would never be seen as "any round".
-        if (to >= 0 &&
-            (code.loop_head[static_cast<std::size_t>(to)] || visits[static_cast<std::size_t>(to)]++ < max_visits))
+        if (to < 0) return;
+        const auto at = static_cast<std::size_t>(to);
+        if (code.loop_head[at] || visits[at]++ < (code.joined_from_below[at] ? max_rounds : max_visits))
             open.emplace_back(to, std::move(state));
     };
     auto leave = [&](PathState&& state) {
@@ -257,7 +278,7 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
             if (step.op != LockOp::none) {
                 Symbolic lock = cpu_.operand(state, step);
                 lock.offset -= static_cast<std::uint64_t>(step.op_offset);
-                count(state, step.op, lock, {}, step, code);
+                if (!count(state, step.op, lock, {}, step, code)) break;
             }
             if (step.flow == Flow::next) {
                 cpu_.apply(state, step);

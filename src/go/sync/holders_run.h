@@ -14,10 +14,16 @@ struct Count {
     std::int8_t net = 0;
 };
 
+struct DeferredCall {
+    Symbolic closure;
+    Symbolic entry, captured;         ///< its first words when it was deferred: nothing changes them
+    std::vector<Symbolic> arguments;  ///< up to Go 1.16: words behind the record, which go to the stack
+};
+
 /// What one path through the code has done so far.
 struct PathState : CpuState {
     std::vector<Count> counts;
-    std::vector<Symbolic> deferred;  ///< closures of _defer records made on the way
+    std::vector<DeferredCall> deferred;  ///< by _defer records made on the way, the last one first
 };
 
 /// One run from one place.
@@ -34,12 +40,12 @@ public:
     void forget(PathState& state, Address word) { cpu_.store(state, {0, word.value}, 8, cpu_.fresh()); }
     void finish(const std::vector<PathState>& exits);
 
-    std::span<const PendingDefer> records;  ///< of the outermost frame
-    std::vector<AddressRange> objects;      ///< its variables whose address is taken
-    AddressRange stack;                     ///< of the goroutine; empty: none
+    std::vector<AddressRange> objects;  ///< of the outermost frame: its variables whose address is taken
+    AddressRange stack;                 ///< of the goroutine; empty: none
 
 private:
-    void count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
+    /// False: this path ends here, in a lock that it has taken itself.
+    bool count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
                const FunctionCode& code, bool rwmutex = false);
     void clobber(PathState& state, Address callee);
     void clobber_registers(PathState& state);
@@ -51,6 +57,7 @@ private:
     /// None: the code does not say.
     std::optional<Address> target_of(const PathState& state, const CodeStep& step);
     /// deferproc(closure), deferprocStack(*_defer) with fn in it: the frame's deferreturn will run it.
+    /// go1.16 src/runtime/panic.go: deferproc(siz, fn) has the arguments behind fn, deferprocStack behind its record.
     void note_defer(PathState& state, Address target);
     Symbolic argument(PathState& state, unsigned number);
     bool register_arguments() const { return book_.runtime().version().at_least(17); }

@@ -30,18 +30,29 @@ std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
 Line counts_by_status(const Context& context, std::span<const Goroutine> goroutines) {
     std::map<std::string_view, std::size_t> counts;
     std::size_t system = 0;
+    bool main = false;
     for (const auto& g : goroutines) {
         ++counts[g.status];
         system += g.system ? 1 : 0;
+        main |= g.id == 1 && g.status != "dead";
     }
+    // The runtime's own are there in every process that has come as far as main. Of a Go library in a C program it has
+    // ended too: it runs inits only.
+    auto add_main = [&](Line& line) {
+        if (!main && system != 0) line.dot().add("goroutine 1, main's, has ended");
+    };
     std::vector<std::pair<std::string_view, std::size_t>> order(counts.begin(), counts.end());
     std::ranges::stable_sort(order, std::greater(), [](const auto& c) { return c.second; });
     Line out = context.canvas.line();
-    if (order.size() == 1)
-        return out.add(fmt::format("all {}", order.front().first.empty() ? "of unknown status" : order.front().first))
-            .add(Ink::quiet, system != 0 ? fmt::format("  ({} of them the runtime's own)", grouped(system)) : "");
+    if (order.size() == 1) {
+        out.add(fmt::format("all {}", order.front().first.empty() ? "of unknown status" : order.front().first));
+        add_main(out);
+        out.add(Ink::quiet, system != 0 ? fmt::format("  ({} of them the runtime's own)", grouped(system)) : "");
+        return out;
+    }
     for (const auto& [status, count] : order)
         out.dot().add(fmt::format("{} {}", grouped(count), status.empty() ? "of unknown status" : status));
+    add_main(out);
     if (system != 0) out.add(Ink::quiet, fmt::format("  ({} of them the runtime's own)", grouped(system)));
     return out;
 }

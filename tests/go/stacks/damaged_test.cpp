@@ -98,6 +98,36 @@ TEST_P(DamagedGo, ThreadsAreJoinedByFsBaseAcrossPidNamespaces) {
     }
 }
 
+TEST_P(DamagedGo, TheFinalizerGoroutineIsTheProgramsWhileItRunsItsCode) {
+    auto opened = open_waits(GetParam());
+    if (!opened) GTEST_SKIP() << test::corpus_problem();
+    const auto finalizers = std::ranges::find(opened->goroutines.all, "finalizer wait", &Goroutine::wait_reason);
+    ASSERT_NE(finalizers, opened->goroutines.all.end());
+    EXPECT_TRUE(finalizers->system);
+    const auto main = std::ranges::find(opened->goroutines.all, 1, &Goroutine::goid);
+    ASSERT_NE(main, opened->goroutines.all.end());
+    const auto& layout = opened->runtime.layout().g;
+    auto place = [&](std::int32_t offset, std::uint64_t size) {
+        const Address at = finalizers->g + static_cast<std::uint64_t>(offset);
+        return AddressRange{at, at + size};
+    };
+    // Made runnable where it waits; not begun; stopped in the program's code.
+    for (const auto& [pc, system] : {std::pair(finalizers->sched_pc, true), std::pair(finalizers->startpc, true),
+                                     std::pair(main->startpc + 1, false)}) {
+        Replaced runnable(*opened);
+        constexpr std::uint32_t status = 1;
+        std::memcpy(runnable.replace(place(layout.atomicstatus.offset, 4)).data(), &status, 4);
+        std::memcpy(runnable.replace(place(layout.sched_pc.offset, 8)).data(), &pc.value, 8);
+        runnable.memory.freeze();
+        const auto list = read_goroutines(opened->core, runnable.memory, opened->runtime, 1);
+        ASSERT_TRUE(list);
+        const auto now = std::ranges::find(list->all, finalizers->g, &Goroutine::g);
+        ASSERT_NE(now, list->all.end());
+        EXPECT_EQ(now->status, Status::runnable);
+        EXPECT_EQ(now->system, system) << pc.value;
+    }
+}
+
 TEST_P(DamagedGo, FlippedBitsEverywhereAreSurvived) {
     auto opened = open_waits(GetParam());
     if (!opened) GTEST_SKIP() << test::corpus_problem();
