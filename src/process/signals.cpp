@@ -102,7 +102,7 @@ std::vector<SignalFrame> find_signal_frames(const Memory& memory, const Machine&
         if (!cursor.load(at + ucontext_at + 16, ss_sp) || ss_sp != stack.begin.value) continue;
         if (!cursor.load(at + ucontext_at + 32, ss_size) || ss_size == 0 || ss_size > stack.size()) continue;
         if (auto frame = read_signal_frame(memory, machine, at); frame && frame->info.number != 0)
-            found.push_back(std::move(*frame));
+            found.push_back(*frame);
     }
     return found;
 }
