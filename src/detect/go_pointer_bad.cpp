@@ -93,7 +93,8 @@ Detection detect_bad_pointer(const Process& process) {
     if (auto words = find_words(process, crash.stack)) {
         Boxed boxed;
         if (process.spans)
-            boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs, {&words->holder, 1});
+            boxed = find_boxed(process.memory, *process.go, *process.spans, process.heap.get(), process.jobs,
+                               {&words->holder, 1});
         const Holder holder = find_holder(locator, &boxed, words->holder);
         const std::string is = locator.describe(words->bad);
         finding.title = fmt::format("The collector met a bad pointer in {}: {:#x}", holder.name, words->bad.value);

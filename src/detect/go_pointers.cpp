@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 #include <utility>
 
 #include "base/text.h"
@@ -75,6 +76,27 @@ private:
     std::int32_t elem_ = -1;
 };
 
+/// Objects that allocations under way have taken and not cleared yet: their words are those of whoever had them before.
+/// Only frames from mallocgc inwards name them, and registers.
+std::vector<go::SlotId> in_the_making(const Process& process) {
+    constexpr std::uint32_t farthest = 8;  // frames: mallocgc calls little
+    std::vector<go::SlotId> out;
+    std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> allocating;  // goroutine → mallocgc's frame
+    for (const go::Root& root : process.heap->roots().all) {
+        if (root.goroutine == go::no_owner || root.target == go::no_slot) continue;
+        const bool in_register = root.kind == go::RootKind::register_;
+        if (!in_register && root.frame >= farthest) continue;
+        auto [known, fresh] = allocating.try_emplace(root.goroutine);
+        for (std::uint32_t f = 0; fresh && f < farthest; ++f)
+            if (const auto frame = process.stacks.frame(root.goroutine, f);
+                frame && frame->name().starts_with("runtime.mallocgc"))
+                known->second = f;
+        if (known->second && (in_register || root.frame <= *known->second)) out.push_back(root.target);
+    }
+    std::ranges::sort(out);
+    return out;
+}
+
 /// Pointer words that the collector follows: of live objects, package variables and frames.
 void check_followed(const Process& process, const Locator& locator, std::vector<Suspect>& suspects,
                     std::uint64_t& checked) {
@@ -87,7 +109,9 @@ void check_followed(const Process& process, const Locator& locator, std::vector<
     };
     std::optional<RuntimeRecords> records;
     checked += heap.totals().live_objects + heap.roots().all.size();
+    const auto unmade = heap.strays().empty() ? std::vector<go::SlotId>{} : in_the_making(process);
     for (const go::Stray& stray : heap.strays()) {
+        if (std::ranges::binary_search(unmade, stray.holder)) continue;
         if (!records) records.emplace(process);
         const Address base = slots.base(stray.holder);
         suspect(base + stray.offset, stray.value, records->holds(base, stray.offset));
@@ -134,11 +158,9 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
                                                                              process.spans->arenas().back().end};
     for (const BoxedObject& object : boxed.objects) {
         if (object.off_heap) {
-            // C's memory and threads' stacks are looked at from C's side.
+            // C's memory and threads' stacks are looked at from C's side; in the runtime's own no program has structs.
             const PlaceKind kind = locator.place(object.object).kind;
-            // The kernel joins a program's mmap with the runtime's own next to it: the type tells them apart.
-            if (kind != PlaceKind::anonymous && kind != PlaceKind::mapped_file && kind != PlaceKind::go_runtime)
-                continue;
+            if (kind != PlaceKind::anonymous && kind != PlaceKind::mapped_file) continue;
         } else if (process.heap) {
             if (auto slot = process.heap->slot_of(object.object); slot && !process.heap->live(*slot)) continue;
         }
@@ -353,7 +375,8 @@ Detection detect_pointers(const Process& process) {
     Detection detection;
     if (process.spans->arenas().empty()) return detection;
     const Locator& locator = *process.locator;
-    Boxed boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs);
+    const go::HeapGraph* heap = process.heap.get();
+    Boxed boxed = find_boxed(process.memory, *process.go, *process.spans, heap, process.jobs);
     std::vector<Suspect> suspects;
     check_boxed(process, locator, boxed, suspects, detection.checked);
     if (process.heap) check_followed(process, locator, suspects, detection.checked);
@@ -371,7 +394,7 @@ Detection detect_pointers(const Process& process) {
     // Now that there is something to tell, a second look at the interfaces names the objects that hold it.
     std::vector<Address> wanted;
     for (const Suspect& suspect : suspects) wanted.push_back(suspect.word);
-    boxed = find_boxed(process.memory, *process.go, *process.spans, process.jobs, wanted);
+    boxed = find_boxed(process.memory, *process.go, *process.spans, heap, process.jobs, wanted);
     std::vector<Named> named;
     for (const Suspect& suspect : suspects) {
         if (named.size() >= most_named) break;

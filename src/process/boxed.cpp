@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/parallel.h"
+#include "go/heap/heap_graph.h"
 
 namespace incident {
 
@@ -151,6 +152,19 @@ bool fits(const Memory& memory, const go::Spans& spans, const go::Runtime& runti
            row.object + type.size <= segment->range.end;
 }
 
+/// The collector's mask of an interface's two words: the type is no pointer, the data is. (go1.16–1.27
+/// src/cmd/compile, TINTER: types and itabs are no objects.) What stands behind a value's last word has none at all.
+bool may_be_interface(const go::HeapGraph& heap, Address at) {
+    const auto slot = heap.slot_of(at);
+    if (!slot) return true;
+    const std::uint64_t offset = static_cast<std::uint64_t>(at - heap.slots().base(*slot));
+    bool type = false, data = false;
+    const bool known = heap.pointers().for_each_pointer_word(
+        *slot, offset / 8, offset / 8 + 2,
+        [&](std::uint64_t word, std::uint64_t) { (word == offset ? type : data) = true; });
+    return !known || (data && !type);
+}
+
 }  // namespace
 
 bool runtime_type(std::string_view name) {
@@ -159,8 +173,8 @@ bool runtime_type(std::string_view name) {
     return std::ranges::any_of(own, [&](std::string_view prefix) { return name.starts_with(prefix); });
 }
 
-Boxed find_boxed(const Memory& memory, const go::Runtime& runtime, const go::Spans& spans, unsigned jobs,
-                 std::span<const Address> wanted) {
+Boxed find_boxed(const Memory& memory, const go::Runtime& runtime, const go::Spans& spans, const go::HeapGraph* heap,
+                 unsigned jobs, std::span<const Address> wanted) {
     Boxed boxed;
     Pass pass(runtime, spans, wanted);
     if (!pass.any()) return boxed;
@@ -191,7 +205,8 @@ Boxed find_boxed(const Memory& memory, const go::Runtime& runtime, const go::Spa
     // Words of free slots are what was there before.
     std::erase_if(merged, [&](const Row& row) {
         auto holder = spans.find_object(row.named_by);
-        return holder && holder->state != go::SlotState::allocated;
+        return (holder && holder->state != go::SlotState::allocated) ||
+               (heap != nullptr && !may_be_interface(*heap, row.named_by));
     });
     std::ranges::sort(merged, [](const Row& a, const Row& b) {
         return std::tie(a.object, a.type, a.named_by) < std::tie(b.object, b.type, b.named_by);

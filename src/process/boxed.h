@@ -4,8 +4,9 @@
 //
 // Surprising: this is one linear pass over every word of the scannable spans and of .data and .bss: a word that is a
 // type descriptor's address, followed by an address. Such a pair may be something else (a malloc header before its
-// object, a reflect.Value, a map iterator), so the object must also fit: size class and pointers or none must agree
-// with the type. Only objects with words worth a look are kept: uintptr or unsafe.Pointer words in the heap and the
+// object, a reflect.Value, a map iterator, two arguments' types), so the collector's mask must know the second word for
+// a pointer and the first for none, and the object must also fit: size class and pointers or none must agree with the
+// type. Only objects with words worth a look are kept: uintptr or unsafe.Pointer words in the heap and the
 // data sections, every address word elsewhere.
 #pragma once
 
@@ -18,6 +19,10 @@
 #include "go/heap/spans.h"
 
 namespace incident {
+
+namespace go {
+class HeapGraph;
+}
 
 struct BoxedObject {
     Address object;
@@ -40,8 +45,9 @@ struct Boxed {
 bool runtime_type(std::string_view name);
 
 /// `wanted`, sorted: objects that cover one of these words are kept too, whatever their type, so that a word in a
-/// stripped program's data gets the name of its type and field.
-Boxed find_boxed(const Memory& memory, const go::Runtime& runtime, const go::Spans& spans, unsigned jobs,
-                 std::span<const Address> wanted = {});
+/// stripped program's data gets the name of its type and field. `heap`: its masks tell interfaces in objects from other
+/// such pairs; null: they are not asked.
+Boxed find_boxed(const Memory& memory, const go::Runtime& runtime, const go::Spans& spans, const go::HeapGraph* heap,
+                 unsigned jobs, std::span<const Address> wanted = {});
 
 }  // namespace incident

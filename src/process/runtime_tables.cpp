@@ -56,13 +56,11 @@ public:
             for (const std::uint64_t list : {8, 16, 24, 32})  // free, next, current, previous, behind the lock
                 add_list(bits->address + list, 8, bits_bytes);
     }
-    /// A piece of one of them. Spans are sorted by what they hold, their mspans nearly so.
+    /// The page of a piece of one of them. Spans are sorted by what they hold, their mspans nearly so.
     void add_piece(Address at) {
-        const Address begin = at.align_down(page);
-        if (!at.is_null() && (pieces_.empty() || pieces_.back() != begin)) pieces_.push_back(begin);
+        if (!at.is_null() && at.align_down(page) != last_) add(last_ = at.align_down(page), page);
     }
     std::vector<AddressRange> joined() {
-        add_pieces();
         std::ranges::sort(tables_);
         std::vector<AddressRange> out;
         for (const AddressRange& range : tables_) {
@@ -86,25 +84,9 @@ private:
             at = memory_.load_address(*at + next);
         }
     }
-    /// Between two pieces in one mapping that are less than a chunk apart is the rest of that chunk.
-    void add_pieces() {
-        std::ranges::sort(pieces_);
-        AddressRange mapping;
-        for (std::size_t i = 0; i < pieces_.size(); ++i) {
-            Address begin = pieces_[i];
-            if (!mapping.contains(begin)) {
-                const Segment* segment = memory_.find(begin);
-                mapping = segment == nullptr ? AddressRange{begin, begin + page} : segment->range;
-            } else if (begin.value - pieces_[i - 1].value <= chunk_bytes) {
-                begin = pieces_[i - 1];
-            }
-            add(begin, pieces_[i].value - begin.value + page);
-        }
-    }
-
     const Memory& memory_;
     std::vector<AddressRange> tables_;
-    std::vector<Address> pieces_;
+    Address last_;
 };
 
 }  // namespace

@@ -12,7 +12,8 @@
 namespace incident {
 
 /// Whole pages, sorted, disjoint. `arenas`: of the Go heap. With symbols all that the runtime's allocators for itself
-/// got in pieces; without, what leads there. Empty: no runtime, or nothing could be read.
+/// got in pieces; without, only the pages in which something is known to lie. Empty: no runtime, or nothing could be
+/// read.
 std::vector<AddressRange> find_runtime_tables(const LocateContext& context, std::span<const AddressRange> arenas);
 
 }  // namespace incident
