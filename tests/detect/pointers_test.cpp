@@ -87,7 +87,7 @@ TEST_P(Judging, LetsLiveObjectsAndSpanEndsPass) {
 TEST_P(Judging, InterfacesNameTheFieldsOfAStrippedProgram) {
     INCIDENT_OPEN(opened, "stripped", "freed_slot");
     const Process& process = *opened->process;
-    auto boxed = find_boxed(process.memory, *process.go, *process.spans, 2);
+    auto boxed = find_boxed(process.memory, *process.go, *process.spans, process.heap.get(), 2);
     auto holder = find_holder(*opened->locator, &boxed, opened->object + 8);
     EXPECT_EQ(holder.base, opened->object);
     EXPECT_EQ(holder.type, "main.holder");
