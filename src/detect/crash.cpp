@@ -34,8 +34,7 @@ constexpr std::size_t most_of_title = 400;  // bytes of a message
 std::size_t first_user_frame(const std::vector<Frame>& frames) {
     auto own = [](const Frame& f) {
         if (f.kind == report::FrameKind::go)
-            return !is_machinery(f) && !f.function.starts_with("sync.") && !f.function.starts_with("syscall.") &&
-                   !f.function.starts_with("internal/");
+            return !is_machinery(f) && !is_go_machinery(f.function) && !f.function.starts_with("syscall.");
         return !is_machinery(f) && !f.module.empty();
     };
     auto found = std::ranges::find_if(frames, [&](const Frame& f) { return own(f) && !of_the_cxx_headers(f); });

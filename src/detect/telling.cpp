@@ -67,7 +67,9 @@ const report::Frame* logical_frame(const go::GoStack& stack, std::size_t physica
 }
 
 bool is_go_machinery(std::string_view function) {
-    return function.starts_with("runtime.") || function.starts_with("sync.") || function.starts_with("internal/");
+    // Up to 1.23 there are packages below runtime/internal; later they are below internal/runtime.
+    return function.starts_with("runtime.") || function.starts_with("sync.") || function.starts_with("internal/") ||
+           function.starts_with("runtime/internal/");
 }
 
 bool add_snapshot(const Process& process, report::Finding& finding, const go::GoStack& stack, std::size_t frame,

@@ -3,6 +3,7 @@ import pathlib
 import re
 
 import pytest
+from planted import Planted, each, planted
 from support import Case, incident, report
 
 
@@ -131,3 +132,9 @@ def test_abort_of_a_runtime_that_cannot_be_read(case: Case, tmp_path: pathlib.Pa
     assert finding["title"] == "aborted (SIGABRT that the program sent itself)"
     assert "the Go runtime could not be read" in finding["why"] and "stderr" in finding["why"]
     assert any("Go runtime" in gap["what"] for gap in r["gaps"])
+
+
+@each([core for core in planted("heap", "heap-go1.*") if core.mode == "graph"])
+def test_who_sends_itself_a_signal_is_named_by_its_own_code(core: Planted) -> None:
+    """Not by runtime/internal/syscall, the name of that package up to Go 1.23."""
+    assert re.search(r"^WHERE  main\.abort \(truth\.go:\d+\), called from main\.main ", core.print("crash"), re.M), core
