@@ -219,8 +219,8 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             story.title = fmt::format("executed {}, which only the kernel may", text);
             if (access && access->instruction.mnemonic == "hlt")
                 story.why =
-                    "musl ends a program so (a_crash) when its heap or a stack protector's word is damaged; else a "
-                    "jump into something that is no code";
+                    "musl (a_crash, when its heap or a stack protector's word is damaged) and an abort() whose signal "
+                    "does not end it leave a program so; else it jumped into what is no code";
             break;
         case FaultClass::stack_overflow:
             story.title = fmt::format("stack overflow: {} at {} {}", verb, address, far_below(process, crash));

@@ -84,6 +84,8 @@ std::vector<go::SlotId> in_the_making(const Process& process) {
     std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> allocating;  // goroutine → mallocgc's frame
     for (const go::Root& root : process.heap->roots().all) {
         if (root.goroutine == go::no_owner || root.target == go::no_slot) continue;
+        // Between taking a slot and clearing it mallocgc neither waits nor can be preempted.
+        if (process.goroutines->all[root.goroutine].status != go::Status::running) continue;
         const bool in_register = root.kind == go::RootKind::register_;
         if (!in_register && root.frame >= farthest) continue;
         auto [known, fresh] = allocating.try_emplace(root.goroutine);

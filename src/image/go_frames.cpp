@@ -3,6 +3,7 @@
 #include <dwarf.h>
 
 #include <algorithm>
+#include <span>
 
 #include "core/machine.h"
 #include "image/dwarf_types.h"
@@ -85,37 +86,41 @@ void add_slots(Dwarf_Die& scope, const LocationContext& context, unsigned depth,
     } while (dwarf_siblingof(&child, &child) == 0);
 }
 
+/// Calls fn(scopes around `pc`, the function first; what their locations are evaluated in; pc in the file) for Go code.
+template <class Fn>
+void in_function(const Image& image, Address pc, Fn&& fn) {
+    const ImageState& state = ImageAccess::state(image);
+    const Dwarf_Addr at = pc.value - state.bias;
+    auto scopes = scopes_at(state, at);
+    if (scopes.empty() || !is_go(scopes.front())) return;
+    LocationContext context{.cfa = Address{made_up_cfa}, .bias = state.bias};
+    context.frame_base = [&] { return frame_base_of(scopes.front(), at, context); };
+    fn(std::span(scopes), context, at);
+}
+
 }  // namespace
 
 std::vector<GoFrameVariable> go_frame_variables(const Image& image, Address pc) {
     std::vector<GoFrameVariable> out;
-    const ImageState& state = ImageAccess::state(image);
-    const Dwarf_Addr at = pc.value - state.bias;
-    auto scopes = scopes_at(state, at);
-    if (scopes.empty() || !is_go(scopes.front())) return out;
-    LocationContext context{.cfa = Address{made_up_cfa}, .bias = state.bias};
-    context.frame_base = [&] { return frame_base_of(scopes.front(), at, context); };
-    for (Dwarf_Die& scope : scopes)
-        for_each_variable(scope, [&](Dwarf_Die& variable, Dwarf_Attribute& attribute) {
-            Dwarf_Op* ops = nullptr;
-            std::size_t count = 0;
-            if (out.size() >= most_variables || dwarf_getlocation_addr(&attribute, at, &ops, &count, 1) != 1 ||
-                count == 0)
-                return;
-            if (const auto found = on_stack(variable, attribute, ops, count, context)) out.push_back(*found);
-        });
+    in_function(image, pc, [&](std::span<Dwarf_Die> scopes, const LocationContext& context, Dwarf_Addr at) {
+        for (Dwarf_Die& scope : scopes)
+            for_each_variable(scope, [&](Dwarf_Die& variable, Dwarf_Attribute& attribute) {
+                Dwarf_Op* ops = nullptr;
+                std::size_t count = 0;
+                if (out.size() >= most_variables || dwarf_getlocation_addr(&attribute, at, &ops, &count, 1) != 1 ||
+                    count == 0)
+                    return;
+                if (const auto found = on_stack(variable, attribute, ops, count, context)) out.push_back(*found);
+            });
+    });
     return out;
 }
 
 std::vector<GoFrameVariable> go_slot_variables(const Image& image, Address pc) {
     std::vector<GoFrameVariable> out;
-    const ImageState& state = ImageAccess::state(image);
-    const Dwarf_Addr at = pc.value - state.bias;
-    auto scopes = scopes_at(state, at);
-    if (scopes.empty() || !is_go(scopes.front())) return out;
-    LocationContext context{.cfa = Address{made_up_cfa}, .bias = state.bias};
-    context.frame_base = [&] { return frame_base_of(scopes.front(), at, context); };
-    add_slots(scopes.front(), context, 0, out);
+    in_function(image, pc, [&](std::span<Dwarf_Die> scopes, const LocationContext& context, Dwarf_Addr) {
+        add_slots(scopes.front(), context, 0, out);
+    });
     return out;
 }
 

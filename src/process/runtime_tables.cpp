@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "base/bounded_walk.h"
+
 namespace incident {
 
 namespace {
@@ -19,7 +21,7 @@ constexpr std::uint64_t arena_bytes = 64 << 20, arena_numbers = 1 << 22;
 constexpr std::uint64_t amd64_offset = 0xffff800000000000;  // arenaBaseOffset; 0 elsewhere
 constexpr std::uint64_t chunk_bytes = 256 << 10;            // persistentChunkSize
 constexpr std::uint64_t bits_bytes = 64 << 10;              // gcBitsChunkBytes
-constexpr unsigned longest_list = 1 << 20;
+constexpr std::size_t longest_list = 1 << 20;
 
 class Tables {
 public:
@@ -78,11 +80,13 @@ private:
         tables_.push_back({begin.align_down(page), (begin + bytes + (page - 1)).align_down(page)});
     }
     void add_list(Address head, std::uint64_t next, std::uint64_t bytes) {
-        auto at = memory_.load_address(head);
-        for (unsigned n = 0; at && !at->is_null() && memory_.is_mapped(*at) && n < longest_list; ++n) {
-            add(*at, bytes);
-            at = memory_.load_address(*at + next);
-        }
+        walk_chain(memory_.load_address(head).value_or(Address{}), longest_list,
+                   [&](Address at) -> std::optional<Address> {
+                       const auto link = memory_.load_address(at + next);
+                       if (!link) return std::nullopt;
+                       add(at, bytes);
+                       return *link;
+                   });
     }
     const Memory& memory_;
     std::vector<AddressRange> tables_;

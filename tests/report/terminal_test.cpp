@@ -11,6 +11,7 @@
 #include "report/renderers.h"
 #include "report/terminal/canvas.h"
 #include "report/terminal/parts.h"
+#include "report/weakens.h"
 #include "support/sample_report.h"
 
 namespace incident::report {
@@ -193,6 +194,26 @@ TEST(Terminal, EqualStacksAreGrouped) {
     options.group = true;
     auto lines = lines_of(render(test::sample_many(1000, 2), options));
     EXPECT_LT(lines.size(), 120u);
+}
+
+/// A goroutine that could not be read is not one that has ended.
+TEST(Terminal, MainHasEndedOnlyWhereAllGoroutinesWereRead) {
+    Report report;
+    report.command = "goroutines";
+    report.goroutines.emplace();
+    for (const bool system : {true, false}) {
+        Goroutine g;
+        g.id = system ? 2 : 18;
+        g.status = "waiting";
+        g.system = system;
+        report.goroutines->push_back(std::move(g));
+    }
+    const std::string ended = "goroutine 1, main's, has ended";
+    EXPECT_TRUE(render(report, {}).contains(ended)) << render(report, {});
+    report.gaps.push_back({.what = "1 of 3 goroutines could not be read",
+                           .why = "their memory is not in the core",
+                           .weakens = std::string(weakens_all_goroutines)});
+    EXPECT_FALSE(render(report, {}).contains(ended)) << render(report, {});
 }
 
 Report with_threads(std::size_t waiting) {

@@ -13,6 +13,7 @@
 #include "go/stacks/code_table.h"
 #include "go/stacks/record.h"
 #include "go/stacks/threads.h"
+#include "report/weakens.h"
 
 namespace incident::go {
 
@@ -248,7 +249,7 @@ Result<GoroutineList> read_goroutines(const CoreFile& core, const Memory& memory
     if (unreadable > 0) {
         list.gaps.push_back({.what = fmt::format("{} of {} goroutines could not be read", unreadable, allgs.length),
                              .why = "their memory is not in the core",
-                             .weakens = "every statement about all goroutines"});
+                             .weakens = std::string(report::weakens_all_goroutines)});
     }
     std::unordered_map<std::uint64_t, std::int32_t> tid_of_m;
     for (const auto& machine : list.machines) {

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "report/terminal/views.h"
+#include "report/weakens.h"
 
 namespace incident::report::terminal {
 
@@ -30,7 +31,9 @@ std::pair<Line, Line> place_of(const Context& context, const Goroutine& g) {
 Line counts_by_status(const Context& context, std::span<const Goroutine> goroutines) {
     std::map<std::string_view, std::size_t> counts;
     std::size_t system = 0;
-    bool main = false;
+    // Of main that is not there nothing is said when others could not be read either.
+    bool main =
+        std::ranges::find(context.report.gaps, weakens_all_goroutines, &Gap::weakens) != context.report.gaps.end();
     for (const auto& g : goroutines) {
         ++counts[g.status];
         system += g.system ? 1 : 0;
