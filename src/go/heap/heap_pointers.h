@@ -29,9 +29,14 @@ public:
     /// The same for the words [begin, end) of it: large objects are split between workers.
     template <class Fn>
     bool for_each_pointer_word(SlotId slot, std::uint64_t begin, std::uint64_t end, Fn&& fn) const {
-        const std::byte* data = slots_.data(slot);
+        return for_each_pointer_word(slot, slots_.slot_span(slot), begin, end, fn);
+    }
+    template <class Fn>
+    bool for_each_pointer_word(SlotId slot, const SlotSpan& span, std::uint64_t begin, std::uint64_t end,
+                               Fn&& fn) const {
+        const std::byte* data = slots_.data(slot, span);
         if (data == nullptr) return slow_words(slot, begin, end, fn);
-        return for_each_mask(slot, data, begin, end, [&](std::uint64_t word, std::uint64_t mask) {
+        return for_each_mask(slot, span, data, begin, end, [&](std::uint64_t word, std::uint64_t mask) {
             for (; mask != 0; mask &= mask - 1) {
                 std::uint64_t at = (word + static_cast<unsigned>(std::countr_zero(mask))) * 8, value;
                 std::memcpy(&value, data + at, 8);
@@ -43,7 +48,11 @@ public:
     template <class Visit>
     bool for_each_mask(SlotId slot, const std::byte* data, std::uint64_t begin, std::uint64_t end,
                        Visit&& visit) const {
-        const SlotSpan& s = slots_.slot_span(slot);
+        return for_each_mask(slot, slots_.slot_span(slot), data, begin, end, visit);
+    }
+    template <class Visit>
+    bool for_each_mask(SlotId slot, const SlotSpan& s, const std::byte* data, std::uint64_t begin, std::uint64_t end,
+                       Visit&& visit) const {
         switch (s.pointers) {
             case PointerInfo::none: return true;
             case PointerInfo::span_bitmap: {

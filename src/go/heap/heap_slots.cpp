@@ -85,7 +85,10 @@ Result<void> HeapSlots::index_pages() {
 std::uint16_t HeapSlots::shape_of(const Span& span) {
     if (span.large() ? span.elem_count != 1 : span.divide == 0 || span.range.size() >> 13 > page_mask)
         return slow_shape;
-    const Shape shape{span.large() ? 0 : span.divide, span.elem_count};
+    const Shape shape{
+        span.large() ? 0 : span.divide, span.elem_count,
+        span.large() || span.elem_size > UINT32_MAX ? 0 : static_cast<std::uint32_t>(span.elem_size / 8 * 8),
+        span.pointers == PointerInfo::header};
     auto known = std::ranges::find(shapes_, shape);
     if (known == shapes_.end()) {
         if (shapes_.size() >= most_shapes) return slow_shape;

@@ -87,18 +87,31 @@ public:
         bool noscan = false;
         bool operator==(const Found&) const = default;
     };
-    Found find_kind(Address a) const noexcept {
+    Found find_kind(Address a) const noexcept { return find_place(a); }
+    /// A slot and where in it. `shape`: what slots of one size and kind have in common, for what is known of all of
+    /// them; no_shape: ask slot_span().
+    struct Place : Found {
+        std::uint16_t shape = no_shape;
+        std::uint32_t offset = 0;  ///< bytes from the slot's base; with a shape
+    };
+    Place find_place(Address a) const noexcept {
         std::uint64_t arena = (a.value >> 26) - first_arena_;
         if (arena >= arena_count_) return {};
         const Page* pages = arenas_[arena];
         if (pages == nullptr) return {};
         const Page page = pages[a.value >> 13 & 0x1fff];
-        const Shape shape = shapes_[page.shape];
+        const Shape& shape = shapes_[page.shape];
         std::uint64_t offset = (static_cast<std::uint64_t>(page.page & page_mask) << 13) + (a.value & 0x1fff);
         auto index = static_cast<std::uint32_t>((offset * shape.divide) >> 32);
-        if (index < shape.count) return {page.first + index, (page.page & page_noscan) != 0};
-        return page.shape == slow_shape ? find_slowly(a, page.first) : Found{};
+        if (index < shape.count)
+            return {{page.first + index, (page.page & page_noscan) != 0},
+                    shape.size != 0 ? page.shape : no_shape,
+                    static_cast<std::uint32_t>(offset) - index * shape.size};
+        return page.shape == slow_shape ? Place{find_slowly(a, page.first)} : Place{};
     }
+    static constexpr std::uint16_t no_shape = 0;
+    std::uint32_t shape_size(std::uint16_t shape) const noexcept { return shapes_[shape].size; }  ///< bytes of a slot
+    bool shape_has_header(std::uint16_t shape) const noexcept { return shapes_[shape].header; }
     std::optional<SlotId> slot_of(Address a) const noexcept {
         SlotId slot = find(a);
         return slot == no_slot ? std::nullopt : std::optional(slot);
@@ -131,14 +144,14 @@ public:
     const Memory& memory() const noexcept { return *memory_; }
 
     /// Bytes of an object in place; null when they are not all there or not contiguous.
-    const std::byte* data(SlotId slot) const noexcept {
-        const SlotSpan& s = slot_span(slot);
+    const std::byte* data(SlotId slot) const noexcept { return data(slot, slot_span(slot)); }
+    const std::byte* data(SlotId slot, const SlotSpan& s) const noexcept {
         if (s.data != nullptr) return s.data + std::uint64_t{slot - s.first} * s.words * 8;
         return memory_->data_at(base(slot), size(slot));
     }
     /// The first lines of an object and its pointer bits, some steps before it is read.
-    void prefetch(SlotId slot) const noexcept {
-        const SlotSpan& s = slot_span(slot);
+    void prefetch(SlotId slot) const noexcept { prefetch(slot, slot_span(slot)); }
+    static void prefetch(SlotId slot, const SlotSpan& s) noexcept {
         if (s.data == nullptr) return;
         std::uint64_t at = std::uint64_t{slot - s.first} * s.words * 8;
         __builtin_prefetch(s.data + at);
@@ -147,18 +160,19 @@ public:
         if (s.bits != nullptr) __builtin_prefetch(s.bits + at / 64);
     }
 
-    /// Calls fn(SlotId) for the slots of a block, 64 numbers from `first` on, that `bits` names, ascending; while it
-    /// looks at one, those behind it are on their way into the cache.
+    /// Calls fn(SlotId, its span) for the slots of a block, 64 numbers from `first` on, that `bits` names, ascending;
+    /// while it looks at one, those behind it are on their way into the cache.
     template <class Fn>
     void for_each_of_block(SlotId first, std::uint64_t bits, Fn&& fn) const {
         constexpr int ahead = 16;
+        const SlotSpan& span = slot_span(first);
         const auto lowest = [&](std::uint64_t of) { return first + static_cast<unsigned>(std::countr_zero(of)); };
         std::uint64_t coming = bits;
-        for (int i = 0; i < ahead && coming != 0; ++i, coming &= coming - 1) prefetch(lowest(coming));
+        for (int i = 0; i < ahead && coming != 0; ++i, coming &= coming - 1) prefetch(lowest(coming), span);
         for (; bits != 0; bits &= bits - 1) {
-            fn(lowest(bits));
+            fn(lowest(bits), span);
             if (coming == 0) continue;
-            prefetch(lowest(coming));
+            prefetch(lowest(coming), span);
             coming &= coming - 1;
         }
     }
@@ -179,10 +193,12 @@ private:
     struct Shape {                 // what spans of one size class have in common
         std::uint32_t divide = 0;  // as in Span; 0: the index is 0
         std::uint32_t count = 0;   // slots of the span; 0: none, or ask slowly
+        std::uint32_t size = 0;    // bytes of a slot; 0: a large object, whose pages do not say which they are
+        bool header = false;       // PointerInfo::header
         bool operator==(const Shape&) const = default;
     };
-    static constexpr std::uint16_t no_shape = 0, slow_shape = 1;  // the latter: the other fields cannot say
-    static constexpr std::size_t most_shapes = 1 << 12;           // sound heaps have 69
+    static constexpr std::uint16_t slow_shape = 1;       // the other fields cannot say
+    static constexpr std::size_t most_shapes = 1 << 12;  // sound heaps have 69
     explicit HeapSlots(const Memory& memory, const Spans& spans) : memory_(&memory), spans_(spans) {}
     Found find_slowly(Address a, std::uint32_t span_index) const noexcept;
     std::uint16_t shape_of(const Span& span);

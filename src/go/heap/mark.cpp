@@ -41,7 +41,8 @@ public:
     void walk() {
         hand_.walk([&](std::span<const MarkMessage> messages) { receive(messages); },
                    [&](SlotId first, std::uint64_t bits) {
-                       slots_.for_each_of_block(first, bits, [&](SlotId slot) { scan({slot, 0}); });
+                       slots_.for_each_of_block(first, bits,
+                                                [&](SlotId slot, const SlotSpan& span) { scan({slot, 0}, span); });
                    },
                    [] { return false; });
     }
@@ -52,7 +53,7 @@ private:
             if (message.part == 0 || message.part == MarkMessage::noscan)
                 mark({message.slot, message.part != 0}, no_slot, 0, 0);
             else
-                scan(message);
+                scan(message, slots_.slot_span(message.slot));
         }
     }
     void stray(SlotId holder, std::uint64_t offset, std::uint64_t value) {
@@ -76,7 +77,7 @@ private:
         if (lately_.fresh(found.slot))
             hand_.send(lanes_.of(found.slot), {found.slot, found.noscan ? MarkMessage::noscan : 0});
     }
-    void scan(MarkMessage work) {
+    void scan(MarkMessage work, const SlotSpan& span) {
         auto visit = [&](std::uint64_t offset, std::uint64_t value) {
             if (value - low_ >= extent_) return;
             if (auto found = slots_.find_kind(Address{value}); found.slot == no_slot) [[unlikely]]
@@ -86,9 +87,9 @@ private:
             else
                 send(found, work.slot, offset, value);
         };
-        const std::uint32_t words = slots_.slot_span(work.slot).words;
+        const std::uint32_t words = span.words;
         if (words <= oblet_words) {
-            if (!pointers_.for_each_pointer_word(work.slot, 0, words, visit)) ++result.without_map;
+            if (!pointers_.for_each_pointer_word(work.slot, span, 0, words, visit)) ++result.without_map;
             return;
         }
         if (work.part == 0)  // the others are anybody's
@@ -96,7 +97,7 @@ private:
                 hand_.send(part % lanes_.count(), {work.slot, part});
         const std::uint64_t begin = std::uint64_t{work.part} * oblet_words;
         const bool known = pointers_.for_each_pointer_word(
-            work.slot, begin, begin + std::min<std::uint64_t>(oblet_words, words - begin), visit);
+            work.slot, span, begin, begin + std::min<std::uint64_t>(oblet_words, words - begin), visit);
         if (!known && work.part == 0) ++result.without_map;
     }
 

@@ -18,6 +18,11 @@ std::uint64_t word_at(const std::byte* at) {
     return word;
 }
 
+/// So little is left behind an array in a slot of `available` bytes that it was allocated for this array.
+bool fills(std::uint64_t left, std::uint64_t element, std::uint64_t available) {
+    return left < std::max(element, available / 8 + 16);
+}
+
 }  // namespace
 
 bool TypeSpread::Visited::fresh(std::uint64_t address, TypeId type, std::uint64_t count) {
@@ -134,23 +139,44 @@ void TypeSpread::claim_on_stack(Worker& worker, std::uint64_t address, TypeId id
 void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count, TypeBasis basis) {
     if (id == no_type || count == 0 || count > most_elements) return;
     if (!hull_.contains(Address{address})) return claim_static(worker, address, id, count);
-    const auto found = slots_.find_kind(Address{address});
+    const HeapSlots::Place found = slots_.find_place(Address{address});
     if (found.slot == no_slot) return claim_on_stack(worker, address, id, count);
     if (!slots_.allocated(found.slot)) return;
-    if (!worker.hand.holds(found.slot))
-        return tell(worker, {.address = address, .count = count, .found = found, .type = id, .basis = basis});
-    if (found.slot - worker.near < 2 * nearby)
-        return judge(worker, {.address = address, .count = count, .found = found, .type = id, .basis = basis});
+    const TypeWords::Code code = basis == TypeBasis::edge && found.shape != HeapSlots::no_shape &&
+                                         found.offset == (slots_.shape_has_header(found.shape) ? 8 : 0)
+                                     ? code_at_start(worker, found.shape, id, count)
+                                     : 0;
+    const Claim claim{.address = address, .count = count, .found = found, .type = id, .basis = basis, .code = code};
+    if (!worker.hand.holds(found.slot)) return tell(worker, claim);
+    if (found.slot - worker.near < 2 * nearby) return judge(worker, claim);
     out_.words_.prefetch(found.slot);
     // The word of the object is on its way into the cache; judged is the claim that has waited longest.
     Claim& place = worker.claims[worker.next_claim++ % worker.claims.size()];
     if (place.found.slot != no_slot) judge(worker, place);
-    place.address = address;
-    place.count = count;
-    place.found.slot = found.slot;
-    place.found.noscan = found.noscan;
-    place.type = id;
-    place.basis = basis;
+    place = claim;
+}
+
+/// What judge_fully() would come to for an object of which nothing is known: the same for all slots of a shape. 0: it
+/// must look at the object, or at the length.
+TypeWords::Code TypeSpread::code_at_start(Worker& worker, std::uint16_t shape, TypeId id, std::uint64_t count) {
+    auto& known = worker.starts[(id ^ shape * 37u) % worker.starts.size()];
+    if (known.type != id || known.shape != shape) {
+        known = {.type = id, .shape = shape};
+        const TypePlan& plan = plans_[id];
+        known.room = slots_.shape_size(shape) - (slots_.shape_has_header(shape) ? 8 : 0);
+        if (!plan.node && !plan.hchan && !plan.funcval && plan.size != 0 && plan.size <= known.room) {
+            const auto code = [&](bool array) {
+                const auto given = out_.words_.code_of(TypeWord::make(id, array, TypeBasis::edge));
+                return given == TypeWords::rare ? TypeWords::Code{0} : given;
+            };
+            known.size = static_cast<std::uint32_t>(plan.size);
+            known.one = code(false);
+            known.array = code(true);
+        }
+    }
+    if (count == 1) return known.one;
+    const std::uint64_t total = known.size * count;
+    return total <= known.room && fills(known.room - total, known.size, known.room) ? known.array : TypeWords::Code{0};
 }
 
 /// Claims on objects of other lanes; what many objects say of one is told once.
@@ -174,8 +200,8 @@ bool TypeSpread::judge_all(Worker& worker) {
     return any;
 }
 
-void TypeSpread::judge(Worker& worker, const Claim& claim) {
-    const auto& [address, count, found, claimed, basis, what] = claim;
+void TypeSpread::judge_fully(Worker& worker, const Claim& claim) {
+    const auto& [address, count, found, claimed, basis, what, code] = claim;
     if (what == Claim::What::func) return judge_func(worker, found);
     const std::uint32_t seen = out_.words_[found.slot];
     if (TypeWord::basis(seen) == TypeBasis::noted) {
@@ -205,7 +231,7 @@ void TypeSpread::judge(Worker& worker, const Claim& claim) {
     }
     const std::uint64_t offset = address - base, total = plan.size * count;
     if (total > available || offset > available - total) return;
-    const bool fills = available - offset - total < std::max(plan.size, available / 8 + 16);
+    const bool fills = go::fills(available - offset - total, plan.size, available);
     const auto settle = [&](bool array, TypeBasis how) {
         this->settle(worker, found, seen, TypeWord::make(id, array, how), base, available);
     };

@@ -64,6 +64,8 @@ private:
         TypeId type = no_type;
         TypeBasis basis = TypeBasis::none;
         What what = What::values;
+        TypeWords::Code code =
+            0;  ///< of the word that this claim gives an object of which nothing is known; 0: judge it
         bool operator==(const Claim&) const = default;
     };
     using TypeLanes = Lanes<Claim>;
@@ -106,7 +108,7 @@ private:
     void work(Worker& worker);
     void receive(Worker& worker, std::span<const Claim> claims);
     void look_into(Worker& worker, SlotId first, std::uint64_t bits);
-    void look_into(Worker& worker, SlotId slot);
+    void look_into(Worker& worker, SlotId slot, const SlotSpan& span);
     void follow(Worker& worker, const Item& item);
     void follow_all(Worker& worker);
     void tell(Worker& worker, const Claim& claim);
@@ -114,7 +116,9 @@ private:
     void plan(Worker& worker, TypeId id, const std::byte* data, std::uint64_t available);
     void step(Worker& worker, const PlanStep& step, const std::byte* at, std::uint64_t available);
     void claim(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count, TypeBasis basis);
+    TypeWords::Code code_at_start(Worker& worker, std::uint16_t shape, TypeId id, std::uint64_t count);
     void judge(Worker& worker, const Claim& claim);
+    void judge_fully(Worker& worker, const Claim& claim);
     bool judge_all(Worker& worker);
     void claim_func(Worker& worker, std::uint64_t address);
     void judge_func(Worker& worker, HeapSlots::Found found);

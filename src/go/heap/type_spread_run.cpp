@@ -48,11 +48,10 @@ void TypeSpread::follow_all(Worker& worker) {
     }
 }
 
-void TypeSpread::look_into(Worker& worker, SlotId slot) {
-    const std::byte* data = slots_.data(slot);
+void TypeSpread::look_into(Worker& worker, SlotId slot, const SlotSpan& span) {
+    const std::byte* data = slots_.data(slot, span);
     if (data == nullptr) return;
     const std::uint32_t word = out_.words_[slot];
-    const SlotSpan& span = slots_.slot_span(slot);
     const std::uint64_t offset = span.pointers == PointerInfo::header ? 8 : 0;
     const std::uint64_t available = std::uint64_t{span.words} * 8 - offset;
     data += offset;
@@ -81,7 +80,7 @@ void TypeSpread::look_into(Worker& worker, SlotId slot) {
 
 void TypeSpread::look_into(Worker& worker, SlotId first, std::uint64_t bits) {
     worker.near = first - nearby;
-    slots_.for_each_of_block(first, bits, [&](SlotId slot) { look_into(worker, slot); });
+    slots_.for_each_of_block(first, bits, [&](SlotId slot, const SlotSpan& span) { look_into(worker, slot, span); });
     follow_all(worker);
 }
 

@@ -51,6 +51,9 @@ public:
     }
     void prefetch(SlotId slot) const noexcept { __builtin_prefetch(&codes_[slot], 1); }
     void set(SlotId slot, std::uint32_t word) noexcept;
+    /// What set() would note for this word; `rare`: it has no code. Setting a slot to a known code is one store.
+    Code code_of(std::uint32_t word) noexcept;
+    void set_code(SlotId slot, Code code) noexcept { codes_[slot] = code; }
 
     /// For sums: an object's code, the number of codes, and what each means. `rare` means many.
     Code code(SlotId slot) const noexcept { return codes_[slot]; }
@@ -63,7 +66,6 @@ private:
         std::unordered_map<SlotId, std::uint32_t> words;
     };
     std::uint32_t rare_word(SlotId slot) const noexcept;
-    Code code_of(std::uint32_t word) noexcept;
 
     std::vector<Code> codes_;  // per SlotId; 0: word 0
     Code most_;
