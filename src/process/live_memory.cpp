@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "base/system_libraries.h"
+#include "process/live_stack.h"
 
 namespace incident {
 
@@ -111,10 +112,7 @@ struct LiveMemory::Sweep {
                 if (section.writable && !section.range.empty() && section.name != ".tbss" && section.name != ".tdata")
                     add(section.range, {.source = Source::data, .image = &image});
         for (const ThreadState& thread : process.core.threads())
-            if (auto sp = thread.registers.sp())
-                for (const LoadSegment& segment : process.core.load_segments())
-                    if (segment.range.contains(*sp) && !heaps.contains(*sp))
-                        add({sp->align_down(8), segment.range.end}, {.source = Source::stack});
+            for (AddressRange stack : live_stacks(process, thread)) add(stack, {.source = Source::stack});
         return pieces;
     }
 
