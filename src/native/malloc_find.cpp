@@ -141,12 +141,10 @@ void add_unringed(Heaps::State& state, MemoryCursor& cursor, ArenaLayout layout,
 void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const Images& images) {
     MemoryCursor cursor(*state.memory);
     std::vector<Address> candidates;  // first bins
-    bool any_file = std::ranges::any_of(mappings, &Mapping::file);
-    for (const Mapping& mapping : mappings) {
-        if (any_file && !mapping.file) continue;
-        if (mapping.range.size() < 2112) continue;
+    const auto search = [&](const Mapping& mapping) {
+        if (mapping.range.size() < 2112) return;
         const std::byte* data = state.memory->data_at(mapping.range.begin, mapping.range.size());
-        if (data == nullptr) continue;
+        if (data == nullptr) return;
         std::uint64_t self = mapping.range.begin.value - 16;
         for (std::uint64_t offset = 0; offset + 16 <= mapping.range.size(); offset += 8) {
             std::uint64_t fd, bk;
@@ -170,7 +168,18 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
             candidates.push_back(first);
             offset = static_cast<std::uint64_t>(first - mapping.range.begin) + bin_count * 16;
         }
-    }
+    };
+    // It is a variable of libc or of the executable. Other files that the core holds may be gigabytes of somebody's
+    // data; they are searched, as far as that is quick, because a library may not look like one here: no copy of its
+    // headers.
+    constexpr std::uint64_t quick = 64 << 20;
+    const bool any_file = std::ranges::any_of(mappings, &Mapping::file);
+    const auto of_module = [&](const Mapping& mapping) { return images.find_module(mapping.range.begin).has_value(); };
+    for (const Mapping& mapping : mappings)
+        if (!any_file || (mapping.file && of_module(mapping))) search(mapping);
+    if (candidates.empty() && any_file)
+        for (const Mapping& mapping : mappings)
+            if (mapping.file && mapping.range.size() <= quick && !of_module(mapping)) search(mapping);
     // Too much overwritten for that? A debug file of libc, or a static executable's symbols, may still name it.
     for (const Image& image : images.all()) {
         if (!candidates.empty()) break;
