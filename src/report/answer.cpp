@@ -15,11 +15,12 @@ std::string quiet_why(const Report& report) {
     auto with = [&](Outcome o) {
         return static_cast<std::size_t>(std::ranges::count(report.detectors, o, &DetectorOutcome::outcome));
     };
-    std::size_t clean = with(Outcome::clean) + with(Outcome::found), partial = with(Outcome::partial);
     std::string text;
-    // Only remarks are left where this is said.
+    // Only remarks are left where this is said; what the program did itself is told as what happened.
     const auto remarks = static_cast<std::size_t>(
         std::ranges::count_if(report.findings, [](const Finding& f) { return !f.kind.starts_with("crash."); }));
+    const std::size_t clean = with(Outcome::clean) + (remarks != 0 ? with(Outcome::found) : 0);
+    const std::size_t partial = with(Outcome::partial);
     if (clean != 0)
         text = fmt::format("{} looked at everything and found {}", count_of(clean, "detector"),
                            remarks == 0 ? "nothing" : fmt::format("no defect, but {}", count_of(remarks, "remark")));
