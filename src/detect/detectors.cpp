@@ -3,6 +3,7 @@
 #include <iterator>
 #include <unordered_set>
 
+#include "base/text.h"
 #include "detect/crash.h"
 #include "detect/detector.h"
 #include "detect/go_goroutine_leaked.h"
@@ -156,6 +157,14 @@ bool said_bad_caller(const report::Finding&, const report::Finding& crash) {
            crash.title.find("unexpected return pc") != std::string::npos;
 }
 
+/// What free() refused was read out of a freed chunk: free() itself had written it there.
+bool was_read_from_freed(const report::Finding& freed, const report::Finding& refused) {
+    return freed.mark.fault == "followed" && refused.subject.address &&
+           std::ranges::any_of(freed.evidence, [&](const report::Evidence& e) {
+               return e.value == hex(refused.subject.address->value);
+           });
+}
+
 /// Most special first.
 constexpr Precedence precedence[] = {
     {"go.pointer.bad", "crash.fatal", said_bad_pointer},
@@ -167,6 +176,7 @@ constexpr Precedence precedence[] = {
     {"cgo.pointer.outlived", "go.pointer.freed", share_an_address},
     {"cgo.pointer.outlived", "go.pointer.offheap-only", share_an_address},
     {"go.pointer.freed", "go.pointer.offheap-only", share_an_address},
+    {"native.pointer.freed", "native.heap.bad-free", was_read_from_freed},
 };
 
 void give_way_by_table(std::vector<report::Finding>& findings) {
@@ -269,9 +279,14 @@ DetectorRun run_detectors(const Process& process, std::span<const std::string> o
     if (const auto unpack = unpack_check(process))
         for (report::Finding& finding : run.findings)
             if (!finding.verify.empty()) finding.verify.insert(finding.verify.begin(), *unpack);
-    // The crash stays before equals: it is what the reader came for.
-    std::ranges::stable_sort(run.findings, [](auto& a, auto& b) {
-        return a.severity != b.severity ? a.severity > b.severity : a.strength > b.strength;
+    // What the process died of stays before equals: it is what the reader came for.
+    auto tells_death = [](const report::Finding& f) {
+        return f.kind.starts_with("crash.") ||
+               std::ranges::any_of(f.related, [](const std::string& kind) { return kind.starts_with("crash."); });
+    };
+    std::ranges::stable_sort(run.findings, [&](auto& a, auto& b) {
+        if (a.severity != b.severity) return a.severity > b.severity;
+        return a.strength != b.strength ? a.strength > b.strength : tells_death(a) && !tells_death(b);
     });
     return run;
 }

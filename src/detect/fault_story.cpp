@@ -58,6 +58,9 @@ FaultStory tell_signal(const Process& process, const CrashContext& crash, const 
     if (info.number == SIGFPE && signal_code_name(info.number, info.code) == "FPE_INTDIV") {
         story.title = "integer division by zero, or a quotient too large for its register";
         if (access) story.why = tell_division(*access, process, crash, story.title);
+    } else if (info.code <= 0 && info.number != SIGXFSZ) {  // the kernel's own SIGXFSZ reads so, too
+        story.title = fmt::format("the program sent itself {}", signal_name(info.number));
+        story.why = "no instruction faulted: raise() or kill()";
     } else if (info.number == SIGILL && instruction.starts_with("ud")) {
         story.title = fmt::format("executed `{}`, which compilers put where nothing may come by", instruction);
         story.why = "__builtin_trap(), __builtin_unreachable(), a failed check of a hardened build";
@@ -66,7 +69,7 @@ FaultStory tell_signal(const Process& process, const CrashContext& crash, const 
                                   info.fault_address ? fmt::format(" at {:#x}", info.fault_address->value) : "",
                                   access ? fmt::format(": `{}`", readable_text(access->instruction)) : "");
         story.why = "code for a newer processor, or a jump into the middle of something";
-    } else if (info.number == SIGTRAP && info.code > 0) {
+    } else if (info.number == SIGTRAP) {
         story.title = "breakpoint instruction (int3) without a debugger";
         story.why = "a failed check (__debugbreak, CHECK), or padding that was jumped into";
     } else if (info.number == SIGSYS) {
@@ -80,9 +83,6 @@ FaultStory tell_signal(const Process& process, const CrashContext& crash, const 
     } else if (info.number == SIGXFSZ) {
         story.title = "wrote beyond its limit of file size: SIGXFSZ";
         story.why = "the limit RLIMIT_FSIZE (ulimit -f)";
-    } else if (info.code <= 0) {
-        story.title = fmt::format("the program sent itself {}", signal_name(info.number));
-        story.why = "no instruction faulted: raise() or kill()";
     }
     return story;
 }
@@ -124,6 +124,18 @@ std::string tell_registers(const Process& process, const CrashContext& crash, co
         why += ", " + access.source;
     }
     return why;
+}
+
+/// How the process came to a pc that is no code. `ret` has taken the pc from the word below sp, and what lies at sp now
+/// is data of the function that it returned to; a call would have left there where to return.
+std::string_view way_to_no_code(const Process& process, const CrashContext& crash) {
+    const auto sp = crash.registers ? crash.registers->sp() : std::nullopt;
+    const auto pc = crash.registers ? crash.registers->pc() : std::nullopt;
+    if (!sp || !pc || sp->value < 8) return "jump";
+    const auto taken = process.memory.load_address(*sp - 8), next = process.memory.load_address(*sp);
+    if (!taken || *taken != *pc) return "jump";
+    const bool called = next && process.disassembler && process.disassembler->call_before(process.memory, *next);
+    return called ? "jump" : "return";
 }
 
 /// "0x4cd56b (rodata: main.greeting)"; the address alone where nothing is.
@@ -176,9 +188,10 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
     switch (crash.fault) {
         case FaultClass::nil_dereference:
             if (crash.registers && crash.registers->pc() == crash.fault_address) {
-                story.title = crash.fault_address->is_null()
-                                  ? fmt::format("call of a {} function: jump to {}", nil, address)
-                                  : fmt::format("jump to {}, where no code can be", address);
+                story.title =
+                    crash.fault_address->is_null()
+                        ? fmt::format("call of a {} function: jump to {}", nil, address)
+                        : fmt::format("{} to {}, where no code can be", way_to_no_code(process, crash), address);
                 break;
             }
             if (auto callee = access ? nil_callee(process, crash, *access) : ""; !callee.empty()) {
@@ -230,7 +243,9 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             break;
         case FaultClass::unmapped: story.title = fmt::format("{} at {}, where nothing is mapped", verb, address); break;
         case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
-        case FaultClass::not_executable: story.title = fmt::format("jump to {}, which is not code", address); break;
+        case FaultClass::not_executable:
+            story.title = fmt::format("{} to {}, which is not code", way_to_no_code(process, crash), address);
+            break;
         case FaultClass::bus_error:
             story.title =
                 fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address);

@@ -23,7 +23,7 @@ std::optional<FreedFault> find_freed_fault(const Process& process) {
     constexpr std::uint64_t lowest = 0x1000;
     if (!bad || *bad < lowest) return std::nullopt;
     FreedFault fault{.bad = *bad};
-    if (auto own = first_own_frame(process)) fault.frame = *own;
+    if (auto own = first_frame_to_read(process)) fault.frame = *own;
     if (fault.frame < crash->stack.frames.size()) fault.function = place_in_source(crash->stack.frames[fault.frame]);
     auto leads = [&](std::optional<std::uint64_t> word) {
         // Where free() itself was given it, it looks 16 bytes in front; through a vtable it is read behind.

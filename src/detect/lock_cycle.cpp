@@ -5,7 +5,8 @@
 // or remaining code, or the owner written in the pthread lock. A goroutine on a channel counts only when everybody who
 // could serve the channel is stuck as well. Innocent look-alikes: a lock with several possible holders; a channel that
 // somebody else may serve; a wait with a time limit; a goroutine on the owner thread that is not locked to it. Those
-// make no cycle, or one that is only possible. Threads and pthread locks alone: proved.
+// make no cycle, or one that is only possible. Threads and pthread locks alone: proved. Threads that join each other:
+// likely, since one of them may be cancelled.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -129,14 +130,17 @@ Detection detect_lock_cycles(const Process& process) {
             if (edge.pthread != SIZE_MAX && (first_native == nullptr || edge.object < first_native->address))
                 first_native = &process.pthreads->locks()[edge.pthread];
         }
-        if (first == nullptr && first_native == nullptr) continue;
+        const bool joins = first == nullptr && first_native == nullptr;
+        if (joins && (!native_teller || threads != cycle.size() || !only_native)) continue;
         for (auto e : cycle) told.try_emplace(picture.edges[e].object, again.value_or(detection.findings.size()));
         if (again) continue;
-        auto finding = first != nullptr ? go_teller->start(*first, "lock.cycle")
-                                        : native_teller->start(*first_native, "lock.cycle");
-        finding.strength = !certain                                 ? report::Strength::possible
-                           : only_native && threads == cycle.size() ? report::Strength::proved
-                                                                    : report::Strength::likely;
+        auto finding = first != nullptr          ? go_teller->start(*first, "lock.cycle")
+                       : first_native != nullptr ? native_teller->start(*first_native, "lock.cycle")
+                                                 : report::Finding{};
+        finding.kind = "lock.cycle";
+        finding.strength = !certain                                           ? report::Strength::possible
+                           : only_native && threads == cycle.size() && !joins ? report::Strength::proved
+                                                                              : report::Strength::likely;
         finding.severity = certain ? report::Severity::error : report::Severity::warning;
         finding.goroutines.clear();
         finding.threads.clear();
@@ -159,12 +163,22 @@ Detection detect_lock_cycles(const Process& process) {
                                                               : "goroutines and threads");
         finding.where = places.size() == 1 && cycle.size() > 1 ? "all of them in " + places.front()
                                                                : fmt::format("{}", fmt::join(places, " and "));
-        finding.why = "each holds what the one before it wants";
+        finding.why =
+            joins ? "each waits for the end of the next (pthread_join)" : "each holds what the one before it wants";
         if (!certain)
             finding.innocent.push_back(
                 "one of the waits has a time limit, or one of the holders may have been held for somebody else");
         if (first != nullptr) go_teller->add_verify(finding, *first);
         if (first_native != nullptr) native_teller->add_verify(finding, *first_native);
+        if (joins) {
+            finding.subject.what = "thread";
+            finding.innocent.push_back(
+                "somebody outside of the circle may cancel one of them: pthread_join is a point of cancellation");
+            finding.verify.push_back(gdb_check(process, {"thread apply all bt"}));
+            finding.remedy = "let one thread, their creator, join them all";
+            detection.findings.push_back(std::move(finding));
+            continue;
+        }
         finding.remedy =
             "take the locks in one agreed order everywhere, or hold only one at a time; never wait on a channel or "
             "join a "

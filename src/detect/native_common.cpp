@@ -24,6 +24,15 @@ std::optional<std::size_t> first_own_frame(const Process& process) {
     return std::nullopt;
 }
 
+std::optional<std::size_t> first_frame_to_read(const Process& process) {
+    const auto own = first_own_frame(process);
+    if (!own) return own;
+    const auto& frames = process.crash->stack.frames;
+    for (std::size_t i = *own; i < frames.size(); ++i)
+        if (!is_machinery(frames[i]) && !of_the_cxx_headers(frames[i])) return i;
+    return own;
+}
+
 void add_crash_snapshot(const Process& process, const Locator& locator, std::size_t index, report::Finding& finding) {
     if (!process.crash || !process.disassembler || index >= process.crash->stack.frames.size()) return;
     Snapshots snapshots(locator, &*process.disassembler);

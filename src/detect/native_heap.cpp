@@ -46,6 +46,7 @@ public:
                 ++more_;
                 continue;
             }
+            if (told_ == &corruption) continue;
             if (told(corruption)) {
                 auto& evidence = detection.findings.front().evidence;
                 if (evidence.size() < 8) add_evidence(detection.findings.front(), corruption);
@@ -74,7 +75,7 @@ private:
     }
 
     std::string caller_text() {
-        auto own = first_own_frame(process_);
+        auto own = first_frame_to_read(process_);
         std::string where =
             own ? place_in_source(process_.crash->stack.frames[*own]) : std::string("an unknown function");
         if (own && *own + 1 < process_.crash->stack.frames.size() &&
@@ -140,7 +141,7 @@ private:
         }
         if (process_.crash->tid) finding.threads.push_back(*process_.crash->tid);
         if (process_.crash->goid) finding.goroutines.push_back(*process_.crash->goid);
-        if (auto own = first_own_frame(process_)) add_crash_snapshot(process_, locator_, *own, finding);
+        if (auto own = first_frame_to_read(process_)) add_crash_snapshot(process_, locator_, *own, finding);
     }
 
     Finding judge(std::string_view text, const std::optional<FreeArgument>& argument,
@@ -162,6 +163,7 @@ private:
                 : text.find("(top)") != std::string_view::npos ? "it had become a part of the top chunk already"
                                                                : "malloc found it in its own lists";
             finding.remedy = "give the memory one owner, and clear the pointer where it is freed";
+            if (argument) add_write_between(finding, argument->pointer);
             return finding;
         }
         bool invalid = text.find("invalid pointer") != std::string_view::npos ||
@@ -191,6 +193,16 @@ private:
             return finding;
         }
         return tell_corrupt_abort(text, argument, chunk);
+    }
+
+    /// Who frees a chunk twice often writes to it in between (fclose() does): the list that it is in is broken, too.
+    void add_write_between(Finding& finding, Address pointer) {
+        for (const Corruption& row : heaps_.corruptions()) {
+            if (row.kind != Corruption::Kind::list_link || row.at != pointer) continue;
+            finding.evidence.push_back({"written after the first free(): " + row.what, row.at, hex(row.value), "core",
+                                        std::string(native::to_string(row.kind))});
+            told_ = &row;
+        }
     }
 
     /// Memory of which malloc never gave anything, whatever its own structures look like by now.
@@ -328,7 +340,10 @@ private:
                                 : fmt::format("malloc's data of the chunk {:#x} was overwritten", subject.value);
         finding.mark = entry ? mark_of_victim(*entry) : mark_of(corruption);
         finding.why = corruption.what;
-        finding.where = "noticed by nobody yet";
+        const auto& crash = process_.crash;
+        const bool aborted = crash && crash->kind == report::CrashKind::abort && !crash->message;
+        finding.where =
+            aborted ? "perhaps what it aborted for: malloc does so when it finds such damage" : "noticed by nobody yet";
         add_evidence(finding, corruption);
         if (corruption.kind == Corruption::Kind::count || corruption.kind == Corruption::Kind::arena) {
             finding.severity = report::Severity::warning;

@@ -26,6 +26,12 @@ bool among_our_tids(const Process& process, std::int32_t tid) {
     return tid > lowest && tid < highest + later;
 }
 
+void note_unread_locks(const native::Pthreads& pthreads, Detection& detection) {
+    if (pthreads.unsupported().empty() || pthreads.waits().empty()) return;
+    detection.unchecked += pthreads.waits().size();
+    detection.reason = pthreads.unsupported();
+}
+
 std::size_t waiting_for_good(const native::Pthreads& pthreads, const PthreadLock& lock) {
     return static_cast<std::size_t>(std::ranges::count_if(lock.waiters, [&](std::uint32_t w) {
         const FutexWait& wait = pthreads.waits()[w];

@@ -51,6 +51,8 @@ private:
     const Locator& locator_;
 };
 
+/// Locks that are not read: whoever waits was not checked.
+void note_unread_locks(const native::Pthreads& pthreads, Detection& detection);
 /// Tids are given out in order: a thread of this process that has ended had one not far from the others'.
 bool among_our_tids(const Process& process, std::int32_t tid);
 /// Waiters of the lock that nobody has woken and that wait without a time limit.

@@ -131,6 +131,7 @@ Detection detect_native_mutexes(const Process& process) {
     }
     if (detection.unchecked != 0)
         detection.reason = fmt::format("{} mutexes whose owner's thread is not known", detection.unchecked);
+    note_unread_locks(pthreads, detection);
     return detection;
 }
 

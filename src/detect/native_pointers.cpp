@@ -3,12 +3,13 @@
 // iterator or a pointer to an element outlived its node, or somebody keeps the bucket array from before a resize.
 //
 // Proof: the faulting instruction used what free() had written into the chunk, a mangled list pointer or the mark
-// behind it (glibc's tcache key, a random number): proved. A table whose own chain reaches a freed node: likely. A word
-// in a variable, or in a small object that a variable leads to, which names exactly what malloc returned for the chunk
-// that was freed last of its size: possible; likely with DWARF. Innocent look-alikes, measured in python3, bash,
-// postgres and nginx: spare room of arrays and of pools (inner words of large chunks), stale elements behind an array's
-// end, buffers, a FILE * kept after fclose, a static pointer whose chunk was freed long ago. All of these are counted
-// in one finding of severity info at most.
+// behind it (glibc's tcache key, a random number): proved. A table whose own chain reaches a freed node: likely; a
+// thread that waits inside a freed chunk, too (native_freed_waits.cpp). A word in a variable, or in a small object that
+// a variable leads to, which names exactly what malloc returned for the chunk that was freed last of its size:
+// possible; likely with DWARF. Innocent look-alikes, measured in python3, bash, postgres and nginx: spare room of
+// arrays and of pools (inner words of large chunks), stale elements behind an array's end, buffers, a FILE * kept after
+// fclose, a static pointer whose chunk was freed long ago. All of these are counted in one finding of severity info at
+// most.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,6 +19,7 @@
 #include "detect/freed_fault.h"
 #include "detect/native.h"
 #include "detect/native_chained.h"
+#include "detect/native_freed_waits.h"
 #include "detect/native_live_tables.h"
 #include "detect/native_names.h"
 #include "detect/native_tables.h"
@@ -53,7 +55,10 @@ public:
 
     Detection run() {
         Detection detection;
-        if (heaps_.arenas().empty()) return detection;
+        if (heaps_.arenas().empty()) {
+            detection.reason = "no heap of glibc's malloc was found";
+            return detection;
+        }
         fault_ = find_freed_fault(process_);
         auto wanted = [&](const Word& word, const Chunk* chunk) {
             return (chunk != nullptr && chunk->free()) || may_be_load_factor(word.value) || near_fault(word);
@@ -65,6 +70,7 @@ public:
         detection.checked = live.words();
         tables_.read(names, live);
         if (fault_) tell_fault();
+        tell_waits();
         tell_chains();
         for (Stale& stale : stale_) tell_table(stale);
         for (Stale& stale : stale_) tell_word(stale);
@@ -145,6 +151,18 @@ private:
         findings_.push_back(std::move(finding));
         for (Stale& stale : stale_)
             if (stale.chunk.address == chunk.address || (word && same_object(stale.word, *word))) stale.told = true;
+    }
+
+    void tell_waits() {
+        for (const FreedWait& wait : find_freed_waits(process_)) {
+            auto finding = tell_freed_wait(process_, wait);
+            for (Stale& stale : stale_) {
+                if (stale.told || stale.chunk.address != wait.chunk.address) continue;
+                if (finding.evidence.size() < 8) add_word(finding, stale.word);
+                stale.told = true;
+            }
+            findings_.push_back(std::move(finding));
+        }
     }
 
     bool same_object(const Word& a, const Word& b) const {

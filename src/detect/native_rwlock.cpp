@@ -51,6 +51,7 @@ Detection detect_native_rwlocks(const Process& process) {
             "unlock on every way out of the thread: early return, pthread_exit, cancellation, an exception";
         detection.findings.push_back(std::move(finding));
     }
+    note_unread_locks(pthreads, detection);
     return detection;
 }
 

@@ -11,16 +11,16 @@ namespace incident::native {
 
 namespace {
 
-// Offsets from __cxa_exception. Its last member is the _Unwind_Exception of 32 bytes; the object follows.
+// Offsets from __cxa_exception, behind what libc++abi has in front. Its last member is the _Unwind_Exception of 32
+// bytes; the object follows.
 constexpr std::uint64_t type_at = 0, next_at = 32, catch_temp_at = 64, class_at = 80, object_at = 112;
+constexpr std::uint64_t llvm_lead = 16;          // {void* reserve; size_t referenceCount}
 constexpr std::uint64_t static_tls = 256 << 10;  // below fs_base; where thread-local variables of many libraries lie
 constexpr std::size_t most_exceptions = 16, longest_name = 4096, longest_text = 1024, most_bases = 64;
 
 /// exception_class is the characters from the top byte on; the lowest byte tells a dependent exception (rethrown by
 /// exception_ptr) from a primary one.
-bool is_cxx_class(std::uint64_t word) {
-    return word >> 8 == 0x474e5543432b2b || word >> 8 == 0x434c4e47432b2b;  // GNUCC++, CLNGC++
-}
+constexpr std::uint64_t gnu_class = 0x474e5543432b2b, llvm_class = 0x434c4e47432b2b;  // GNUCC++, CLNGC++
 
 bool is_text(std::string_view text) {
     return std::ranges::all_of(text, [](unsigned char c) { return c >= 0x20 || c == '\n' || c == '\t'; });
@@ -140,28 +140,37 @@ std::vector<CxxException> handled_exceptions(const Memory& memory, const ThreadS
     std::vector<CxxException> found;
     auto base = thread.registers.get("fs_base");
     if (!base || *base % 8 != 0 || *base <= static_tls) return found;
-    auto is_header = [&](Address at) {
-        auto word = memory.load<std::uint64_t>(at + class_at);
-        return word && is_cxx_class(*word);
+    /// What lies in front of the members that both runtimes have; nullopt: no header is there.
+    auto lead_of = [&](Address at) -> std::optional<std::uint64_t> {
+        auto gnu = memory.load<std::uint64_t>(at + class_at),
+             llvm = memory.load<std::uint64_t>(at + llvm_lead + class_at);
+        if (gnu && *gnu >> 8 == gnu_class) return 0;
+        if (llvm && *llvm >> 8 == llvm_class) return llvm_lead;
+        return std::nullopt;
     };
     // __cxa_eh_globals {__cxa_exception* caught; unsigned uncaught}: nearest to the descriptor first.
     MemoryCursor cursor(memory);
     Address at{};
     std::uint64_t word = 0;
     for (Address slot{*base - 8}; slot.value >= *base - static_tls && cursor.load(slot, word); slot.value -= 8)
-        if (word % 8 == 0 && word != 0 && is_header(Address{word})) {
+        if (word % 8 == 0 && word != 0 && lead_of(Address{word})) {
             at = Address{word};
             break;
         }
-    while (!at.is_null() && found.size() < most_exceptions && is_header(at)) {
-        if (std::ranges::any_of(found, [&](auto& e) { return e.header == at; })) break;
-        CxxException exception{.header = at, .object = at + object_at, .type = {}, .text = {}, .handled = false};
-        // A dependent exception holds the primary object's address where that one's type stands.
-        auto kind = memory.load<std::uint64_t>(at + class_at);
-        auto first = memory.load_address(at + type_at);
-        if (kind && (*kind & 0xff) == 1 && first) {
-            exception.object = *first;
-            first = memory.load_address(*first - object_at + type_at);
+    while (!at.is_null() && found.size() < most_exceptions) {
+        const auto lead = lead_of(at);
+        if (!lead || std::ranges::any_of(found, [&](auto& e) { return e.header == at; })) break;
+        const Address header = at + *lead;
+        CxxException exception{.header = at, .object = header + object_at, .type = {}, .text = {}, .handled = false};
+        // A dependent exception holds the primary object's address: libstdc++'s where that one's type stands,
+        // libc++abi's where that one counts its references.
+        auto kind = memory.load<std::uint64_t>(header + class_at);
+        auto first = memory.load_address(header + type_at);
+        if (kind && (*kind & 0xff) == 1) {
+            auto primary = *lead == 0 ? first : memory.load_address(header - 8);
+            if (!primary) break;
+            exception.object = *primary;
+            first = memory.load_address(*primary - object_at + type_at);
         }
         auto name = first ? type_name(memory, *first) : std::string_view();
         if (name.empty()) break;
@@ -169,9 +178,9 @@ std::vector<CxxException> handled_exceptions(const Memory& memory, const ThreadS
         exception.text = exception_text(memory, *first, exception.object);
         // catchTemp is the landing pad once one was found, also that of the default terminate handler, which throws
         // the exception again and catches it to print what it says.
-        exception.handled = memory.load<std::uint64_t>(at + catch_temp_at).value_or(0) != 0;
+        exception.handled = memory.load<std::uint64_t>(header + catch_temp_at).value_or(0) != 0;
         found.push_back(std::move(exception));
-        at = memory.load_address(at + next_at).value_or(Address{});
+        at = memory.load_address(header + next_at).value_or(Address{});
     }
     return found;
 }

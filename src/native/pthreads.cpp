@@ -167,11 +167,14 @@ Pthreads Pthreads::read(const CoreFile& core, const Memory& memory, const Images
                                    "namespace (gdb writes zeros for stacks with guard pages of glibc 2.42 and newer)",
                                .weakens = "which thread owns a pthread lock, and whether the owner is gone"});
     if (!state->unsupported.empty()) {
+        const bool of_libc = std::ranges::any_of(
+            state->waits, [](const FutexWait& wait) { return wait.caller != FutexCaller::wrapper; });
+        // A deadlock of musl's locks looks like any other wait here: that nothing is found says nothing.
         if (!state->waits.empty())
             state->gaps.push_back({.what = "pthread locks",
                                    .why = state->unsupported,
                                    .weakens = "who holds what threads in C wait for",
-                                   .damage = false});
+                                   .damage = libc && libc->libc.name != "glibc" && of_libc});
         return Pthreads(std::move(state));
     }
 

@@ -12,7 +12,8 @@ constexpr std::size_t longest_text = 400;  // of a message that goes into one se
 
 /// The frames between abort() and the program's own code, and the first of that.
 struct WayOfAbort {
-    bool throws = false, rethrows = false, forbidden = false, pure_virtual = false, deleted = false, terminates = false;
+    bool throws = false, rethrows = false, kept = false, forbidden = false, pure_virtual = false, deleted = false,
+         terminates = false;
     bool thread_destroyed = false, sanitized = false, named = false;
 };
 
@@ -22,7 +23,8 @@ WayOfAbort look_at(std::span<const report::Frame> frames) {
         std::string_view name = frame.function;
         way.named |= !name.empty();
         way.throws |= name == "__cxa_throw";
-        way.rethrows |= name == "__cxa_rethrow" || name.starts_with("std::rethrow_exception(");
+        way.rethrows |= name == "__cxa_rethrow";
+        way.kept |= name.starts_with("std::rethrow_exception(");
         // The unwinder asks the frame of a noexcept function; clang's code calls a function of its own.
         way.forbidden |= name == "__gxx_personality_v0" || name == "__cxa_call_terminate" ||
                          name == "__clang_call_terminate" || name.starts_with("_Unwind_");
@@ -57,10 +59,14 @@ std::optional<CxxDeath> find_cxx_death(const Memory& memory, const ThreadState& 
                         {}};
     if (way.deleted) return CxxDeath{"deleted virtual method called", "its vtable holds no function for it", {}};
     auto exceptions = native::handled_exceptions(memory, thread);
-    const bool thrown = way.throws || way.forbidden || way.rethrows;
+    const bool thrown = way.throws || way.forbidden || way.rethrows || way.kept;
     const bool uncaught = !exceptions.empty() && (thrown || !exceptions.front().handled);
     if (uncaught) {
         auto& exception = exceptions.front();
+        if (exception.type == "__gnu_cxx::recursive_init_error")
+            return CxxDeath{"a static variable's initialization began anew inside itself",
+                            "its initializer calls the function that holds it: __gnu_cxx::recursive_init_error",
+                            exception};
         if (way.forbidden)
             return CxxDeath{"C++ exception out of a function that may not throw: " + words(exception),
                             "a noexcept function or a destructor lies between the throw and its catch", exception};
@@ -78,7 +84,8 @@ std::optional<CxxDeath> find_cxx_death(const Memory& memory, const ThreadState& 
         return CxxDeath{"a std::thread was destroyed or assigned to while it was joinable",
                         "it was neither joined nor detached: std::terminate() ended the process",
                         {}};
-    if (way.throws || way.forbidden) return CxxDeath{"uncaught C++ exception", "its object could not be read", {}};
+    if (way.throws || way.forbidden || way.kept)
+        return CxxDeath{"uncaught C++ exception", "its object could not be read", {}};
     if (way.terminates) return CxxDeath{"std::terminate() was called", "without an exception in flight", {}};
     return std::nullopt;
 }

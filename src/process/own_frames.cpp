@@ -48,6 +48,7 @@ constexpr std::string_view runtime_functions[] = {"raise",
                                                   "__gxx_personality_v0",
                                                   "_start",
                                                   "start_thread",
+                                                  "execute_native_thread_routine",  // libstdc++'s std::thread
                                                   "clone",
                                                   "clone3",
                                                   "__clone",
@@ -119,6 +120,8 @@ bool of_the_cxx_headers(const report::Frame& frame) {
     if (frame.kind != report::FrameKind::native || !in_cxx_headers(frame.function, frame.file)) return false;
     // A line of a header's in a function of the program's own: the compiler inlined the rest of it away.
     const std::string_view name = frame.function;
+    // What a thread runs, when it was inlined here: its name says whose it is.
+    if (!frame.inlined && name.starts_with("std::thread::_State_impl<") && name.ends_with("::_M_run()")) return false;
     return frame.inlined || name.empty() || name.contains("std::") || name.contains("__gnu_cxx::") ||
            name.starts_with('_') || name.starts_with("operator");
 }

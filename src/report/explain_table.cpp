@@ -90,7 +90,8 @@ constexpr Explanation go_sync_kinds[] = {
     {"lock.cycle", "two or more wait for each other in a circle",
      "Each holds what the one before it wants: goroutines and threads, Go locks, channels and pthread locks together.",
      "Every edge of the cycle from waiter to holder has its own basis in the core. Proved when all are pthread locks, "
-     "which name their owners; likely when each holder is sure; possible when one is not.",
+     "which name their owners; likely when each holder is sure, and of threads that join each other; possible when one "
+     "is not.",
      "A lock with several possible holders may be held by one outside the cycle: such a cycle is possible at most.",
      "Take the locks in one agreed order everywhere, or hold only one at a time."},
     {"go.waitgroup.stuck", "waiters on a WaitGroup whose counter nobody alive can bring to zero",

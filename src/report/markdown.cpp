@@ -257,7 +257,7 @@ void Writer::write() {
         paragraph("## Goroutines");
         draw([&] { terminal::print_goroutine_summary(context_); });
     }
-    if (report_.command == "analyze" && !report_.goroutines && report_.threads && report_.threads->size() > 1) {
+    if (report_.command == "analyze" && terminal::has_thread_summary(context_)) {
         paragraph("## Threads");
         draw([&] { terminal::print_thread_summary(context_); });
     }

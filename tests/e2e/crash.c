@@ -6,6 +6,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -57,6 +58,17 @@ void twice_closed(void) {
         free(s->user);
         free(s);
     }
+}
+
+/* What a freed object owned is freed after it: its first word is what free() wrote there. */
+void freed_member(void) {
+    struct named {
+        char* name;
+        long rest[3];
+    }* volatile object = malloc(sizeof(struct named));
+    object->name = malloc(24);
+    free(object);
+    free(object->name);
 }
 
 /* A table of methods is read through the first word of a freed object. */
@@ -188,6 +200,13 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "trap")) __builtin_trap();
     if (!strcmp(how, "privileged")) __asm__ volatile("hlt");
     if (!strcmp(how, "raise")) raise(SIGSEGV);
+    if (!strcmp(how, "raise-illegal")) raise(SIGILL);
+    if (!strcmp(how, "close-twice")) {
+        FILE* stream = fopen("/dev/null", "w");
+        fclose(stream);
+        fclose(stream);
+    }
+    if (!strcmp(how, "freed-member")) freed_member();
     if (!strcmp(how, "int3")) __asm__ volatile("int3");
     if (!strcmp(how, "refused")) refuse();
     if (!strcmp(how, "file-limit")) fill_file();
@@ -196,6 +215,7 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "wild-frame"))
         __asm__ volatile("mov $0x4141414141414141, %rbp; mov (%rbp), %rax");
     if (!strcmp(how, "wild-stack")) __asm__ volatile("mov $0x4141414141414140, %rsp; ret");
+    if (!strcmp(how, "text-return")) __asm__ volatile("movabs $0x7478657420, %rax; push $0; push %rax; ret");
     if (!strcmp(how, "wild-return")) __asm__ volatile("movabs $0x4141414141414140, %rax; push %rax; ret");
     if (!strcmp(how, "handled-nil")) {
         struct node last = {1, 0};

@@ -13,6 +13,13 @@
 pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 atomic_int waiter;
+struct {
+    char name[64];
+    pthread_mutex_t mutex;
+    char work[200];
+}* job;
+pthread_t ring[3];
+atomic_int ring_is_known;
 
 static void inherit_priorities(void) {
     pthread_mutexattr_t attributes;
@@ -47,6 +54,18 @@ void* lock_and_stay(void* unused) {
 void* wait_for_mutex(void* unused) {
     waiter = gettid();
     pthread_mutex_lock(&mutex);
+    return 0;
+}
+
+void* wait_for_job(void* unused) {
+    waiter = gettid();
+    pthread_mutex_lock(&job->mutex);
+    return 0;
+}
+
+void* join_next(void* which) {
+    while (!ring_is_known) sched_yield();
+    pthread_join(ring[((long)which + 1) % 3], 0);
     return 0;
 }
 
@@ -116,5 +135,17 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "rwlock")) run(write_lock_and_leave), start(wait_for_rwlock);
     if (!strcmp(how, "rwlock-timed")) run(write_lock_and_leave), start(wait_an_hour_for_rwlock);
     if (!strcmp(how, "rwlock-both")) run(write_lock_and_leave), start(wait_an_hour_for_rwlock), start(wait_for_rwlock);
+    if (!strncmp(how, "job", 3)) {
+        job = calloc(1, sizeof *job);
+        pthread_mutex_init(&job->mutex, 0);
+        pthread_mutex_lock(&job->mutex);
+        start(wait_for_job);
+    }
+    if (!strcmp(how, "job-freed")) free(job);
+    if (!strcmp(how, "ring") || !strcmp(how, "row")) {
+        for (long i = 0; i < 3; ++i) pthread_create(&ring[i], 0, i == 2 && !strcmp(how, "row") ? lock_and_stay : join_next, (void*)i);
+        ring_is_known = 1;
+        usleep(200000);
+    }
     abort();
 }

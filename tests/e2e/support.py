@@ -90,6 +90,8 @@ class Run:
         found = json.loads(self.out)
         for finding in found.get("findings") or []:
             assert finding["strength"] in proof_of(finding["kind"]), f"incident explain {finding['kind']}: nothing is {finding['strength']}"
+            facts = [json.dumps(e) for e in finding["evidence"]]
+            assert len(set(facts)) == len(facts), f"{finding['kind']} says something twice: {facts}"
         return found
 
 

@@ -37,6 +37,15 @@ struct Circle : Shape {
     void draw() override {}
 };
 
+struct Settings {
+    Settings();
+};
+[[gnu::noinline]] Settings& settings() {
+    static Settings one;
+    return one;
+}
+Settings::Settings() { settings(); }
+
 int main(int argc, char** argv) {
     const std::string how = argc > 1 ? argv[1] : "";
     if (how == "uncaught") parse("line");
@@ -65,6 +74,7 @@ int main(int argc, char** argv) {
         return 0;
     }
     if (how == "pure") Circle circle;
+    if (how == "static-in-itself") settings();
     if (how == "terminate") std::terminate();
     if (how == "caught") {
         try {

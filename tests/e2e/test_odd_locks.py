@@ -51,3 +51,29 @@ def test_in_a_stripped_program_no_function_of_libcs_asks(program: pathlib.Path, 
 def test_a_mutex_that_inherits_priorities_and_is_held_is_no_finding(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
     run = incident("analyze", kernel_core(program, "inherit-held", tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
     assert run.json["findings"] == [] and run.json["locks"][0]["holders"]
+
+
+def test_a_lock_that_was_freed_under_its_waiter(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run = incident("analyze", kernel_core(program, "job-freed", tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
+    assert [(f["kind"], f["strength"], f["severity"]) for f in run.json["findings"]] == [("native.pointer.freed", "likely", "error")]
+    finding = run.json["findings"][0]
+    assert finding["where"] == "asked for in wait_for_job" and finding["title"] == f"thread {finding['threads'][0]} waits for a lock that was freed"
+    said = str(finding["evidence"])
+    assert "FREED" in said and "job" in said, "the variable that still leads there is evidence, no finding of its own"
+
+
+def test_a_lock_of_an_object_in_use_is_no_finding(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run = incident("analyze", kernel_core(program, "job", tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
+    assert run.json["findings"] == [] and run.json["locks"][0]["waiters"]
+
+
+def test_threads_that_join_each_other_in_a_circle(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run = incident("analyze", kernel_core(program, "ring", tmp_path), program, "--only", "lock", "--format", "json")
+    assert [(f["kind"], f["strength"], f["severity"]) for f in run.json["findings"]] == [("lock.cycle", "likely", "error")]
+    finding = run.json["findings"][0]
+    assert len(finding["threads"]) == 3 and "join_next" in finding["where"] and "pthread_join" in finding["why"]
+
+
+def test_threads_that_join_each_other_in_a_row_are_no_finding(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    run = incident("analyze", kernel_core(program, "row", tmp_path), program, "--only", "lock", "--format", "json")
+    assert run.json["findings"] == [] and len(run.json["wait_graph"]["edges"]) == 2

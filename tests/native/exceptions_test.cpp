@@ -72,6 +72,34 @@ TEST(Exceptions, DependentOneLeadsToThePrimary) {
     EXPECT_EQ(found[0].object, builder.build()["object"]);
 }
 
+/// libc++abi's records lead to what lies in front of the members that both runtimes have.
+TEST(Exceptions, LlvmsHaveMoreInFront) {
+    constexpr std::uint64_t llvm = 0x434c4e47432b2b00;
+    auto builder = process(llvm);
+    builder.at(0x9000 - 16).mark("reserve").u64(0).u64(1);
+    builder.at("globals").pointer("reserve");
+    auto found = read(builder);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].type, "ParseError");
+    EXPECT_EQ(found[0].text, "no '=' in line");
+    EXPECT_EQ(found[0].object, builder.build()["object"]);
+    EXPECT_FALSE(found[0].handled);
+
+    builder.at(0xa000)
+        .mark("dependent")
+        .u64(0)
+        .pointer("object")
+        .pointer("ParseError")
+        .zeros(72)
+        .u64(llvm | 1)
+        .zeros(24);
+    builder.at("globals").pointer("dependent");
+    found = read(builder);
+    ASSERT_EQ(found.size(), 1u);
+    EXPECT_EQ(found[0].text, "no '=' in line");
+    EXPECT_EQ(found[0].object, builder.build()["object"]);
+}
+
 TEST(Exceptions, HostileRecordsEnd) {
     auto circle = process();  // the chain leads back
     circle.at("header", 32).pointer("header");

@@ -389,13 +389,13 @@ TEST(Pthreads, WithoutGlibcNothingIsGuessed) {
 
 TEST(Pthreads, MuslIsNamedAndNotRead) {
     Target target({100, 101});
-    target.mapped("/lib/ld-musl-x86_64.so.1");
+    target.mapped("/not/here/ld-musl-x86_64.so.1");  // a file of that name would be read
     target.words(0x100, {2, 0, 99, 1, 0}).waits(0, at, private_wait, 2);
     const Pthreads pthreads = target.read();
     EXPECT_EQ(pthreads.unsupported(), "the C library is musl, whose locks are not read");
     EXPECT_TRUE(pthreads.locks().empty());
     ASSERT_EQ(pthreads.gaps().size(), 1u);
-    EXPECT_FALSE(pthreads.gaps()[0].damage);
+    EXPECT_TRUE(pthreads.gaps()[0].damage) << "silence about its locks is not health";
 }
 
 TEST(Pthreads, HostileWordsAndRegisters) {

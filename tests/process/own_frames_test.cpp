@@ -28,7 +28,7 @@ TEST(OwnFrames, InAStaticProgramTheNameTells) {
     for (const char* name :
          {"__pthread_kill_implementation.constprop.0", "pthread_mutex_lock", "___pthread_rwlock_wrlock",
           "__lll_lock_wait", "__futex_abstimed_wait_common", "__new_sem_wait_slow64.constprop.0",
-          "__libc_start_call_main", "start_thread", "clone3", "_start", "_int_free", "free", "__cxa_throw",
+          "__libc_start_call_main", "start_thread", "execute_native_thread_routine", "clone3", "_start", "_int_free", "free", "__cxa_throw",
           "_Unwind_Resume", "operator new(unsigned long)", "std::terminate()"})
         EXPECT_TRUE(of_the_runtime(frame(name))) << name;
     for (const char* name :
@@ -52,6 +52,9 @@ TEST(OwnFrames, HeadersOfTheCxxLibrary) {
     EXPECT_TRUE(of_the_cxx_headers(header));
     EXPECT_TRUE(of_the_cxx_headers(frame("std::vector<int>::at")));
     EXPECT_FALSE(of_the_cxx_headers(frame("mystd::vector")));
+    // The name of a thread's lambda, when its code was inlined there.
+    EXPECT_FALSE(of_the_cxx_headers(
+        frame("std::thread::_State_impl<std::thread::_Invoker<std::tuple<work()::{lambda()#1}> > >::_M_run()")));
 }
 
 }  // namespace

@@ -332,6 +332,30 @@ TEST(Explain, TakesAKindAPrefixOrNothing) {
     EXPECT_EQ(said("no.such"), "unknown");
 }
 
+// A process of one thread that hangs: where it hangs is the answer, and no finding shows it.
+TEST(Terminal, TheOnlyThreadIsShownUnlessAFindingShowsIt) {
+    Report report = test::sample_healthy();
+    report.goroutines.reset();
+    Thread thread;
+    thread.tid = 4711;
+    thread.note = "waits for sem_t slots 0x5000";
+    thread.frames.resize(1);
+    thread.frames[0].function = "wait_for_slot";
+    thread.frames[0].kind = FrameKind::native;
+    report.threads = std::vector{thread};
+    for (const char* format : {"terminal", "markdown"}) {
+        const std::string text = render(report, {}, format);
+        EXPECT_NE(text.find("wait_for_slot"), std::string::npos) << text;
+        EXPECT_NE(text.find("waits for sem_t slots"), std::string::npos) << text;
+    }
+    Finding finding;
+    finding.kind = "native.mutex.self-deadlock";
+    finding.severity = Severity::error;
+    finding.threads = {4711};
+    report.findings.push_back(finding);
+    EXPECT_EQ(render(report, {}).find("waits for sem_t slots"), std::string::npos);
+}
+
 // Two leaks of three goroutines each bear one title: the row ALSO says where, or it repeats itself.
 TEST(Answer, EqualTitlesAreToldApartByTheirPlaces) {
     Report report;

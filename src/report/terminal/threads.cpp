@@ -153,9 +153,21 @@ void print_threads(Context& context) {
     }
 }
 
+bool has_thread_summary(const Context& context) {
+    const Report& report = context.report;
+    if (report.goroutines || !report.threads || report.threads->empty()) return false;
+    if (report.threads->size() > 1) return true;
+    // The only thread of a process that was asked for its core: where it hangs, unless something else has shown it.
+    const bool asked_for = !report.crash || report.crash->kind == CrashKind::requested;
+    return asked_for && !context.options().all && std::ranges::none_of(report.findings, [&](const Finding& f) {
+               return f.severity >= context.options().min_severity && (!f.threads.empty() || !f.snapshots.empty());
+           });
+}
+
 void print_thread_summary(Context& context) {
     auto& canvas = context.canvas;
-    if (context.report.goroutines || !context.report.threads || context.report.threads->size() < 2) return;
+    if (!has_thread_summary(context)) return;
+    if (context.report.threads->size() == 1) return print_threads(context);
     auto groups = group_by(*context.report.threads, [](const Thread& thread) {
         const auto* frame = telling_frame(thread.frames);
         if (frame == nullptr) return std::string();

@@ -53,6 +53,7 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
 // threads.cpp
 void print_threads(Context& context);
 void print_thread_summary(Context& context);  ///< a few lines for `analyze` of a process without Go
+bool has_thread_summary(const Context& context);
 void print_thread(Context& context, const Thread& thread);
 void print_registers(Context& context, std::span<const Register> registers);
 
