@@ -6,7 +6,6 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -68,7 +67,8 @@ void freed_member(void) {
     }* volatile object = malloc(sizeof(struct named));
     object->name = malloc(24);
     free(object);
-    free(object->name);
+    char* volatile name = object->name;
+    free(name);
 }
 
 /* A table of methods is read through the first word of a freed object. */
@@ -201,10 +201,11 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "privileged")) __asm__ volatile("hlt");
     if (!strcmp(how, "raise")) raise(SIGSEGV);
     if (!strcmp(how, "raise-illegal")) raise(SIGILL);
-    if (!strcmp(how, "close-twice")) {
-        FILE* stream = fopen("/dev/null", "w");
-        fclose(stream);
-        fclose(stream);
+    if (!strcmp(how, "free-written-free")) { /* as a second fclose() does */
+        long* volatile p = malloc(100);
+        free(p);
+        *p ^= 1;
+        free(p);
     }
     if (!strcmp(how, "freed-member")) freed_member();
     if (!strcmp(how, "int3")) __asm__ volatile("int3");

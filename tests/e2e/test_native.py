@@ -45,7 +45,7 @@ FREES = [
     ("free-middle", "native.heap.bad-free", "free() was given the middle of a chunk"),
     ("free-number", "native.heap.bad-free", "free() was given 0x1, where nothing is mapped"),
     ("free-unmapped", "native.heap.bad-free", "where nothing is mapped"),
-    ("close-twice", "native.heap.double-free", "the same chunk was freed twice"),  # and written to in between
+    ("free-written-free", "native.heap.double-free", "the same chunk was freed twice"),
     ("free-top", "native.heap.double-free", "the same chunk was freed twice"),
     ("free-local", "native.heap.bad-free", "free() was given what malloc never gave"),
 ]
