@@ -22,6 +22,9 @@ AddressRange stack_of(MemoryCursor& cursor, const RuntimeLayout& layout, Address
     if (!record) return {};
     if (sched_sp != nullptr) *sched_sp = record->get_or(layout.g.sched_sp, {});
     AddressRange stack{Address{record->get_or(layout.g.stack_lo, {})}, Address{record->get_or(layout.g.stack_hi, {})}};
+    // A thread of a cgo program that has not begun yet: lo is still 0, and hi the size of the stack that it will have.
+    // go1.27 src/runtime/cgo/gcc_linux_amd64.c, _cgo_sys_thread_start
+    if (stack.begin.is_null()) return {};
     return stack.begin < stack.end ? stack : AddressRange{};
 }
 

@@ -98,6 +98,24 @@ TEST_P(DamagedGo, ThreadsAreJoinedByFsBaseAcrossPidNamespaces) {
     }
 }
 
+// A thread that has not begun: the address of code, in an executable below 8 MiB, is on nobody's stack.
+TEST_P(DamagedGo, AThreadThatHasNotBegunHasNoStack) {
+    auto opened = open_waits(GetParam());
+    if (!opened) GTEST_SKIP() << test::corpus_problem();
+    const auto& layout = opened->runtime.layout().g;
+    Replaced unborn(*opened);
+    const Address g0 = opened->goroutines.machines.back().g0;
+    const Address lo = g0 + static_cast<std::uint64_t>(layout.stack_lo.offset);
+    const std::uint64_t bounds[] = {0, 8u << 20};
+    std::memcpy(unborn.replace({lo, lo + sizeof bounds}).data(), bounds, sizeof bounds);
+    unborn.memory.freeze();
+    const auto list = read_goroutines(opened->core, unborn.memory, opened->runtime, 1);
+    ASSERT_TRUE(list);
+    ASSERT_EQ(list->machines.back().g0, g0);
+    EXPECT_FALSE(opened->goroutines.machines.back().g0_stack.empty());
+    EXPECT_TRUE(list->machines.back().g0_stack.empty());
+}
+
 TEST_P(DamagedGo, TheFinalizerGoroutineIsTheProgramsWhileItRunsItsCode) {
     auto opened = open_waits(GetParam());
     if (!opened) GTEST_SKIP() << test::corpus_problem();
