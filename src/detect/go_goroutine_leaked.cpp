@@ -2,10 +2,10 @@
 // which can still run will ever reach.
 //
 // Proof rule: the search of process/leaks.h.
-// Innocent look-alikes, left out: select{} (parked on purpose; infos: `<-ctx.Done()` of a context without an end),
-// goroutine 1 (main may wait for the end; an info), waits of the network, of sleep, of the runtime; what lies outside
-// the heap; a program whose goroutines are all asleep, which the runtime has said already. Not ruled out: an object
-// known only to C or as a uintptr.
+// Innocent look-alikes, left out: select{} (parked on purpose; infos: `<-ctx.Done()` of a context without an end, alone
+// or in a select), goroutine 1 in a receive (main may wait for the end; an info), waits of the network, of sleep, of
+// the runtime; what lies outside the heap; a program whose goroutines are all asleep, which the runtime has said
+// already. Not ruled out: an object known only to C or as a uintptr.
 #include "detect/go_goroutine_leaked.h"
 
 #include <fmt/format.h>
@@ -62,10 +62,29 @@ std::string_view remedy_of(const BlockedForever& b) {
     }
 }
 
+/// A select that may have its channels from calls: `case <-ctx.Done():` of contexts without an end.
+bool asks_for_channels(const Process& process, const std::vector<Instruction>& code) {
+    return std::ranges::any_of(code, [&](const Instruction& i) {
+        if (i.flow == Flow::indirect_call) return true;
+        if (i.flow != Flow::call || !i.target) return false;
+        const auto func = process.go->find_func(*i.target);
+        return !func || !func->name.starts_with("runtime.");
+    });
+}
+
 /// A receive from a channel that is nil by the code itself, or that a call has just returned: `<-ctx.Done()` of a
 /// context that nobody cancels parks like select{}. A channel from a variable should have been made.
 bool parks_on_purpose(const Process& process, const go::GoStack& stack) {
-    if (!process.disassembler || !process.go->version().at_least(17)) return false;  // arguments in registers
+    if (!process.disassembler) return false;
+    for (std::size_t f = 1; f < stack.physical.size(); ++f) {
+        if (stack.physical[f - 1].name() != "runtime.selectgo" || stack.physical[f].func() == nullptr) continue;
+        const auto& frame = stack.physical[f];
+        const AddressRange before{frame.func()->entry, frame.pc};
+        auto code = process.disassembler->decode_range(process.memory, before, 20000);
+        if (!code.empty()) code.pop_back();  // the call of selectgo
+        return asks_for_channels(process, code);
+    }
+    if (!process.go->version().at_least(17)) return false;  // arguments in registers
     for (std::size_t f = 1; f < stack.physical.size(); ++f) {
         if (!stack.physical[f - 1].name().starts_with("runtime.chanrecv") || stack.physical[f].func() == nullptr ||
             stack.physical[f].name().starts_with("runtime."))
@@ -145,6 +164,13 @@ void Stories::follow() {
     }
 }
 
+/// main waits for the end of the process in a receive, a select or a WaitGroup. Nobody means a send that way, or a
+/// condition.
+bool main_may_wait(const Process& process, const BlockedForever& b) {
+    const std::string_view reason = process.goroutines->all[b.goroutine].wait_reason;
+    return !reason.starts_with("chan send") && b.object != go::WaitObject::cond;
+}
+
 /// Equal places are one story, however many stand there.
 struct Group {
     std::vector<std::size_t> members, behind;  ///< of Leaks::left
@@ -166,18 +192,22 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     const bool doubt = !process.heap->gaps().empty();
     // What is not known to be out of reach is no accusation; that nobody wakes who waits for nil needs no search.
     const bool parked = nil && parks_on_purpose(process, stack);
-    finding.severity = only_main || parked || (doubt && !nil) ? report::Severity::info : report::Severity::warning;
+    const bool in_select = nil && all[first.goroutine].wait_reason == "select";
+    const bool remark = (only_main && !in_select && main_may_wait(process, first)) || parked || (doubt && !nil);
+    finding.severity = remark ? report::Severity::info : report::Severity::warning;
     finding.strength = doubt ? report::Strength::possible : report::Strength::likely;
     const std::string who = group.size() == 1 ? fmt::format("Goroutine {} is", all[first.goroutine].goid)
                                               : fmt::format("{} goroutines are", group.size());
     finding.title =
-        nil ? fmt::format("{} blocked forever on a nil channel", who)
-            : fmt::format("{} blocked forever on a {} that nobody else can reach", who, words_of(first.object));
+        in_select ? fmt::format("{} blocked forever in a select of nil channels", who)
+        : nil     ? fmt::format("{} blocked forever on a nil channel", who)
+                  : fmt::format("{} blocked forever on a {} that nobody else can reach", who, words_of(first.object));
     finding.where = waiting_place(stack, frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
     if (!origin.created_by.empty()) finding.where += fmt::format(", created by {}", origin.created_by);
-    finding.why = nil ? "nobody can ever send to a nil channel, or receive from it"
-                      : "no package variable, timer, finalizer or goroutine that can still run leads to it";
+    finding.why = in_select ? "every channel of it is nil: nobody can ever send to one, or receive from it"
+                  : nil     ? "nobody can ever send to a nil channel, or receive from it"
+                            : "no package variable, timer, finalizer or goroutine that can still run leads to it";
     finding.subject = {nil ? std::nullopt : std::optional(first.first),
                        std::string(nil ? "goroutine" : words_of(first.object)), "", ""};
     finding.mark.fault = nil ? "nil channel" : words_of(first.object);
@@ -201,7 +231,8 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
         {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", leaks.alive,
                      leaks.asked),
          std::nullopt, "", "core", "marking from package variables, timers, finalizers and runnable stacks"});
-    if (only_main) finding.innocent.push_back("main may have nothing to do but to wait for the end of the process");
+    if (only_main && remark)
+        finding.innocent.push_back("main may have nothing to do but to wait for the end of the process");
     if (parked)
         finding.innocent.push_back("it may wait for ever on purpose: `<-ctx.Done()` of a context without an end");
     if (!nil) finding.innocent.push_back("an object that only C memory or a uintptr still knows");

@@ -197,6 +197,20 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
     }
     if (!result.empty()) return result;
 
+    // It queues in every channel that it has before it parks. go1.27 src/runtime/select.go, selectgo: cases without a
+    // channel are left out.
+    if (reason == "select") {
+        const auto waiting = StructView(memory, g.g).get(runtime.layout().g.waiting);
+        if (waiting && waiting->is_null())
+            result.push_back({.object = WaitObject::nil_channel,
+                              .mode = WaitMode::none,
+                              .address = {},
+                              .semaphore = {},
+                              .sudog = {},
+                              .what = "select: every channel of it is nil",
+                              .by = "g.waiting"});
+        return result;
+    }
     if (reason == "sync.Cond.Wait") {
         // The notifyList is an argument on the stack, believed only when this goroutine is on it.
         auto list = first_argument(memory, find_frame(stack, "sync.runtime_notifyListWait"));
