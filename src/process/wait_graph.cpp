@@ -44,6 +44,13 @@ HoldKind kind_of(WaitObject object, WaitMode mode) {
     return mode == WaitMode::rlock ? HoldKind::shared : HoldKind::exclusive;
 }
 
+/// The lock that a goroutine waits for and will have when its older frames go on.
+std::optional<Address> taken_by_then(const std::vector<go::Balance>& balances) {
+    for (const go::Balance& b : balances)
+        if (b.kind == HoldKind::exclusive && b.least > 0) return b.address;
+    return std::nullopt;
+}
+
 }  // namespace
 
 const GoLock* LockPicture::find(Address lock) const {
@@ -183,7 +190,7 @@ void LockFinder::follow(std::uint32_t i) {
         ++picture.frames;
         if (!code.interesting(frame.pc)) continue;
         const std::size_t first = holds.size();
-        note(i, code.of_frame(g, stack, f), HoldBasis::frame, f, {}, balances);
+        note(i, code.of_frame(g, stack, f, taken_by_then(balances)), HoldBasis::frame, f, {}, balances);
         for (std::size_t h = first; h < holds.size(); ++h) holds[h].in = frame.name();
     }
     run_defers(std::nullopt);
@@ -234,14 +241,38 @@ void LockFinder::assign_holders() {
     }
 }
 
+/// All finalizers run on one goroutine, one after the other. go1.27 src/runtime/mfinal.go, runFinalizers
+std::optional<std::uint32_t> LockFinder::stuck_finalizer_goroutine() const {
+    const auto& all = process.goroutines->all;
+    for (std::uint32_t i = 0; i < all.size(); ++i) {
+        if (all[i].status != go::Status::waiting || all[i].wait_reason == "finalizer wait") continue;
+        const auto& frames = process.stacks.shape(i).physical;
+        if (std::ranges::any_of(frames, [](const auto& frame) {
+                return frame.name() == "runtime.runfinq" || frame.name() == "runtime.runFinalizers";
+            }))
+            return i;
+    }
+    return std::nullopt;
+}
+
 void LockFinder::read_callbacks() {
     auto callbacks = go::read_callbacks(process.memory, *process.go, process.spans ? &*process.spans : nullptr);
     picture.timers = callbacks.timers;
     picture.finalizers = callbacks.finalizers;
     if (!callbacks.timers_read) picture.not_searched.push_back("timers");
     if (!callbacks.finalizers_read) picture.not_searched.push_back("finalizers and cleanups");
+    const auto finalizing = stuck_finalizer_goroutine();
     for (auto& callback : callbacks.all) {
         auto remaining = code.of_closure(callback.closure, callback.argument);
+        if (finalizing && callback.kind == go::CallbackKind::finalizer) {
+            // It comes after the one that does not end.
+            for (auto& release : remaining.releases)
+                if (release.address && (release.kind == HoldKind::send || release.kind == HoldKind::receive))
+                    served[{*release.address, release.kind}].push_back(*finalizing);
+            std::erase_if(remaining.releases, [](auto& r) {
+                return r.address && (r.kind == HoldKind::send || r.kind == HoldKind::receive);
+            });
+        }
         for (auto& release : remaining.releases) {
             if (release.kind == HoldKind::send || release.kind == HoldKind::receive) {
                 if (release.address) served_by_callbacks.insert(*release.address);

@@ -54,6 +54,7 @@ struct LockFinder {
               std::optional<std::uint32_t> physical, std::string_view deferred, std::vector<go::Balance>& before);
     bool held(const GoLock& lock, go::HoldKind kind) const;
     void assign_holders();
+    std::optional<std::uint32_t> stuck_finalizer_goroutine() const;
     void read_callbacks();
     void find_references();
     void add_possible();

@@ -68,8 +68,10 @@ StepKind kind_of(const Instruction& i) {
         return StepKind::nothing;
     if (m.starts_with("movup") || m.starts_with("movap") || m.starts_with("movdq")) return StepKind::wide_move;
     if (m == "mul" || m == "imul" || m == "div" || m == "idiv" || m == "cqo" || m == "cdq" || m == "cdqe" ||
-        m == "cpuid" || m == "rdtsc" || m.find("cmpxchg") != std::string::npos || m == "xgetbv")
+        m == "cpuid" || m == "rdtsc" || m == "xgetbv" || m.find("cmpxchg8b") != std::string::npos ||
+        m.find("cmpxchg16b") != std::string::npos)
         return StepKind::arithmetic_pair;
+    if (m.find("cmpxchg") != std::string::npos) return StepKind::compare_exchange;
     if (m.starts_with("rep") || m.starts_with("movs") || m.starts_with("stos")) return StepKind::string_move;
     return StepKind::other;
 }
@@ -116,6 +118,14 @@ CodeStep boil(const Instruction& i) {
     return step;
 }
 
+/// Made inside a function of the standard library and deferred there: log.(*Logger).output holds its lock by one while
+/// it writes to a pipe that nobody empties. The runtime's own take no such lock.
+bool is_local_closure(std::string_view name) {
+    return !name.starts_with("runtime.") &&
+           (name.find(".deferwrap") != std::string_view::npos || name.find("·dwrap·") != std::string_view::npos ||
+            name.find(".func") != std::string_view::npos);
+}
+
 }  // namespace
 
 CalleeFacts facts_of(std::string_view name) {
@@ -134,11 +144,12 @@ CalleeFacts facts_of(std::string_view name) {
     if (facts.op != LockOp::none)
         facts.kind = CalleeKind::primitive;
     else if (name.starts_with("runtime.duff") || name.starts_with("runtime.gcWriteBarrier") ||
-             name.starts_with("runtime.wb"))
+             name.starts_with("runtime.wb")) {
         facts.kind = CalleeKind::spares_registers;
-    else if (starts_with_any(name,
-                             {"runtime.panic", "runtime.goPanic", "runtime.gopanic", "runtime.throw", "runtime.fatal",
-                              "runtime.morestack", "runtime.Goexit", "runtime.goexit", "os.Exit"}))
+        facts.write_barrier = name.starts_with("runtime.gcWriteBarrier");
+    } else if (starts_with_any(name,
+                               {"runtime.panic", "runtime.goPanic", "runtime.gopanic", "runtime.throw", "runtime.fatal",
+                                "runtime.morestack", "runtime.Goexit", "runtime.goexit", "os.Exit"}))
         facts.kind = CalleeKind::never_returns;
     else if (name == "runtime.newproc")
         facts.kind = CalleeKind::spawns;
@@ -146,7 +157,7 @@ CalleeFacts facts_of(std::string_view name) {
         facts.kind = CalleeKind::defers;
     else if (name == "runtime.deferreturn")
         facts.kind = CalleeKind::deferreturn;
-    else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc"))
+    else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc") || is_local_closure(name))
         facts.kind = CalleeKind::ordinary;
     else
         facts.kind = CalleeKind::opaque;

@@ -37,6 +37,8 @@ struct CalleeFacts {
     LockOp op = LockOp::none;
     bool standard = false;  ///< of Go's standard library
     bool rwmutex = false;   ///< a primitive of sync.RWMutex
+    /// Changes no register but the one that it returns its buffer in. go1.27 src/runtime/asm_amd64.s, gcWriteBarrier
+    bool write_barrier = false;
 };
 CalleeFacts facts_of(std::string_view function);
 
@@ -54,6 +56,7 @@ enum class StepKind : std::uint8_t {
     pop,
     wide_move,
     arithmetic_pair,
+    compare_exchange,  ///< one register wide
     string_move
 };
 

@@ -51,7 +51,9 @@ bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
         at = state.counts.end() - 1;
     }
     if (takes) {
-        if (op == LockOp::lock && lock.known() && at->net > 0) return false;
+        // What was called without our knowing it may have released a lock that came from before.
+        const bool had = held && lock == Symbolic{0, held->value} && result_.unresolved.empty();
+        if (op == LockOp::lock && lock.known() && at->net + (had ? 1 : 0) > 0) return false;
         if (at->net < 100) ++at->net;
         return true;
     }
@@ -73,13 +75,23 @@ void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
     AddressRange range{at, at + 8};
     for (const AddressRange& object : objects)
         if (object.contains(at)) range = object;
+    const bool closure = made_closure(state, range.begin);
     for (Address word = range.begin.align_down(8); word < range.end && word < range.begin + 2048; word += 8) {
         if (deep) {
             Symbolic inner = cpu_.load(state, {0, word.value}, 8);
             if (inner.known() && inner.offset != value.offset) forget_passed(state, inner, false);
         }
-        cpu_.store(state, {0, word.value}, 8, cpu_.fresh());
+        if (!closure) cpu_.store(state, {0, word.value}, 8, cpu_.fresh());
     }
+}
+
+bool CodeRun::made_closure(const PathState& state, Address at) {
+    const auto made = std::ranges::find_if(
+        state.memory, [&](const Cell& cell) { return cell.size == 8 && cell.at == Symbolic{0, at.value}; });
+    if (made == state.memory.end() || !made->value.known() || made->value.offset == 0) return false;
+    const Address entry{made->value.offset};
+    const auto func = book_.runtime().find_func(entry);
+    return func && func->entry == entry;
 }
 
 void CodeRun::clobber_registers(PathState& state) {
@@ -126,7 +138,9 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
     switch (facts.kind) {
         case CalleeKind::never_returns: return after;
         case CalleeKind::spares_registers:
-            for (unsigned row : {rows().rdi, rows().rsi, rows().r11, rows().r12}) state[row] = cpu_.fresh();
+            state[rows().r11] = cpu_.fresh();
+            if (!facts.write_barrier)
+                for (unsigned row : {rows().rdi, rows().rsi, rows().r12}) state[row] = cpu_.fresh();
             after.push_back(std::move(state));
             return after;
         case CalleeKind::primitive:

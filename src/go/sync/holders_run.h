@@ -42,6 +42,7 @@ public:
 
     std::vector<AddressRange> objects;  ///< of the outermost frame: its variables whose address is taken
     AddressRange stack;                 ///< of the goroutine; empty: none
+    std::optional<Address> held;        ///< an exclusive lock that it has before the first step
 
 private:
     /// False: this path ends here, in a lock that it has taken itself.
@@ -50,6 +51,9 @@ private:
     void clobber(PathState& state, Address callee);
     void clobber_registers(PathState& state);
     void forget_passed(PathState& state, Symbolic value, bool deep);
+    /// Made on this path. Nobody writes to a closure again, whoever gets it: a deferred one that is still in a register
+    /// at a call looks like an argument.
+    bool made_closure(const PathState& state, Address at);
     /// States after the call; empty: it never comes back.
     std::vector<PathState> call(FunctionCode& code, const CodeStep& step, PathState state, Address target, int depth);
     std::vector<PathState> call_closure(FunctionCode& code, const CodeStep& step, PathState state, Symbolic closure,

@@ -175,6 +175,11 @@ void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
             state[r.rax] = fresh();
             state[r.rdx] = fresh();
             break;
+        case StepKind::compare_exchange:
+            if (step.has_memory && step.memory_written) store(state, operand(state, step), step.memory_size, fresh());
+            if (Symbolic* destination = state.find(step.destination)) *destination = fresh();
+            state[r.rax] = fresh();
+            return;
         case StepKind::string_move:
             for (unsigned row : {r.rdi, r.rsi, r.rcx}) state[row] = fresh();
             return;
