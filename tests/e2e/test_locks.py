@@ -5,7 +5,8 @@ from planted import Planted, each, of, planted
 
 STUCK = planted("locks", "stuck-go1.*")
 GONE = planted("locks", "gone-go1.*")
-CORES = planted("locks", "locks-go1.*") + STUCK + GONE
+STANDARD = planted("locks", "standard-go1.*")
+CORES = planted("locks", "locks-go1.*") + STUCK + GONE + STANDARD
 
 
 @each(CORES)
@@ -115,3 +116,24 @@ def test_a_watchdogs_signal_is_no_crash_of_its_own(core: Planted) -> None:
     assert [f["kind"] for f in report["findings"] if f["severity"] != "info"] == ["go.mutex.orphaned"]
     requested, = (f for f in report["findings"] if f["kind"] == "crash.requested")
     assert requested["title"] == "the program sent itself SIGABRT"
+
+
+@each([core for core in STANDARD if core.mode in ("group_self", "group_if_failed")])
+def test_a_group_that_its_member_waits_for(core: Planted) -> None:
+    """The Done that it owes on every way out accuses it; one that it makes on some ways only does not."""
+    waiter = core.truth().ids["self"]
+    group, = (lock for lock in core.report("locks")["locks"] if lock["type"] == "sync.WaitGroup")
+    assert waiter in [holder["goroutine"] for holder in group["holders"]], core
+    for finding in (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash.")):
+        assert finding["title"].startswith(f"goroutine {waiter} waits for a WaitGroup whose Done it owes itself"), core
+        assert finding["why"].startswith("counter 1, and its own deferred main.(*errand).run.func1"), core
+        assert [frame["function"] for frame in finding["snapshots"]] == ["main.(*errand).wait", "main.(*errand).run"], core
+
+
+@each([core for core in STANDARD if core.mode.startswith("nil_select")])
+def test_a_select_of_nil_channels(core: Planted) -> None:
+    """Fields that nobody made are a fault; where a call gave the channels, contexts without an end may have."""
+    finding, = (f for f in core.analyze().json["findings"] if not f["kind"].startswith("crash."))
+    assert finding["title"] == f"Goroutine {core.truth().ids['runner']} is blocked forever in a select of nil channels"
+    assert finding["severity"] == ("info" if core.mode == "nil_select_contexts" else "warning")
+    assert any("on purpose" in words for words in finding["innocent"]) == (core.mode == "nil_select_contexts")
