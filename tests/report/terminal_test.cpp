@@ -156,6 +156,19 @@ TEST(Terminal, RecursionAndLongStacksAreFolded) {
     EXPECT_NE(text.find("#3200 "), std::string::npos);
 }
 
+TEST(Terminal, DefersOfARecursionAreCut) {
+    auto report = test::sample_crash();
+    report.command = "crash";
+    auto& goroutine = report.goroutines->front();
+    goroutine.defers.assign(500, goroutine.defers.front());
+    RenderOptions options;
+    const std::string text = render(report, options);
+    EXPECT_NE(text.find("… 490 older ones (--all)"), std::string::npos) << text;
+    EXPECT_LT(lines_of(text).size(), 200u);
+    options.all = true;
+    EXPECT_GT(lines_of(render(report, options)).size(), 500u);
+}
+
 TEST(Terminal, PathsFoldOnlyWholeNames) {
     Report report = test::sample_memory();
     report.command = "heap";

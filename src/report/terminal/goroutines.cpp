@@ -231,10 +231,20 @@ void print_goroutine_summary(Context& context) {
 }
 
 void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool title) {
+    // An endless recursion through fmt has half a million defers.
+    constexpr std::size_t most = 10;
     auto& canvas = context.canvas;
+    auto cut = [&](std::size_t left) {
+        canvas.row("", canvas.line(Ink::quiet, fmt::format("… {} (--all)", count_of(left, "older one"))));
+    };
     std::string who = title ? fmt::format("goroutine {}: ", goroutine.id) : std::string();
     bool first = true;
+    std::size_t shown = 0, left = 0;
     for (const auto& panic : goroutine.panics) {
+        if (shown++ >= most && !context.options().all) {
+            ++left;
+            continue;
+        }
         if (first) canvas.blank();
         Line line = canvas.line(who);
         if (panic.goexit)
@@ -246,9 +256,15 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
         canvas.row(first ? "panics" : "", line);
         first = false;
     }
+    if (left != 0) cut(left);
     first = true;
+    shown = left = 0;
     for (const auto& defer : goroutine.defers) {
         if (defer.function.starts_with("runtime.") && !context.options().all) continue;
+        if (shown++ >= most && !context.options().all) {
+            ++left;
+            continue;
+        }
         if (first && goroutine.panics.empty()) canvas.blank();
         Line line = canvas.line(Ink::function, defer.function.empty() ? "unknown function" : defer.function);
         line.add(Ink::quiet, fmt::format(" ({}, pending", defer.kind));
@@ -258,6 +274,7 @@ void print_panics_and_defers(Context& context, const Goroutine& goroutine, bool 
         canvas.row(first ? "defers" : "", line);
         first = false;
     }
+    if (left != 0) cut(left);
 }
 
 void print_goroutine(Context& context, const Goroutine& goroutine) {
