@@ -346,3 +346,40 @@ func init() {
 		healthy()
 	})
 }
+
+// A range that was left by break: what its iterator knew stays in the frame, and its map may go.
+
+//go:noinline
+func leaveRange(name string, c chan int64) {
+	m := someMap()
+	n := 0
+	for k, v := range m {
+		if n++; n == 2 {
+			sink += int64(len(k) + *v)
+			break
+		}
+	}
+	m = nil
+	enter(name, "chan receive", chanAddr(c))
+	sink += <-c
+}
+
+//go:noinline
+func someMap() map[string]*int {
+	m := map[string]*int{}
+	for i := 0; i < 200; i++ {
+		m["left"+itoa(i)] = new(int)
+	}
+	return m
+}
+
+func init() {
+	add("map_range_left", func() {
+		for _, n := range []string{"left1", "left2", "left3"} {
+			go leaveRange(n, globalChan)
+		}
+		settle(3)
+		collect()
+		healthy()
+	})
+}

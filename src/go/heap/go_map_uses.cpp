@@ -33,6 +33,37 @@ bool is_map_type(const Runtime& runtime, Address type) {
     return false;
 }
 
+/// Does a live pointer of this frame lead into the range?
+bool points_into(const Memory& memory, const FrameMaps& maps, AddressRange range) {
+    for (const PointerMap* map : {&maps.locals, &maps.args})
+        for (std::uint32_t w = 0; map->known && w < map->words; ++w) {
+            if (!map->pointer(w)) continue;
+            const auto word = memory.load_address(map->base + std::uint64_t{w} * 8);
+            if (word && range.contains(*word)) return true;
+        }
+    return false;
+}
+
+/// Its code will step it once more, or its frame keeps it for another reason. A range that was left by break, and the
+/// words of a frame that lay there before, are no use of a map: either the locals' map names the iterator's words, or a
+/// live pointer leads to the variable that it is.
+bool is_live(const Memory& memory, const Runtime& runtime, const GoStack& stack, const MapIterator& it,
+             const FrameMaps& maps) {
+    const RuntimeLayout& layout = runtime.layout();
+    const bool swiss = layout.swiss_map.dirPtr.present();
+    const auto header = static_cast<std::uint64_t>(iterator_fields(layout).header);
+    if (maps.locals.pointer_at(it.at + header) || maps.args.pointer_at(it.at + header)) return true;
+    const AddressRange whole{it.at, it.at + std::uint64_t{swiss ? layout.swiss_iter.size : layout.hiter.size}};
+    for (const StackObject& object : maps.objects) {
+        if (!object.range.contains(whole.begin) || whole.end > object.range.end) continue;
+        for (std::uint32_t f = 0; f <= it.frame; ++f) {
+            const auto inner = frame_maps(memory, runtime, stack.physical[f]);
+            if (inner && points_into(memory, *inner, object.range)) return true;
+        }
+    }
+    return false;
+}
+
 }  // namespace
 
 std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime& runtime, Address at) {
@@ -211,9 +242,7 @@ std::vector<MapIterator> map_iterators(const Memory& memory, const Runtime& runt
             if (!it || it->header.is_null() || !it->header.is_aligned(8)) continue;
             it->frame = i;
             if (!maps) maps = frame_maps(memory, runtime, frame).value_or(FrameMaps{});
-            const Address header_word = at + static_cast<std::uint64_t>(f.header);
-            auto live = maps->classify(header_word);
-            it->live = live == FrameMaps::Word::live_pointer || live == FrameMaps::Word::object_pointer;
+            it->live = is_live(memory, runtime, stack, *it, *maps);
             found.push_back(*it);
         }
     }

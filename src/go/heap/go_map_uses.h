@@ -48,7 +48,7 @@ struct MapIterator {
     Address table;      ///< classic: bucket array it walks; Swiss: its table, null for a small map
     Address position;   ///< classic: bucket; Swiss: group
     std::uint32_t frame = 0;
-    bool live = false;  ///< the stack map says that its header word is still used here
+    bool live = false;  ///< by the stack map it will be used again, as far as that knows
 };
 /// The iterator at `at` whose type word is a map type; nullopt: none has begun there. [any thread]
 std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime& runtime, Address at);
