@@ -6,18 +6,22 @@ DEMO_BUNDLE ?= go1.25
 DEMO_CORE := build/corpora/$(DEMO_BUNDLE)/dwarf.nilderef/core
 DEMO_EXE := build/corpora/$(DEMO_BUNDLE)/exe.dwarf
 
-.PHONY: setup build demo test asan-test fuzz bench install lint clean
+.PHONY: setup configure build demo test asan-test fuzz bench install lint clean
 
 setup:
 	@scripts/setup.sh
 
-build: setup
+configure: setup
 	@[ -f build/build.ninja ] || cmake --preset release -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+
+build: configure
 	@cmake --build --preset release -j $(JOBS)
 	@scripts/venv.sh || echo "build: SKIPPED .venv with the Python module: pip could not install what it needs" >&2
 
-# The report's exit code 1 says that there are findings: that is what the demo is for.
-demo: build
+# The report's exit code 1 says that there are findings: that is what the demo is for. It needs no tests, which would
+# take as long again to build.
+demo: configure
+	@cmake --build --preset release -j $(JOBS) --target incident
 	@corpora/tools/unpack.sh build/corpora $(DEMO_BUNDLE)
 	@build/incident analyze $(DEMO_CORE) $(DEMO_EXE) || [ $$? -eq 1 ]
 
