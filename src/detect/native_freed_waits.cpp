@@ -56,7 +56,7 @@ report::Finding tell_freed_wait(const Process& process, const FreedWait& freed) 
     finding.mark = {"lock freed under its waiters", "", fmt::format("a {} B chunk", freed.chunk.user.size())};
     finding.title =
         fmt::format("{} for a lock that was freed",
-                    freed.waits.size() == 1 ? fmt::format("thread {} waits", process.core.threads()[first.thread].tid)
+                    freed.waits.size() == 1 ? fmt::format("Thread {} waits", process.core.threads()[first.thread].tid)
                                             : fmt::format("{} threads wait", freed.waits.size()));
     const std::string asker = teller.asker(first.thread);
     if (!asker.empty()) finding.where = "asked for in " + asker;

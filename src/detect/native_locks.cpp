@@ -27,7 +27,7 @@ bool among_our_tids(const Process& process, std::int32_t tid) {
 }
 
 void note_unread_locks(const native::Pthreads& pthreads, Detection& detection) {
-    if (pthreads.unsupported().empty() || pthreads.waits().empty()) return;
+    if (!pthreads.locks_unread()) return;
     detection.unchecked += pthreads.waits().size();
     detection.reason = pthreads.unsupported();
 }

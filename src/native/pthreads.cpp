@@ -167,14 +167,15 @@ Pthreads Pthreads::read(const CoreFile& core, const Memory& memory, const Images
                                    "namespace (gdb writes zeros for stacks with guard pages of glibc 2.42 and newer)",
                                .weakens = "which thread owns a pthread lock, and whether the owner is gone"});
     if (!state->unsupported.empty()) {
-        const bool of_libc = std::ranges::any_of(
-            state->waits, [](const FutexWait& wait) { return wait.caller != FutexCaller::wrapper; });
-        // A deadlock of musl's locks looks like any other wait here: that nothing is found says nothing.
+        // A deadlock of musl's locks looks like any other wait here.
+        state->locks_unread =
+            libc && libc->libc.name != "glibc" &&
+            std::ranges::any_of(state->waits, [](const auto& w) { return w.caller != FutexCaller::wrapper; });
         if (!state->waits.empty())
             state->gaps.push_back({.what = "pthread locks",
                                    .why = state->unsupported,
                                    .weakens = "who holds what threads in C wait for",
-                                   .damage = libc && libc->libc.name != "glibc" && of_libc});
+                                   .damage = state->locks_unread});
         return Pthreads(std::move(state));
     }
 
@@ -238,6 +239,7 @@ bool Pthreads::foreign_namespace() const { return state_->foreign_namespace; }
 bool Pthreads::knows_all_threads() const { return state_->knows_all; }
 const std::string& Pthreads::basis() const { return state_->basis; }
 const std::string& Pthreads::unsupported() const { return state_->unsupported; }
+bool Pthreads::locks_unread() const { return state_->locks_unread; }
 const std::vector<report::Gap>& Pthreads::gaps() const { return state_->gaps; }
 
 }  // namespace incident::native

@@ -141,6 +141,8 @@ public:
     bool knows_all_threads() const;
     const std::string& basis() const;        ///< how tids were found: "at fs_base+0x2d0, in front of the robust list"
     const std::string& unsupported() const;  ///< why locks are not read: "musl's …"; empty: they are
+    /// Threads wait in a libc whose locks are not read: that no fault is found in them says nothing.
+    bool locks_unread() const;
     const std::vector<report::Gap>& gaps() const;
 
 private:

@@ -27,6 +27,7 @@ struct Pthreads::State {
     std::vector<PthreadLock> locks;
     bool foreign_namespace = false, knows_all = false;
     std::string basis, unsupported;
+    bool locks_unread = false;
     std::vector<report::Gap> gaps;
 };
 

@@ -57,7 +57,7 @@ def test_a_lock_that_was_freed_under_its_waiter(program: pathlib.Path, tmp_path:
     run = incident("analyze", kernel_core(program, "job-freed", tmp_path), program, "--only", "native", "--only", "lock", "--format", "json")
     assert [(f["kind"], f["strength"], f["severity"]) for f in run.json["findings"]] == [("native.pointer.freed", "likely", "error")]
     finding = run.json["findings"][0]
-    assert finding["where"] == "asked for in wait_for_job" and finding["title"] == f"thread {finding['threads'][0]} waits for a lock that was freed"
+    assert finding["where"] == "asked for in wait_for_job" and finding["title"] == f"Thread {finding['threads'][0]} waits for a lock that was freed"
     said = str(finding["evidence"])
     assert "FREED" in said and "job" in said, "the variable that still leads there is evidence, no finding of its own"
 
@@ -77,3 +77,13 @@ def test_threads_that_join_each_other_in_a_circle(program: pathlib.Path, tmp_pat
 def test_threads_that_join_each_other_in_a_row_are_no_finding(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
     run = incident("analyze", kernel_core(program, "row", tmp_path), program, "--only", "lock", "--format", "json")
     assert run.json["findings"] == [] and len(run.json["wait_graph"]["edges"]) == 2
+
+
+@pytest.mark.skipif(not shutil.which("musl-gcc"), reason="musl-gcc is not installed")
+def test_musls_locks_are_not_read_and_silence_is_no_health(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    musl = program.with_name("musl")
+    subprocess.run(["musl-gcc", "-g", "-O1", "-w", "-D_GNU_SOURCE", HERE / "locks.c", "-o", musl], check=True)
+    run = incident("analyze", kernel_core(musl, "self", tmp_path), musl, "--only", "native", "--format", "json")
+    assert run.code == 3 and run.json["findings"] == []
+    of_mutexes = next(d for d in run.json["detectors"] if d["id"] == "native.mutex")
+    assert of_mutexes["outcome"] == "partial" and of_mutexes["coverage"]["unchecked"] == 1 and "musl" in of_mutexes["reason"]

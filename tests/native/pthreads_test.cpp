@@ -381,6 +381,7 @@ TEST(Pthreads, WithoutGlibcNothingIsGuessed) {
     target.words(0x100, {2, 0, 99, 1, 0}).waits(0, at, private_wait, 2);
     const Pthreads pthreads = target.read();
     EXPECT_EQ(pthreads.unsupported(), "there is no glibc in this process");
+    EXPECT_FALSE(pthreads.locks_unread());
     EXPECT_TRUE(pthreads.locks().empty());
     EXPECT_EQ(pthreads.waits().size(), 1u);
     ASSERT_EQ(pthreads.gaps().size(), 1u);
@@ -393,6 +394,7 @@ TEST(Pthreads, MuslIsNamedAndNotRead) {
     target.words(0x100, {2, 0, 99, 1, 0}).waits(0, at, private_wait, 2);
     const Pthreads pthreads = target.read();
     EXPECT_EQ(pthreads.unsupported(), "the C library is musl, whose locks are not read");
+    EXPECT_TRUE(pthreads.locks_unread());
     EXPECT_TRUE(pthreads.locks().empty());
     ASSERT_EQ(pthreads.gaps().size(), 1u);
     EXPECT_TRUE(pthreads.gaps()[0].damage) << "silence about its locks is not health";
