@@ -257,7 +257,7 @@ void TerminalSummary::write() {
     }
     if (t.quiet != 0) {
         canvas_.blank();
-        canvas_.heading("Quiet", "cored from outside, and nothing was found");
+        canvas_.heading("Quiet", "cored on request, as far as is known, and nothing was found");
         canvas_.wrap(canvas_.line(fmt::format("  {}: {}", count_of(t.quiet, "core"),
                                               census(s_.result.records, s_.clustering.quiet, program_of, 12))),
                      4);
@@ -356,7 +356,7 @@ void render_summary_markdown(const Summary& s, const report::RenderOptions&, con
     }
     if (t.quiet != 0)
         out +=
-            fmt::format("\n## Quiet\n\n{}, cored from outside, and nothing was found: {}.\n", count_of(t.quiet, "core"),
+            fmt::format("\n## Quiet\n\n{}, cored on request, as far as is known, and nothing was found: {}.\n", count_of(t.quiet, "core"),
                         in_markdown(census(s.result.records, s.clustering.quiet, program_of, 12)));
     if (!t.lost.empty()) {
         out += "\n## Not analysed\n\n";
