@@ -16,6 +16,7 @@
 #include <tuple>
 
 #include "cli/operands.h"
+#include "report/explain.h"
 #include "report/verdict.h"
 
 namespace incident::cli {
@@ -226,6 +227,11 @@ std::string complete(Invocation& inv, const Raw& raw) {
         return fmt::format("--progress takes auto or never, not '{}'", inv.progress);
     auto severity = severity_of(raw.min_severity);
     if (!severity) return fmt::format("--min-severity takes info, warning or error, not '{}'", raw.min_severity);
+    // A kind that is none selects nothing: a slip of the pen must not read as health.
+    for (auto [kinds, option] : {std::pair(&raw.only, "--only"), std::pair(&raw.skip, "--skip")})
+        for (const auto& kind : *kinds)
+            if (!report::names_a_kind(kind))
+                return fmt::format("{}: no finding kind is called '{}'; 'incident explain' lists them", option, kind);
     if (!raw.max_spool.empty()) {
         auto size = parse_size(raw.max_spool);
         if (!size) return fmt::format("--max-spool takes a size such as 64G, not '{}'", raw.max_spool);
@@ -315,6 +321,10 @@ Parsed parse(const std::vector<std::string>& arguments) {
             return usage_error(std::move(parsed), fmt::format("there is no command '{}'{}", arguments[0], hint));
         }
     }
+
+    if (arguments.empty())
+        return usage_error(std::move(parsed),
+                           "usage: incident COMMAND CORE, such as 'incident analyze CORE'; see incident --help");
 
     CLI::App app(
         "Says what happened in a core file of a Go, C or C++ service: what, where, why, and what is not known.",

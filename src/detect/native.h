@@ -32,8 +32,8 @@ const NativeThread* dying_thread(const Process& process);
 /// Index into crash->stack.frames: the innermost one outside libc, Go's runtime and the machinery of dying; nullopt:
 /// none.
 std::optional<std::size_t> first_own_frame(const Process& process);
-/// The same, but of the program itself where there is such a frame: what it instantiates of the C++ library's headers is
-/// no place to look at.
+/// The same, but of the program itself where there is such a frame: what it instantiates of the C++ library's headers
+/// is no place to look at.
 std::optional<std::size_t> first_frame_to_read(const Process& process);
 /// Words of malloc's abort (malloc/malloc.c, malloc_printerr): about memory, not the program's own abort.
 bool is_malloc_text(std::string_view text);

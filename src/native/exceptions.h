@@ -3,8 +3,8 @@
 //
 // Surprising: the record is found without symbols, by what it points to: a header whose exception class reads
 // "GNUCC++\0" (libstdc++) or "CLNGC++\0" (libc++abi). Both lay the header out alike (Itanium C++ ABI, level II;
-// gcc-12 libstdc++-v3/libsupc++/unwind-cxx.h, llvm-19 libcxxabi/src/cxa_exception.h), but libc++abi has 16 bytes more in
-// front, and the record leads to those.
+// gcc-12 libstdc++-v3/libsupc++/unwind-cxx.h, llvm-19 libcxxabi/src/cxa_exception.h), but libc++abi has 16 bytes more
+// in front, and the record leads to those.
 #pragma once
 
 #include <string>

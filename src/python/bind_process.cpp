@@ -11,6 +11,7 @@
 #include "bind.h"
 #include "bind_heap.h"
 #include "process/process.h"
+#include "report/explain.h"
 #include "session.h"
 
 namespace incident::python {
@@ -63,6 +64,9 @@ public:
         if (roots) options.roots = Address{*roots};
         if (object) options.object = Address{*object};
         options.words = words;
+        for (const auto* kinds : {&only, &skip})
+            for (const auto& kind : *kinds)
+                if (!report::names_a_kind(kind)) throw py::value_error("no finding kind is called '" + kind + "'");
         options.only = only;
         options.skip = skip;
         if (row->command == Command::goroutine) options.goroutine = static_cast<std::int64_t>(argument);

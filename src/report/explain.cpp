@@ -16,6 +16,11 @@ const Explanation* find_explanation(std::string_view kind) {
 
 namespace {
 
+bool is_below(std::string_view kind, std::string_view prefix) {
+    return kind.starts_with(prefix) &&
+           (kind.size() == prefix.size() || prefix.ends_with('.') || kind[prefix.size()] == '.');
+}
+
 void print(terminal::Canvas& canvas, const Explanation& e) {
     using terminal::Ink;
     canvas.blank();
@@ -34,6 +39,11 @@ void print(terminal::Canvas& canvas, const Explanation& e) {
 
 }  // namespace
 
+bool names_a_kind(std::string_view pattern) {
+    return !pattern.empty() &&
+           std::ranges::any_of(explanations(), [&](const Explanation& e) { return is_below(e.kind, pattern); });
+}
+
 bool explain(std::string_view kind, const RenderOptions& options, const Sink& sink) {
     terminal::Canvas canvas(options, sink);
     if (kind.empty()) {
@@ -47,8 +57,7 @@ bool explain(std::string_view kind, const RenderOptions& options, const Sink& si
     }
     bool any = false;
     for (const auto& e : explanations()) {
-        bool below = e.kind.starts_with(kind) &&
-                     (e.kind.size() == kind.size() || e.kind[kind.size()] == '.' || kind.ends_with('.'));
+        const bool below = is_below(e.kind, kind);
         if (below) print(canvas, e);
         any = any || below;
     }

@@ -19,6 +19,8 @@ struct Explanation {
 
 std::span<const Explanation> explanations();
 const Explanation* find_explanation(std::string_view kind);
+/// Is there a kind that `pattern` names, itself or as a prefix: "go.mutex", "go."?
+bool names_a_kind(std::string_view pattern);
 
 /// Prints the kind, or every kind below a prefix ("go.mutex"), or the list when `kind` is empty. False: no such kind.
 bool explain(std::string_view kind, const RenderOptions& options, const Sink& sink);

@@ -13,6 +13,8 @@
 #include <sstream>
 
 #include "cli/operands.h"
+#include "report/explain.h"
+#include "report/verdict.h"
 
 namespace incident::cli {
 namespace {
@@ -110,7 +112,7 @@ TEST_F(CommandLine, UsageErrorsExitTwoAndSayWhatToDo) {
         std::string says;
     };
     for (const auto& [arguments, says] : std::vector<Case>{
-             {{}, "subcommand"},
+             {{}, "usage: incident COMMAND"},
              {{"analyze"}, "usage: incident analyze CORE [EXE]"},
              {{core_}, "did you mean 'incident analyze"},
              {{"nonsense"}, "there is no command 'nonsense'"},
@@ -219,6 +221,20 @@ TEST_F(CommandLine, Options) {
     EXPECT_EQ(inv.json_output, "j");
     EXPECT_EQ(parse({"analyze", core_}).invocation.analyze.min_severity, report::Severity::warning);
     EXPECT_TRUE(parse({"goroutines", core_, "--group"}).invocation.analyze.stacks) << "grouping needs the frames";
+}
+
+TEST(Selection, OfAKindThatIsNoneIsRefused) {
+    for (const char* good : {"go.mutex", "go.", "crash", "native.heap.double-free"})
+        EXPECT_TRUE(report::names_a_kind(good)) << good;
+    for (const char* bad : {"", "go.mut", "go.mutx", "crash.faults", ".", "mutex"})
+        EXPECT_FALSE(report::names_a_kind(bad)) << bad;
+    for (const char* command : {"analyze", "triage"})
+        for (const char* option : {"--only", "--skip"}) {
+            const auto parsed = parse({command, "/bin/sh", option, "go.mutx"});
+            EXPECT_EQ(parsed.exit, report::exit_unusable);
+            EXPECT_THAT(parsed.err, HasSubstr("no finding kind is called 'go.mutx'"));
+        }
+    EXPECT_THAT(parse({}).err, HasSubstr("usage: incident COMMAND"));
 }
 
 TEST(Formats, AreTheRenderers) {

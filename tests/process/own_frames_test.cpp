@@ -28,8 +28,8 @@ TEST(OwnFrames, InAStaticProgramTheNameTells) {
     for (const char* name :
          {"__pthread_kill_implementation.constprop.0", "pthread_mutex_lock", "___pthread_rwlock_wrlock",
           "__lll_lock_wait", "__futex_abstimed_wait_common", "__new_sem_wait_slow64.constprop.0",
-          "__libc_start_call_main", "start_thread", "execute_native_thread_routine", "clone3", "_start", "_int_free", "free", "__cxa_throw",
-          "_Unwind_Resume", "operator new(unsigned long)", "std::terminate()"})
+          "__libc_start_call_main", "start_thread", "execute_native_thread_routine", "clone3", "_start", "_int_free",
+          "free", "__cxa_throw", "_Unwind_Resume", "operator new(unsigned long)", "std::terminate()"})
         EXPECT_TRUE(of_the_runtime(frame(name))) << name;
     for (const char* name :
          {"main", "worker", "free_list_push", "malloc_stats_page", "futexes_in_use", "start_threads", "startle",

@@ -56,6 +56,8 @@ def test_only_and_skip(crashed):
     report = incident.analyze(crashed.core, crashed.exe, skip=["crash"])
     assert len(report.findings) == 0
     assert {d.id: d.outcome for d in report.detectors}["crash"] == "skipped"
+    with pytest.raises(ValueError, match="go.mutx"):
+        incident.analyze(crashed.core, crashed.exe, only=["go.mutx"])
 
 
 def test_parts_outlive_the_report(crashed):
