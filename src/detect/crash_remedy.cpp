@@ -37,6 +37,8 @@ constexpr Advice panics[] = {
 
 constexpr Advice fatals[] = {
     {"all goroutines are asleep", "`incident goroutines CORE --group` and `incident locks CORE`: who waits for whom"},
+    {"main called runtime.Goexit",
+     "main has left by runtime.Goexit (t.FailNow() outside of its test does that), and nobody was left to run"},
     {"panic while printing panic value",
      "the panic's value has an Error or String method that panics itself: let it cope with nil and half-built values"},
     {"out of memory",

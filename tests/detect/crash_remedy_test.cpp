@@ -48,6 +48,12 @@ TEST(CrashRemedy, SaysWhereToReadAndWhatToAsk) {
     EXPECT_TRUE(next(died(CrashKind::go_panic, "ledger is closed")).contains("what made it panic"));
 }
 
+TEST(CrashRemedy, MainThatLeftDamagedNothing) {
+    const auto remedy = next(died(CrashKind::go_fatal, "no goroutines (main called runtime.Goexit) - deadlock!"));
+    EXPECT_TRUE(remedy.contains("main has left")) << remedy;
+    EXPECT_FALSE(remedy.contains("unsafe code")) << remedy;
+}
+
 TEST(CrashRemedy, TellsTheAllocatorsWordFromTheProgramsOwn) {
     EXPECT_TRUE(next(died(CrashKind::abort, "double free or corruption (out)"), false).contains("ASan"));
     EXPECT_TRUE(next(died(CrashKind::abort, "a.c:9: f: Assertion `malloc_ok' failed."), false)
