@@ -13,7 +13,6 @@ type cacheOf[K comparable, V any] struct {
 	load func(*cacheOf[K, V], K) V
 }
 
-//go:noinline
 func (c *cacheOf[K, V]) get(k K) V {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,12 +29,10 @@ type clerk struct {
 	boss int
 }
 
-//go:noinline
 func loadClerk(c *cacheOf[int, clerk], id int) clerk {
 	if id == 0 {
 		return clerk{"first", 0}
 	}
-	enter("self", "sync.Mutex.Lock | semacquire", hex(unsafe.Pointer(&c.mu)))
 	boss := c.get(id / 2)
 	return clerk{"next to " + boss.name, id / 2}
 }
@@ -44,7 +41,10 @@ var theClerks = &cacheOf[int, clerk]{m: map[int]clerk{}, load: loadClerk}
 
 func init() {
 	add("self_generic", func() {
-		go func() { sink += int64(theClerks.get(1).boss) }()
+		go func() {
+			enter("self", "sync.Mutex.Lock | semacquire", hex(unsafe.Pointer(&theClerks.mu)))
+			sink += int64(theClerks.get(1).boss)
+		}()
 		settle(1)
 		mutexObject("theClerks.mu", &theClerks.mu, 1|1<<3, unsafe.Pointer(theClerks), "holder=self waiters-names=self")
 		planted("go.mutex.self-deadlock", "theClerks.mu", "a generic cache whose loader asks it")

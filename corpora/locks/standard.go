@@ -153,6 +153,21 @@ func (l *files) shrink() {
 	sink += <-l.closed
 }
 
+// gate lets two through, and is not given back to by those who fail.
+type gate struct{ places chan struct{} }
+
+//go:noinline
+func (g *gate) pass(name string, fails bool) {
+	if name != "" {
+		enter(name, "chan send", hex(*(*unsafe.Pointer)(unsafe.Pointer(&g.places))))
+	}
+	g.places <- struct{}{}
+	if fails {
+		return
+	}
+	<-g.places
+}
+
 type junction struct{ join, leave chan int64 }
 
 //go:noinline
@@ -239,6 +254,13 @@ func init() {
 		mutexObject("files.mu", &l.mu, 1|1<<3, unsafe.Pointer(l), "holder=shrinker waiters-names=finalizer")
 		object("files.closed", "chan int64", *(*unsafe.Pointer)(unsafe.Pointer(&l.closed)), "len=0 cap=0")
 		planted("lock.cycle", "files.mu", "the other finalizers come after the one that waits")
+	})
+	add("gate_used_up", func() {
+		g := &gate{make(chan struct{}, 2)}
+		inGone(func() { g.pass("", true) })
+		inGone(func() { g.pass("", true) })
+		waiters(func(name string) { g.pass(name, false) })
+		planted("go.goroutine.leaked", "goroutines", "names=waiter1,waiter2,waiter3")
 	})
 	add("nil_select", func() {
 		go func() {

@@ -50,9 +50,30 @@ std::string waiting_place(const go::GoStack& stack, const report::Frame* asking)
     return place_in_source(asking);
 }
 
-std::string_view remedy_of(const BlockedForever& b) {
+/// What is used up where well-known libraries wait: their channels are nobody's to send on.
+struct Pool {
+    std::string_view function, remedy;
+};
+constexpr Pool pools[] = {
+    {"golang.org/x/sync/semaphore.(*Weighted).Acquire",
+     "the semaphore is used up: look for ways out between Acquire and Release, and write `defer sem.Release(n)`"},
+    {"golang.org/x/sync/errgroup.(*Group).Go",
+     "the group's limit is reached: a member of a limited group must not add to it; TryGo does not wait"},
+    {"database/sql.(*DB).conn",
+     "the pool is used up: close every Rows, Tx and Conn, on all ways out, and give each query a context with a "
+     "deadline"},
+};
+
+std::string_view remedy_of(const BlockedForever& b, const report::Frame* asking,
+                           const std::optional<go::ChannelSummary>& channel) {
     if (b.nil)
         return "make() the channel where its owner is built; a context that is never cancelled has a nil Done() too";
+    if (asking != nullptr)
+        for (const Pool& pool : pools)
+            if (asking->function == pool.function) return pool.remedy;
+    if (channel && channel->capacity != 0 && channel->queued == channel->capacity && channel->element == "struct {}")
+        return "it is full, and looks like a semaphore: whoever took a place has to give it back on all ways out, with "
+               "`defer func() { <-sem }()`";
     switch (b.object) {
         case go::WaitObject::wait_group: return "look why the goroutines that were counted never come to Done";
         case go::WaitObject::cond: return "whoever makes the condition true has to call Signal or Broadcast";
@@ -211,13 +232,19 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     finding.subject = {nil ? std::nullopt : std::optional(first.first),
                        std::string(nil ? "goroutine" : words_of(first.object)), "", ""};
     finding.mark.fault = nil ? "nil channel" : words_of(first.object);
+    std::optional<go::ChannelSummary> channel;
     if (!nil) {
         auto waits = process.waits->of(process.memory, *process.go, all[first.goroutine], stack);
         if (!waits.empty()) finding.subject.type = waits.front().what.substr(0, waits.front().what.find(','));
+        if (first.object == go::WaitObject::channel && waits.size() == 1)
+            if (auto read = go::read_channel(process.memory, *process.go, first.first)) channel = std::move(*read);
         finding.explanation = "it lies in " + locator.describe(first.first);
     }
     finding.evidence.push_back({fmt::format("wait reason of goroutine {}", all[first.goroutine].goid), std::nullopt,
                                 std::string(all[first.goroutine].wait_reason), "core", "g.waitreason"});
+    if (channel && channel->capacity != 0)
+        finding.evidence.push_back(
+            {fmt::format("it holds {} of {}", channel->queued, channel->capacity), first.first, "", "core", "hchan"});
     for (std::size_t i = 0; i < group.size() && i < most_examples && !nil; ++i) {
         const BlockedForever& b = leaks.left[group[i]];
         finding.evidence.push_back(
@@ -242,7 +269,7 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
                      all[first.goroutine].goid);
     add_delve_check(process, finding, fmt::format("goroutine {} bt", finding.goroutines.front()));
     if (!nil) finding.verify.push_back(incident_check(process, fmt::format("heap --roots {:#x}", first.first.value)));
-    finding.remedy = remedy_of(first);
+    finding.remedy = remedy_of(first, frame, channel);
     return finding;
 }
 

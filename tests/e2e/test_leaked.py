@@ -26,3 +26,10 @@ def test_a_leak_of_a_library_accuses_nobody() -> None:
     wanted = re.findall(r"^live type=(\S+) count=(\d+)", (core.folder / "truth.txt").read_text(errors="replace"), re.M)
     assert len(wanted) == 2 and all(count[name] == int(number) for name, number in wanted), wanted
     assert heap["totals"]["typed_live_bytes"] >= 0.99 * heap["totals"]["live_bytes"]
+
+
+@each([c for c in planted("locks", "standard-go1.*") if c.mode == "gate_used_up"])
+def test_a_used_up_semaphore_says_so(core: Planted) -> None:
+    finding, = (f for f in core.analyze().json["findings"] if f["kind"] == "go.goroutine.leaked")
+    assert "it holds 2 of 2" in [e["what"] for e in finding["evidence"]]
+    assert "looks like a semaphore" in finding["remedy"]
