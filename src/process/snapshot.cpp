@@ -102,11 +102,27 @@ private:
                          : in_frame        ? place(*variable.address)
                                            : hex(variable.address->value);
             describe_variable(locator_, variable, slot);
+            if (variable.pointer && variable.address && variable.value &&
+                is_left_over(*variable.address, *variable.value))
+                slot.points_to = "no longer used: " + slot.points_to;
             if (variable.address)
                 covered_.push_back({*variable.address, *variable.address + std::max<std::uint64_t>(variable.size, 1)});
             out_.slots.push_back(std::move(slot));
         }
         if (!lost.empty()) out_.notes.push_back("optimized out, or in registers that were not saved: " + lost);
+    }
+
+    /// A slot that the collector does not keep any more, and what it led to is gone: a function that was passed as an
+    /// argument lay on a stack that has moved since.
+    bool is_left_over(Address slot, std::uint64_t value) const {
+        if (view_.go == nullptr || !view_.after_call) return false;
+        const Placement place = locator_.place(Address{value});
+        const bool gone = place.kind == PlaceKind::go_freed_stack || place.kind == PlaceKind::go_free_page ||
+                          (place.kind == PlaceKind::go_stack && place.part == StackPart::dead) ||
+                          (place.kind == PlaceKind::go_object && place.object.state == go::SlotState::free);
+        if (!gone) return false;
+        const auto maps = go::frame_maps(memory_, *locator_.context().runtime, *view_.go);
+        return maps && maps->exact && maps->classify(slot) == go::FrameMaps::Word::not_pointer;
     }
 
     void add_layout() {

@@ -194,6 +194,34 @@ TEST_P(EveryGo, SnapshotsOfAllFramesAreSound) {
     EXPECT_EQ(code, frames);
 }
 
+// An argument that the code is done with is not moved with its stack, nor kept by the collector.
+TEST_P(EveryGo, SlotsThatAreDoneWithSaySo) {
+    INCIDENT_NEED_PROBE(waits, GetParam(), "dwarf", "waits-raw");
+    auto live = read_process(*waits);
+    ASSERT_TRUE(live.has_value()) << describe(live.error());
+    Locator locator((*live)->context());
+    Snapshots snapshots(locator, (*live)->target.disassembler.get());
+    std::size_t gone = 0, kept = 0;
+    for (std::size_t g = 0; g < (*live)->stacks.size(); ++g) {
+        const go::GoStack stack = (*live)->stacks.load(g);
+        for (std::size_t i = 0; i < stack.frames.size(); ++i)
+            for (const report::Slot& slot : snapshots.frame(stack, i).slots) {
+                if (!slot.points_to.starts_with("no longer used: ")) {
+                    kept += slot.by == "dwarf" && !slot.points_to.empty() ? 1 : 0;
+                    continue;
+                }
+                ++gone;
+                ASSERT_TRUE(slot.address);
+                const auto maps =
+                    go::frame_maps((*live)->memory(), *(*live)->context().runtime, stack.physical[stack.frame_of[i]]);
+                ASSERT_TRUE(maps);
+                EXPECT_FALSE(maps->locals.pointer_at(*slot.address) || maps->args.pointer_at(*slot.address));
+            }
+    }
+    EXPECT_GT(kept, 20u);
+    EXPECT_GT(gone, 2u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Bundles, EveryGo, testing::ValuesIn(bundles("go1.")), [](const auto& each) {
     std::string name = each.param;
     std::ranges::replace(name, '.', '_');
