@@ -168,6 +168,39 @@ func (g *gate) pass(name string, fails bool) {
 	<-g.places
 }
 
+// pause gives the lock back while it works, and takes it again on its way out.
+//
+//go:noinline
+func (l *ledger) pause(name string, lost chan bool) {
+	l.mu.Lock()
+	l.total++
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	<-lost
+	enter(name, "sync.Mutex.Lock | semacquire", hex(unsafe.Pointer(&l.mu)))
+}
+
+// answered holds the lock while it waits for an answer.
+//
+//go:noinline
+func (l *ledger) answered(c chan int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	enter("asker", "chan receive", chanAddress(c))
+	l.total += <-c
+}
+
+//go:noinline
+func (l *ledger) answer(c chan int64) {
+	enter("answerer", "sync.Mutex.Lock | semacquire", hex(unsafe.Pointer(&l.mu)))
+	l.mu.Lock()
+	n := l.total
+	l.mu.Unlock()
+	c <- n
+}
+
+func chanAddress(c chan int64) string { return hex(*(*unsafe.Pointer)(unsafe.Pointer(&c))) }
+
 type junction struct{ join, leave chan int64 }
 
 //go:noinline
@@ -254,6 +287,26 @@ func init() {
 		mutexObject("files.mu", &l.mu, 1|1<<3, unsafe.Pointer(l), "holder=shrinker waiters-names=finalizer")
 		object("files.closed", "chan int64", *(*unsafe.Pointer)(unsafe.Pointer(&l.closed)), "len=0 cap=0")
 		planted("lock.cycle", "files.mu", "the other finalizers come after the one that waits")
+	})
+	add("relock_lost", func() {
+		lost := make(chan bool)
+		go theLedger.pause("waiter1", lost)
+		time.Sleep(10 * time.Millisecond)
+		inGone(func() { forgetUnlock(theLedger) })
+		close(lost)
+		settle(1)
+		mutexObject("theLedger.mu", &theLedger.mu, 1|1<<3, unsafe.Pointer(theLedger), "holder=none waiters-names=waiter1")
+		planted("go.mutex.orphaned", "theLedger.mu", "its waiter has given it back before, and takes it again by a defer")
+	})
+	add("chan_by_timer", func() {
+		c := make(chan int64)
+		go theLedger.answered(c)
+		settle(1)
+		go theLedger.answer(c)
+		time.AfterFunc(time.Hour, func() { c <- 1 })
+		settle(2)
+		mutexObject("theLedger.mu", &theLedger.mu, 1|1<<3, unsafe.Pointer(theLedger), "holder=asker waiters-names=answerer")
+		healthy()
 	})
 	add("gate_used_up", func() {
 		g := &gate{make(chan struct{}, 2)}

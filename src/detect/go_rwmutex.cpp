@@ -17,9 +17,7 @@ Detection detect_rwmutexes(const Process& process) {
     for (const GoLock& lock : process.locks->locks) {
         if (lock.state.type != go::WaitObject::rwmutex) continue;
         ++detection.checked;
-        if (!lock.readable || lock.waiters.empty() || in_cycle.contains(lock.state.address.value) ||
-            self_holder(lock) != nullptr)
-            continue;
+        if (!lock.readable || lock.waiters.empty() || in_cycle.contains(lock.state.address.value)) continue;
         if (!lock.state.writer || lock.state.reader_wait <= 0) continue;
         const auto [by_somebody, stuck] = holding(process, lock, go::HoldKind::shared);
         if (by_somebody) continue;

@@ -188,6 +188,34 @@ TEST(StuckReader, IsToldWhenEveryReaderWaitsForEver) {
 }
 
 /// Circles through one lock, and who waits behind it, are one story, however many they are.
+TEST(StuckGroup, WhoOwesTheDoneItWaitsForIsTold) {
+    const auto probe = test::probe("standard-go1.22", "stripped", "group_self");
+    if (!probe) GTEST_SKIP() << test::corpus_problem();
+    auto process = open(*probe, {.goroutines = true, .stacks = true, .crash = true, .locks = true});
+    ASSERT_TRUE(process);
+    auto& group = *std::ranges::find(process->locks->locks, go::WaitObject::wait_group,
+                                     [](const GoLock& lock) { return lock.state.type; });
+    ASSERT_EQ(group.holders.size(), 1u);
+    const auto findings = detect_waitgroups(*process).findings;
+    ASSERT_EQ(findings.size(), 1u);
+    EXPECT_EQ(findings[0].strength, report::Strength::likely);
+    EXPECT_THAT(findings[0].title, HasSubstr("whose Done it owes itself"));
+    // Somebody has made the last Done: the waiter is on its way.
+    group.state.counter = 0;
+    EXPECT_THAT(detect_waitgroups(*process).findings, IsEmpty());
+    group.state.counter = 1;
+    // On some ways only; another's.
+    group.holders[0].surely = false;
+    EXPECT_THAT(detect_waitgroups(*process).findings, IsEmpty());
+    group.holders[0].surely = true;
+    group.holders[0].waits_for_it = false;
+    EXPECT_THAT(detect_waitgroups(*process).findings, IsEmpty());
+    // Nobody's.
+    group.holders.clear();
+    ASSERT_EQ(detect_waitgroups(*process).findings.size(), 1u);
+    EXPECT_THAT(detect_waitgroups(*process).findings[0].title, HasSubstr("that nobody alive will make"));
+}
+
 TEST(LockCycle, WhoWaitsForTheSameIsPartOfTheStory) {
     INCIDENT_NEED_PROBE(probe, "locks-go1.22", "dwarf", "cycle2");
     auto process = open(*probe, {.goroutines = true, .stacks = true, .crash = true, .locks = true});
