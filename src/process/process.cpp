@@ -206,7 +206,8 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
             });
         if (process->goroutines && passes.stacks) walk_stacks(*process, options);
         if (spans) keep_spans(*process, std::move(*spans));
-        if (passes.heap && process->spans && process->goroutines) heap = start_heap(*process, passes.heap_types, passes.leaks);
+        if (passes.heap && process->spans && process->goroutines)
+            heap = start_heap(*process, passes.heap_types, passes.leaks);
     }
     if (passes.malloc) progress("malloc");
     if (passes.malloc) read_malloc(*process);

@@ -355,9 +355,9 @@ void render_summary_markdown(const Summary& s, const report::RenderOptions&, con
         out.clear();
     }
     if (t.quiet != 0)
-        out +=
-            fmt::format("\n## Quiet\n\n{}, cored on request, as far as is known, and nothing was found: {}.\n", count_of(t.quiet, "core"),
-                        in_markdown(census(s.result.records, s.clustering.quiet, program_of, 12)));
+        out += fmt::format("\n## Quiet\n\n{}, cored on request, as far as is known, and nothing was found: {}.\n",
+                           count_of(t.quiet, "core"),
+                           in_markdown(census(s.result.records, s.clustering.quiet, program_of, 12)));
     if (!t.lost.empty()) {
         out += "\n## Not analysed\n\n";
         for (const auto& [outcome, which] : t.lost)

@@ -60,12 +60,15 @@ void twice_closed(void) {
 }
 
 /* What a freed object owned is freed after it: its first word is what free() wrote there. */
-void freed_member(void) {
+void freed_member(int overrun) {
     struct named {
         char* name;
         long rest[3];
     }* volatile object = malloc(sizeof(struct named));
     object->name = malloc(24);
+    char* volatile last = malloc(24);
+    malloc(24);
+    if (overrun) memset(last, 'x', 40); /* the size of the chunk behind it: nobody looks there */
     free(object);
     char* volatile name = object->name;
     free(name);
@@ -207,7 +210,8 @@ int main(int argc, char** argv) {
         *p ^= 1;
         free(p);
     }
-    if (!strcmp(how, "freed-member")) freed_member();
+    if (!strcmp(how, "freed-member")) freed_member(0);
+    if (!strcmp(how, "overrun-then-freed-member")) freed_member(1);
     if (!strcmp(how, "int3")) __asm__ volatile("int3");
     if (!strcmp(how, "refused")) refuse();
     if (!strcmp(how, "file-limit")) fill_file();

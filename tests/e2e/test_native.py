@@ -103,6 +103,13 @@ def test_what_free_wrote_was_followed(program: pathlib.Path, tmp_path: pathlib.P
 
 
 @needs_tools
+def test_what_it_died_of_comes_before_damage_that_nobody_noticed(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    findings = report("analyze", core_of(program, "overrun-then-freed-member", tmp_path), program)["findings"]
+    assert [(f["kind"], f["strength"]) for f in findings[:2]] == [("native.pointer.freed", "proved"), ("native.heap.corrupt", "proved")]
+    assert findings[0]["related"] and findings[1]["where"] == "noticed by nobody yet"
+
+
+@needs_tools
 def test_a_halt_is_how_musl_gives_up(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert "musl (a_crash, when its heap" in report("crash", core_of(program, "privileged", tmp_path), program)["findings"][0]["why"]
 
