@@ -68,7 +68,7 @@ public:
     /// The text for `frame`, made by `render` when it is new.
     template <class Render>
     const std::string& get(const Frame& frame, Render render) {
-        Key key{frame.pc.value, frame.function.data(), frame.module.data(), frame.line,
+        Key key{frame.pc.value, Text(frame.function), Text(frame.module), frame.line,
                 static_cast<unsigned>(frame.kind) | static_cast<unsigned>(frame.trust) << 4 |
                     (frame.inlined ? 256u : 0) | (frame.runtime_internal ? 512u : 0)};
         constexpr std::size_t most = 1 << 16;
@@ -79,10 +79,16 @@ public:
     }
 
 private:
+    /// Strings are told apart by where they are: views into images do not move.
+    struct Text {
+        explicit Text(std::string_view text) : at(text.data()), size(text.size()) {}
+        const void* at;
+        std::size_t size;
+        bool operator==(const Text&) const = default;
+    };
     struct Key {
         std::uint64_t pc;
-        const void* function;  // strings are told apart by where they are: views into images do not move
-        const void* module;
+        Text function, module;
         std::uint32_t line;
         unsigned flags;
         bool operator==(const Key&) const = default;
@@ -90,7 +96,7 @@ private:
     struct Hash {
         std::size_t operator()(const Key& key) const {
             auto mix = [](std::uint64_t x) { return (x ^ (x >> 31)) * 0x9e3779b97f4a7c15ull; };
-            return mix(key.pc + mix(reinterpret_cast<std::uintptr_t>(key.function)) + key.flags);
+            return mix(key.pc + mix(reinterpret_cast<std::uintptr_t>(key.function.at)) + key.flags);
         }
     };
     std::unordered_map<Key, std::string, Hash> texts_;

@@ -130,6 +130,23 @@ TEST(Json, StopsWhenTheReaderIsGone) {
     EXPECT_EQ(calls, 2u);
 }
 
+// The texts of frames are kept by where their names lie: one name may begin another.
+TEST(Json, ANameThatBeginsAnotherIsAnotherName) {
+    const std::string_view name = "transfer_all";
+    Report report;
+    report.command = "threads";
+    report.threads.emplace();
+    for (std::size_t length : {name.size(), std::string_view("transfer").size()}) {
+        Thread& thread = report.threads->emplace_back();
+        thread.frames.resize(1);
+        thread.frames[0].pc = Address{0x401000};
+        thread.frames[0].function = name.substr(0, length);
+    }
+    auto document = parse(report);
+    EXPECT_STREQ(document["threads"][0]["frames"][0]["function"].GetString(), "transfer_all");
+    EXPECT_STREQ(document["threads"][1]["frames"][0]["function"].GetString(), "transfer");
+}
+
 TEST(Json, AStringLongerThanTheBuffer) {
     Report report;
     report.findings.emplace_back().title = std::string(300'000, '"');
