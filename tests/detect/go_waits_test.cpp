@@ -325,6 +325,29 @@ TEST_F(Leaked, WaitersForALeakedWorkerArePartOfItsStory) {
     EXPECT_THAT(text, HasSubstr("goroutine 1000002 waits for goroutine 1000001 to release a lock, in main."));
 }
 
+TEST_F(Leaked, MainMayWaitForTheEndButNotSend) {
+    const std::uint32_t main = add_goroutines(1);
+    blocks(main, channel, {});
+    process->goroutines->all[leaked.goroutine].goid = 2'000'000;
+    auto& goroutine = process->goroutines->all[main];
+    const auto severity = [&](std::int64_t id, std::string_view reason) {
+        goroutine.goid = id;
+        goroutine.wait_reason = reason;
+        return detect_leaked_goroutines(*process).findings.at(0).severity;
+    };
+    EXPECT_EQ(severity(1, "chan receive"), report::Severity::info);
+    EXPECT_EQ(severity(1, "select"), report::Severity::info);
+    EXPECT_EQ(severity(1, "chan send"), report::Severity::warning);
+    EXPECT_EQ(severity(7, "chan receive"), report::Severity::warning);
+    process->leaks->left.front().object = go::WaitObject::cond;
+    EXPECT_EQ(severity(1, "sync.Cond.Wait"), report::Severity::warning);
+    // The runtime has said it already.
+    process->crash.emplace();
+    process->crash->kind = report::CrashKind::go_fatal;
+    process->crash->message = "all goroutines are asleep - deadlock!";
+    EXPECT_THAT(detect_leaked_goroutines(*process).findings, IsEmpty());
+}
+
 TEST_F(Leaked, WhoMayHoldItOrHoldsItHimselfExplainsNothing) {
     const std::uint32_t worker = add_goroutines(2), waiter = worker + 1;
     blocks(worker, channel, {});
