@@ -44,13 +44,6 @@ HoldKind kind_of(WaitObject object, WaitMode mode) {
     return mode == WaitMode::rlock ? HoldKind::shared : HoldKind::exclusive;
 }
 
-/// The lock that a goroutine waits for and will have when its older frames go on.
-std::optional<Address> taken_by_then(const std::vector<go::Balance>& balances) {
-    for (const go::Balance& b : balances)
-        if (b.kind == HoldKind::exclusive && b.least > 0) return b.address;
-    return std::nullopt;
-}
-
 }  // namespace
 
 const GoLock* LockPicture::find(Address lock) const {
@@ -190,7 +183,7 @@ void LockFinder::follow(std::uint32_t i) {
         ++picture.frames;
         if (!code.interesting(frame.pc)) continue;
         const std::size_t first = holds.size();
-        note(i, code.of_frame(g, stack, f, taken_by_then(balances)), HoldBasis::frame, f, {}, balances);
+        note(i, code.of_frame(g, stack, f), HoldBasis::frame, f, {}, balances);
         for (std::size_t h = first; h < holds.size(); ++h) holds[h].in = frame.name();
     }
     run_defers(std::nullopt);

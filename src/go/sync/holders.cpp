@@ -68,8 +68,7 @@ bool RemainingCode::interesting(Address pc) {
     return code != nullptr && state_->book.interesting_from(*code, code->step_at(pc));
 }
 
-Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
-                                  std::optional<Address> held) {
+Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index) {
     Remaining result;
     const PhysicalFrame& frame = stack.physical[index];
     FunctionCode* code = frame.func() == nullptr ? nullptr : state_->book.function(frame.pc);
@@ -84,7 +83,6 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
     }
     CodeRun run(state_->book, result, state_->serial);
     run.stack = g.stack;
-    run.held = held;
     if (auto maps = frame_maps(state_->memory, state_->runtime, frame))
         for (const StackObject& object : maps->objects) run.objects.push_back(object.range);
     PathState state = run.blank();

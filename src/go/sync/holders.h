@@ -58,10 +58,8 @@ public:
     RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler);
     ~RemainingCode();
 
-    /// Code of physical frame `index` from its pc on, without what it had deferred before. `held`: the mutex that its
-    /// goroutine has by then, which it cannot take once more.
-    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
-                       std::optional<Address> held = std::nullopt);
+    /// Code of physical frame `index` from its pc on, without what it had deferred before.
+    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index);
     /// A function value: called with `argument` in the first argument's place.
     Remaining of_closure(Address closure, std::optional<Address> argument = std::nullopt);
     Remaining of_defer(const PendingDefer& pending);

@@ -51,9 +51,7 @@ bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
         at = state.counts.end() - 1;
     }
     if (takes) {
-        // What was called without our knowing it may have released a lock that came from before.
-        const bool had = held && lock == Symbolic{0, held->value} && result_.unresolved.empty();
-        if (op == LockOp::lock && lock.known() && at->net + (had ? 1 : 0) > 0) return false;
+        if (op == LockOp::lock && lock.known() && at->net > 0) return false;
         if (at->net < 100) ++at->net;
         return true;
     }

@@ -42,7 +42,6 @@ public:
 
     std::vector<AddressRange> objects;  ///< of the outermost frame: its variables whose address is taken
     AddressRange stack;                 ///< of the goroutine; empty: none
-    std::optional<Address> held;        ///< an exclusive lock that it has before the first step
 
 private:
     /// False: this path ends here, in a lock that it has taken itself.
