@@ -97,7 +97,15 @@ std::optional<InterruptedContext> find_interrupted(const Memory& memory, const R
 
 std::optional<InterruptedContext> interrupted_context(const CoreFile&, const Memory& memory, const Runtime& runtime,
                                                       const Machine_m& machine, const ThreadState& thread) {
-    return find_interrupted(memory, runtime, machine, thread.registers);
+    // A signal that a handler sends itself, as every crash with GOTRACEBACK=crash does, comes in a frame on top.
+    constexpr int most_nested = 16;
+    auto context = find_interrupted(memory, runtime, machine, thread.registers);
+    for (int nested = 1; context && nested < most_nested; ++nested) {
+        auto outer = find_interrupted(memory, runtime, machine, context->registers);
+        if (!outer || outer->ucontext <= context->ucontext) break;
+        context = std::move(outer);
+    }
+    return context;
 }
 
 /// Pushes C frames from `start` on; the state at which Go was reached, or nullopt and `native_end_` says why not.
