@@ -24,6 +24,7 @@ std::string where_of(const Process& process, const Locator& locator, Address loc
 
 std::string basis_of(const LockHolderRow& holder) {
     if (holder.basis == HoldBasis::pending_defer) return fmt::format("pending defer: {}", holder.deferred);
+    if (holder.basis == HoldBasis::releasing) return fmt::format("frame: in {}, on this very lock", holder.function);
     return fmt::format("frame: {} will release it{}", holder.function, holder.surely ? "" : " on some paths");
 }
 

@@ -146,6 +146,7 @@ void LockFinder::follow(std::uint32_t i) {
     const auto& g = process.goroutines->all[i];
     const go::GoStack stack = process.stacks.load_physical(i);
     ++picture.goroutines;
+    note_release_under_way(i, stack);
     std::vector<go::Balance> balances;
     if (waits[i].size() == 1 && (waits[i][0].object == WaitObject::mutex || waits[i][0].object == WaitObject::rwmutex))
         balances.push_back({waits[i][0].address, kind_of(waits[i][0].object, waits[i][0].mode), 1, 1});

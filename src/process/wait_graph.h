@@ -21,7 +21,11 @@ namespace incident {
 
 struct Process;
 
-enum class HoldBasis : std::uint8_t { pending_defer, frame };
+enum class HoldBasis : std::uint8_t {
+    pending_defer,
+    frame,      ///< a release lies before it
+    releasing,  ///< it stands in one
+};
 
 struct LockWaiterRow {
     std::uint32_t goroutine = 0;  ///< index into goroutines->all

@@ -22,6 +22,7 @@ constexpr std::size_t max_edges_per_lock = 64;  // waiters × holders would be q
 
 std::string basis_of(const LockHolderRow& holder) {
     if (holder.basis == HoldBasis::pending_defer) return fmt::format("pending defer of {}", holder.deferred);
+    if (holder.basis == HoldBasis::releasing) return fmt::format("it is in {}", holder.function);
     return fmt::format("{} will release it", holder.function);
 }
 

@@ -50,6 +50,7 @@ struct LockFinder {
     GoLock& lock_at(Address address, go::WaitObject type);
     void read_waiters();
     void follow(std::uint32_t goroutine);
+    void note_release_under_way(std::uint32_t goroutine, const go::GoStack& stack);  ///< wait_graph_release.cpp
     void note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
               std::optional<std::uint32_t> physical, std::string_view deferred, std::vector<go::Balance>& before);
     bool held(const GoLock& lock, go::HoldKind kind) const;

@@ -10,6 +10,8 @@ namespace incident::go {
 namespace {
 
 constexpr std::int32_t max_readers = 1 << 30;
+/// Goroutines that were stopped between two steps of RLock, RUnlock or Lock: each leaves its counts apart by one.
+constexpr std::int32_t most_between = 64;
 
 Result<void> read_mutex(const Memory& memory, const RuntimeLayout& layout, Address at, LockState& out) {
     const auto state = static_cast<std::uint32_t>(TRY(StructView(memory, at).get(layout.sync_Mutex.state)));
@@ -41,7 +43,8 @@ Result<LockState> read_lock(const Memory& memory, const RuntimeLayout& layout, W
         out.writer = out.reader_count < 0;
         out.readers = out.writer ? out.reader_count + max_readers : out.reader_count;
         out.raw = static_cast<std::uint32_t>(out.reader_count);
-        if (out.readers < 0 || out.reader_wait < 0 || out.reader_wait > out.readers)
+        // RUnlock takes one off readerCount, then off readerWait; Lock adds to readerWait when both may be over.
+        if (out.readers < 0 || out.reader_wait < -most_between || out.reader_wait - most_between > out.readers)
             return fail(ErrorKind::corrupt, "reader counts of an RWMutex that contradict each other", address);
         return out;
     }
@@ -71,8 +74,8 @@ std::string LockState::words() const {
             add(fmt::format("writer waits for {}", count_of(static_cast<std::uint64_t>(reader_wait), "reader")));
         else if (writer)
             add("held by a writer");
-        if (readers > reader_wait && writer)
-            add(count_of(static_cast<std::uint64_t>(readers - reader_wait), "new reader") + " behind it");
+        const std::int64_t behind = std::int64_t{readers} - std::max(reader_wait, 0);
+        if (behind > 0 && writer) add(count_of(static_cast<std::uint64_t>(behind), "new reader") + " behind it");
         if (!writer) add(readers == 0 ? "no readers" : count_of(static_cast<std::uint64_t>(readers), "reader"));
         if (mutex_waiters != 0) add(count_of(mutex_waiters, "more writer"));
         if (!writer && locked) add("a writer is on its way in or out");

@@ -27,7 +27,7 @@ struct LockState {
     std::uint32_t group_waiters = 0;
 
     bool exclusively_held() const {
-        return type == WaitObject::rwmutex ? locked && writer && reader_wait == 0 : locked;
+        return type == WaitObject::rwmutex ? locked && writer && reader_wait <= 0 : locked;
     }
     std::string words() const;  ///< "locked, starving, 3 waiters"
 };

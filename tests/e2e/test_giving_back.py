@@ -1,0 +1,61 @@
+"""A goroutine that is stopped in the middle of Unlock still holds the lock, as far as its words say; nothing that its
+code does next gives it back."""
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+
+import pytest
+from support import report
+
+HERE = pathlib.Path(__file__).parent
+GO = shutil.which("go")
+PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
+pytestmark = [pytest.mark.skipif(GO is None or not shutil.which("gdb"), reason="go or gdb is not installed"),
+              pytest.mark.skipif(PATTERN not in ("core", "core.%p"), reason="core_pattern is not core")]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("giving_back")
+    shutil.copy(HERE / "giving_back.go", folder)
+    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    for name, flags in (("plain", []), ("noopt", ["-gcflags=all=-N -l"])):
+        subprocess.run([GO, "build", *flags, "-o", name, "giving_back.go"], cwd=folder, env=environment, check=True, capture_output=True)
+    return folder
+
+
+def core_at(program: pathlib.Path, what: str, function: str, folder: pathlib.Path) -> pathlib.Path:
+    """The core of an abort that comes when the function is about to run."""
+    script = folder / "commands"
+    script.write_text(f"""set pagination off
+handle SIGURG SIGABRT SIGQUIT nostop noprint pass
+break main.want
+run {what} >/dev/null 2>&1
+disable 1
+tbreak '{function}'
+continue
+signal SIGABRT
+""")
+    subprocess.run(["gdb", "--batch", "-x", script, program], cwd=folder, env=os.environ | {"GOTRACEBACK": "crash"}, timeout=60,
+                   capture_output=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2))
+    cores = list(folder.glob("core*"))
+    assert len(cores) == 1
+    return cores[0]
+
+
+@pytest.mark.parametrize("build,what,function", [
+    ("plain", "writer", "sync.(*RWMutex).Unlock"), ("plain", "reader", "sync.(*RWMutex).rUnlockSlow"),
+    ("plain", "group", "sync.(*WaitGroup).Add"), ("noopt", "mutex", "sync.(*Mutex).Unlock"),
+    ("noopt", "reader", "sync.(*RWMutex).RUnlock"), ("noopt", "group", "sync.(*WaitGroup).Done")])
+def test_who_is_giving_it_back_is_its_holder(programs: pathlib.Path, tmp_path: pathlib.Path, build: str, what: str,
+                                             function: str) -> None:
+    core = core_at(programs / build, what, function, tmp_path)
+    r = report("analyze", core, programs / build)
+    assert [f["kind"] for f in r["findings"] if f["kind"].startswith("go.")] == []
+    (lock,) = r["locks"]
+    (holder,) = lock["holders"]
+    giving = next(g for g in r["goroutines"] if any(f["function"] == "main.give" for f in g["frames"]))
+    assert holder["goroutine"] == giving["id"] and holder["strength"] == "likely"
+    core.unlink()
