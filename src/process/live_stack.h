@@ -1,5 +1,5 @@
-// The live parts of the stacks that a thread stands on, for whoever looks for pointers there: its own, and below a signal
-// handler or a call between Go and C the one that it came from.
+// The live parts of the stacks that a thread stands on, for whoever looks for pointers there: its own, and below a
+// signal handler or a call between Go and C the one that it came from.
 //
 // Surprising: a mapping is not a stack. Goroutines' stacks are carved from the Go heap, so that the mapping around one
 // may be all of that heap; and the kernel joins neighbouring mappings, a C thread's stack and an arena of malloc too.

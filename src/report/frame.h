@@ -32,7 +32,7 @@ struct Frame {
     std::string_view module;            ///< path of the ELF file; empty: unknown
     std::uint64_t module_offset = 0;    ///< pc minus the module's load bias; meaningless when module is empty
     std::uint32_t function_offset = 0;  ///< pc minus the function's entry; for inlined frames the enclosing function's
-    std::uint32_t left_out = 0;  ///< physical frames of a very deep stack that are missing before this one
+    std::uint32_t left_out = 0;         ///< physical frames of a very deep stack that are missing before this one
     FrameKind kind = FrameKind::native;
     Trust trust = Trust::scan;
     bool inlined = false;    ///< shares pc, sp and cfa with the frame that follows it

@@ -2,9 +2,9 @@
 //
 // Surprising: marking and spreading types are two walks over the same objects, and most of the second asks nothing of
 // the first. With several workers they run side by side, so that one fills the gaps of the other: near its end each has
-// a stretch that only one worker can go, the longest list, and the roots' types are read by one thread alone. Marking is
-// the shorter walk: half of the workers mark, so that the end of the other does not come last and alone. Whoever builds
-// can do something else meanwhile, too.
+// a stretch that only one worker can go, the longest list, and the roots' types are read by one thread alone. Marking
+// is the shorter walk: half of the workers mark, so that the end of the other does not come last and alone. Whoever
+// builds can do something else meanwhile, too.
 #pragma once
 
 #include <functional>
