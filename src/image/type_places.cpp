@@ -106,11 +106,6 @@ std::string name_of(const Image& image, TypeRef type) {
 
 bool is_pointer(TypeRef type) { return type && is_pointer(die_of(type)); }
 
-TypeRef pointee_of(TypeRef type) {
-    auto die = bare(type);
-    return die && is_pointer(*die) ? target_of(*die) : TypeRef{};
-}
-
 std::optional<std::uint64_t> self_link(TypeRef type) {
     auto die = bare(type);
     if (!die || !is_aggregate(*die)) return std::nullopt;

@@ -36,7 +36,6 @@ std::optional<TypedPlace> place_in(TypeRef type, std::uint64_t offset);
 std::uint64_t size_of(TypeRef type);  ///< bytes; 0 unknown
 std::string name_of(const Image& image, TypeRef type);
 bool is_pointer(TypeRef type);
-TypeRef pointee_of(TypeRef type);
 /// Offset of the first member that points to an object of `type` itself (`next`); nullopt: none, or no struct.
 std::optional<std::uint64_t> self_link(TypeRef type);
 

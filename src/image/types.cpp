@@ -184,22 +184,6 @@ void for_each_native(const Image& image, const std::function<bool(Dwarf_Die&, st
 
 }  // namespace
 
-std::unordered_map<std::string, StructLayout> find_structs_if(const Image& image,
-                                                              const std::function<bool(std::string_view name)>& wanted,
-                                                              std::size_t limit) {
-    std::unordered_map<std::string, StructLayout> out;
-    for_each_native(image, [&](Dwarf_Die& die, std::string_view name) {
-        if (!is_aggregate(die) || dwarf_hasattr(&die, DW_AT_declaration) || !wanted(name)) return true;
-        auto [row, fresh] = out.try_emplace(std::string(name));
-        if (!fresh) return true;
-        row->second.name = name;
-        row->second.size = size_of(die).value_or(0);
-        add_members(die, 0, 0, row->second.members);
-        return out.size() < limit;
-    });
-    return out;
-}
-
 std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit) {
     std::vector<GlobalVariable> out;
     for_each_native(image, [&](Dwarf_Die& die, std::string_view) {

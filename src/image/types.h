@@ -36,12 +36,6 @@ std::unordered_map<std::string, StructLayout> find_structs(const Image& image, s
 /// Addresses of DWARF variables (globals) by name: "runtime.allgs".
 std::unordered_map<std::string, Address> find_globals(const Image& image, std::span<const std::string> names);
 
-/// Structs whose qualified name `wanted` accepts ("std::unordered_map<…"): template instantiations have names that
-/// nobody can know beforehand. C and C++ units only; at most `limit` of them.
-std::unordered_map<std::string, StructLayout> find_structs_if(const Image& image,
-                                                              const std::function<bool(std::string_view name)>& wanted,
-                                                              std::size_t limit = 10000);
-
 struct GlobalVariable {
     std::string name;    ///< qualified
     std::string type;    ///< as in Variable::type

@@ -135,40 +135,6 @@ bool Pclntab::is_header(std::span<const std::byte> bytes) {
            bytes[6] == std::byte{1} && bytes[7] == std::byte{8};
 }
 
-Result<Pclntab::Tables> Pclntab::tables_from_header(const Memory& memory, Address header, Address limit) {
-    auto bytes = TRY(memory.view(header, 72));
-    if (!is_header(bytes)) return fail(ErrorKind::corrupt, "no pclntab header", header);
-    auto word = [&](std::size_t i) {
-        std::uint64_t value;
-        std::memcpy(&value, bytes.data() + 8 * i, 8);
-        return value;
-    };
-    std::uint32_t magic;
-    std::memcpy(&magic, bytes.data(), 4);
-    const FuncFormat& format = *find_format(magic);
-    // go1.16: nfunc, nfiles, then offsets. go1.18 put textStart between.
-    const std::size_t first = format.funcdata_pointers ? 3 : 4;
-    Tables tables;
-    tables.header = header;
-    if (!format.funcdata_pointers) tables.text = Address{word(3)};
-    const std::uint64_t nfunc = word(1);
-    const std::uint64_t offsets[5] = {word(first), word(first + 1), word(first + 2), word(first + 3), word(first + 4)};
-    const std::uint64_t room = limit > header ? limit.value - header.value : 0;
-    for (int i = 0; i < 5; ++i)
-        if (offsets[i] > room || (i > 0 && offsets[i] < offsets[i - 1]))
-            return fail(ErrorKind::corrupt, "pclntab header: tables out of order", header);
-    auto range = [&](std::uint64_t begin, std::uint64_t end) { return AddressRange{header + begin, header + end}; };
-    tables.funcnametab = range(offsets[0], offsets[1]);
-    tables.cutab = range(offsets[1], offsets[2]);
-    tables.filetab = range(offsets[2], offsets[3]);
-    tables.pctab = range(offsets[3], offsets[4]);
-    tables.pclntable = range(offsets[4], room);
-    if (nfunc >= (room - offsets[4]) / format.functab_stride)
-        return fail(ErrorKind::corrupt, "pclntab header: too many functions", header);
-    tables.functab = range(offsets[4], offsets[4] + (nfunc + 1) * format.functab_stride);
-    return tables;
-}
-
 Result<Pclntab> Pclntab::parse(const Memory& memory, const Tables& tables, const Version& version) {
     auto head = TRY(memory.view(tables.header, 8));
     if (!is_header(head)) {

@@ -116,9 +116,6 @@ public:
         AddressRange functab, pclntable, funcnametab, cutab, filetab, pctab;
     };
     static Result<Pclntab> parse(const Memory& memory, const Tables& tables, const Version& version);
-    /// Where a header says its tables are, without a moduledata. Go 1.16 to 1.25; later headers do not say where text
-    /// is, so `text` is null there. `limit` bounds the last table.
-    static Result<Tables> tables_from_header(const Memory& memory, Address header, Address limit);
     /// True when these 8 bytes can begin a pclntab: magic, two zero bytes, instruction quantum 1 and pointer size 8.
     static bool is_header(std::span<const std::byte> bytes);
 
