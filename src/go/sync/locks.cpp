@@ -44,7 +44,8 @@ Result<LockState> read_lock(const Memory& memory, const RuntimeLayout& layout, W
         out.readers = out.writer ? out.reader_count + max_readers : out.reader_count;
         out.raw = static_cast<std::uint32_t>(out.reader_count);
         // RUnlock takes one off readerCount, then off readerWait; Lock adds to readerWait when both may be over.
-        if (out.readers < 0 || out.reader_wait < -most_between || out.reader_wait - most_between > out.readers)
+        const std::int32_t apart = out.writer ? most_between : 0;
+        if (out.readers < 0 || out.reader_wait < -apart || out.reader_wait - apart > out.readers)
             return fail(ErrorKind::corrupt, "reader counts of an RWMutex that contradict each other", address);
         return out;
     }

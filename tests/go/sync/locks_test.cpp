@@ -98,6 +98,17 @@ TEST(LockWords, WhatCannotBeALockIsCorrupt) {
     EXPECT_EQ(unmapped.error().kind, ErrorKind::unmapped);
 }
 
+TEST(LockWords, AReaderInTheMiddleOfRUnlockIsNoContradiction) {
+    constexpr std::uint32_t writer = 0xc0000000;  // readerCount: -(1 << 30) and no reader
+    const auto leaving = read(WaitObject::rwmutex, {1, 0, 0, 0, writer, 1});
+    ASSERT_TRUE(leaving);
+    EXPECT_TRUE(leaving->writer);
+    EXPECT_EQ(leaving->reader_wait, 1);
+    const auto left_before_lock_added = read(WaitObject::rwmutex, {1, 0, 0, 0, writer + 1, 0xffffffff});
+    ASSERT_TRUE(left_before_lock_added);
+    EXPECT_EQ(left_before_lock_added->reader_wait, -1);
+}
+
 TEST(ChannelWords, SayWhoWaits) {
     ChannelSummary channel;
     channel.capacity = 4;
