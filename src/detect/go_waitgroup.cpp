@@ -35,7 +35,7 @@ report::Finding tell_self(const LockTeller& teller, const GoLock& lock, const Lo
     finding.where =
         fmt::format("waited for in {}, goroutine {}", place_in_source(teller.asking_frame(self.goroutine)), goid);
     finding.why = fmt::format("counter {}, and its own {} still has the Done before it", lock.state.counter,
-                              deferred ? fmt::format("deferred {}", self.deferred) : fmt::format("{}", self.function));
+                              deferred ? fmt::format("deferred {}", self.deferred) : std::string(self.function));
     finding.evidence.push_back({fmt::format("goroutine {} gives back what it waits for, but only after it", goid),
                                 self.site, std::string(deferred ? self.deferred : self.function), "core",
                                 deferred ? "pending defers and disassembly" : "disassembly"});

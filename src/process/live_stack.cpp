@@ -1,3 +1,5 @@
+// Where stacks end: see live_stack.h. First by what the Go runtime knows, then by the mapping, a C thread's descriptor
+// and malloc's ranges.
 #include "process/live_stack.h"
 
 #include <algorithm>

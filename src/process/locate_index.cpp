@@ -3,7 +3,6 @@
 #include <elf.h>
 #include <algorithm>
 
-#include "process/crash_context.h"
 #include "process/locate_state.h"
 #include "process/runtime_tables.h"
 
@@ -104,12 +103,7 @@ std::optional<Address> Locator::State::own_sp(const ThreadState& thread) const {
     if (machine == nullptr || !sp || !machine->gsignal_stack.contains(*sp)) return sp;
     auto interrupted = go::interrupted_context(context.core, context.memory, *context.runtime, *machine, thread);
     auto before = interrupted ? interrupted->registers.sp() : std::nullopt;
-    if (before && !machine->gsignal_stack.contains(*before)) return before;
-    // A signal inside a handler (the SIGABRT with which the runtime ends itself): the frame that came from another
-    // stack.
-    for (const SignalFrame& frame : find_signal_frames(context.memory, context.core.machine(), machine->gsignal_stack))
-        if (auto outer = frame.registers.sp(); outer && !machine->gsignal_stack.contains(*outer)) return outer;
-    return std::nullopt;
+    return before && !machine->gsignal_stack.contains(*before) ? before : std::nullopt;
 }
 
 void Locator::State::index_threads() {

@@ -15,8 +15,8 @@ using go::WaitObject;
 
 namespace {
 
-constexpr std::uint64_t largest_lock = 24;     // bytes: RWMutex
-constexpr std::int64_t most_stack = 32 << 10;  // bytes that are looked through: a signal stack
+constexpr std::uint64_t largest_lock = 24;  // bytes: RWMutex
+constexpr std::int64_t most_stack = 4096;   // bytes of the runtime's frames above the call: asyncPreempt saves 0x180
 
 struct GivesBack {
     HoldKind kind = HoldKind::exclusive;
@@ -77,24 +77,22 @@ void LockFinder::note_release_under_way(std::uint32_t goroutine, const go::GoSta
             holds.push_back(hold);
         }
     };
-    const auto note_words = [&](Address begin, Address end) {
-        for (Address place = begin.align_down(8); place < end && place - begin < most_stack; place += 8)
-            if (const auto word = process.memory.load_address(place)) note(word->value);
-    };
     for (const ThreadState& thread : process.core.threads()) {
         if (!g.tid || thread.tid != *g.tid) continue;
-        const Registers& registers = thread.registers;
+        const auto* machine = process.goroutines->machine_of_thread(thread.tid);
+        const auto interrupted = machine != nullptr
+                                     ? interrupted_context(process.core, process.memory, *process.go, *machine, thread)
+                                     : std::nullopt;
+        const Registers& registers = interrupted ? interrupted->registers : thread.registers;
         for (unsigned i = 0; i < registers.machine().registers.size(); ++i)
             if (const auto word = registers.get(i)) note(*word);
-        // Those that a signal handler, or one within the other, has saved.
-        const auto* machine = process.goroutines->machine_of_thread(thread.tid);
-        if (const auto sp = registers.sp(); sp && machine != nullptr && machine->gsignal_stack.contains(*sp))
-            note_words(*sp, machine->gsignal_stack.end);
     }
     // What morestack, asyncPreempt or the function itself has saved, and the first argument's place.
     const bool inlined = function != at->name();
     if (top->sp.is_null() || at->cfa.is_null()) return;
-    note_words(top->sp, inlined ? at->sp : at->cfa + 8);
+    const Address end = inlined ? at->sp : at->cfa + 8;
+    for (Address place = top->sp.align_down(8); place < end && place - top->sp < most_stack; place += 8)
+        if (const auto word = process.memory.load_address(place)) note(word->value);
 }
 
 }  // namespace incident

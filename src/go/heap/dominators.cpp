@@ -1,7 +1,7 @@
 // Dominators by Lengauer and Tarjan ("A fast algorithm for finding dominators in a flowgraph", 1979), the simple one:
-// path compression without balancing. Everything is iterative: heaps hold lists of 10^7 elements. Semi-NCA, a third
-// faster on most graphs, climbs such a list anew for every edge from elsewhere into it: a quarter of an hour on 15
-// million objects.
+// path compression without balancing. Everything is iterative: heaps hold lists of 10^7 elements. Semi-NCA, which is
+// known to be faster on most graphs, climbs such a list anew for every edge from elsewhere into it: more than a quarter
+// of an hour on 15 million objects, where this takes seconds.
 #include "go/heap/dominators.h"
 
 #include <algorithm>
