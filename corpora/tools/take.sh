@@ -21,12 +21,12 @@ mkdir -p "$out/$program/$ver"; d=$(cd "$out/$program/$ver" && pwd)
 if [ "${BUILD:-1}" = 1 ]; then
   if [ "$program" = native ]; then "$src/build.sh" "$d" $builds || exit 1
   else
-    t=$(mktemp -d); mkdir "$t/$program"; cp "$src"/*.go "$t/$program/"
+    t=$(mktemp -d) && mkdir "$t/$program" || exit 1; cp "$src"/*.go "$t/$program/"
     [ "$program" = cgo ] || cp "$here/../gocommon/truth.go" "$t/$program/truth.go"
     [ ! -f "$here/../gocommon/$program.go" ] || cp "$here/../gocommon/$program.go" "$t/$program/common_$program.go"
     for f in "$t/$program"/*_go1[0-9][0-9].go; do # by hand: Go 1.16 knows no "go:build"
       n=${f##*_go1}; [ ! -f "$f" ] || [ "$minor" -ge "${n%.go}" ] || rm "$f"; done
-    cd "$t/$program"
+    cd "$t/$program" || exit 1
     if [ "$minor" -ge 21 ]; then export GO111MODULE=on GOFLAGS="-mod=mod -buildvcs=false"; printf 'module %s\n\ngo 1.%s\n' "$program" "$minor" >go.mod; p=.
     else p=$(echo *.go); fi
     cgo=0; [ "$program" != cgo ] || cgo=1

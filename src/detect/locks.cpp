@@ -2,6 +2,7 @@
 #include "detect/locks.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -55,11 +56,15 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
 }
 
 void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const {
+    std::vector<std::string> searched = {count_of(picture_.goroutines, "goroutine"),
+                                         count_of(picture_.defers, "pending defer"),
+                                         count_of(picture_.frames, "frame") + " from their return address on",
+                                         count_of(picture_.timers, "timer"), count_of(picture_.finalizers, "finalizer")};
+    if (picture_.exported > 0) searched.push_back(count_of(picture_.exported, "function") + " that C may call");
+    const std::string last = searched.back();
+    searched.pop_back();
     finding.evidence.push_back(
-        {fmt::format("{}, {}, {} from their return address on, {} and {} were searched: {}",
-                     count_of(picture_.goroutines, "goroutine"), count_of(picture_.defers, "pending defer"),
-                     count_of(picture_.frames, "frame"), count_of(picture_.timers, "timer"),
-                     count_of(picture_.finalizers, "finalizer"),
+        {fmt::format("{} and {} were searched: {}", fmt::join(searched, ", "), last,
                      lock.possible.empty() ? "none leads to a release of this lock"
                                            : "none is known to lead to a release of this lock"),
          std::nullopt, "", "core", "open-coded defers, disassembly"});

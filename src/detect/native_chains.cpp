@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "detect/native.h"
 #include "detect/telling.h"
+#include "go/binary/module_data.h"
 #include "process/native_threads.h"
 #include "process/snapshot.h"
 
@@ -35,10 +36,18 @@ bool never_code(const Placement& place) {
     }
 }
 
-/// Go's own assembly (runtime.clone at the bottom of a thread's stack, whose frame the new thread writes over) is
-/// judged by go.frame-chain.broken, which knows the runtime's ways.
+/// Go's own assembly (runtime.clone at the bottom of a thread's stack, whose frame the new thread writes over;
+/// runtime.mcall, which changes stacks) is judged by go.frame-chain.broken, which knows the runtime's ways. Of a Go
+/// runtime that is not read (a further one, an unknown version) nobody knows which code is Go's: its image is left out.
 bool in_go_text(const Process& process, Address pc) {
-    return process.go && std::ranges::any_of(process.go->modules(), [&](auto& m) { return m.text.contains(pc); });
+    const Image* image = process.images->find(pc);
+    bool unread = image != nullptr && go::has_go_sections(*image);
+    if (process.go)
+        for (const go::ModuleData& module : process.go->modules()) {
+            if (module.text.contains(pc)) return true;
+            unread = unread && module.image != image;
+        }
+    return unread;
 }
 
 }  // namespace

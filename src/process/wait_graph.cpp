@@ -253,11 +253,15 @@ void LockFinder::read_callbacks() {
     auto callbacks = go::read_callbacks(process.memory, *process.go, process.spans ? &*process.spans : nullptr);
     picture.timers = callbacks.timers;
     picture.finalizers = callbacks.finalizers;
+    picture.exported = callbacks.exported;
     if (!callbacks.timers_read) picture.not_searched.push_back("timers");
     if (!callbacks.finalizers_read) picture.not_searched.push_back("finalizers and cleanups");
+    if (!callbacks.exported_read) picture.not_searched.push_back("some functions that C may call");
     const auto finalizing = stuck_finalizer_goroutine();
     for (auto& callback : callbacks.all) {
-        auto remaining = code.of_closure(callback.closure, callback.argument);
+        auto remaining = callback.kind == go::CallbackKind::exported
+                             ? code.of_function(callback.closure)
+                             : code.of_closure(callback.closure, callback.argument);
         if (finalizing && callback.kind == go::CallbackKind::finalizer) {
             // It comes after the one that does not end.
             for (auto& release : remaining.releases)
@@ -272,7 +276,8 @@ void LockFinder::read_callbacks() {
                 if (release.address) served_by_callbacks.insert(*release.address);
                 continue;
             }
-            std::string what = fmt::format("{} that runs {}", to_string(callback.kind), release.function);
+            const std::string_view runs = callback.name.empty() ? release.function : callback.name;
+            std::string what = fmt::format("{} that runs {}", to_string(callback.kind), runs);
             if (!release.address) {
                 unknown_callbacks.push_back({what, release.kind});
                 continue;

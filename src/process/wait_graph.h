@@ -82,7 +82,7 @@ struct LockPicture {
     std::vector<std::vector<std::size_t>> cycles;  ///< of edges; of two or more nodes
 
     // What was searched, for the finding to say so.
-    std::size_t goroutines = 0, defers = 0, frames = 0, timers = 0, finalizers = 0;
+    std::size_t goroutines = 0, defers = 0, frames = 0, timers = 0, finalizers = 0, exported = 0;
     std::vector<std::string> not_searched;
 
     const GoLock* find(Address lock) const;

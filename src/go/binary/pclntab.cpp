@@ -297,6 +297,14 @@ std::optional<Func> Pclntab::find_by_name(std::string_view name) const {
     return std::nullopt;
 }
 
+std::vector<Func> Pclntab::find_by_prefix(std::string_view prefix, std::size_t most) const {
+    std::vector<Func> out;
+    for (std::size_t i = 0; i < state_->count && out.size() < most; ++i)
+        if (name_at(i).starts_with(prefix))
+            if (auto func = at_index(i)) out.push_back(*func);
+    return out;
+}
+
 void Pclntab::find_by_names(std::span<const std::string_view> names, std::span<std::optional<Func>> out) const {
     std::unordered_map<std::string_view, std::size_t> wanted;
     for (std::size_t i = 0; i < names.size() && i < out.size(); ++i)

@@ -125,6 +125,8 @@ public:
     std::optional<Func> find(Address pc) const;  ///< binary search; O(log n)
     std::optional<Func> find_by_name(
         std::string_view name) const;  ///< first exact match; linear once, then hashed by caller
+    /// In the table's order; at most `most`. One pass over the table.
+    std::vector<Func> find_by_prefix(std::string_view prefix, std::size_t most) const;
     /// Several names in one pass over the table; `out[i]` is the first function named `names[i]`.
     void find_by_names(std::span<const std::string_view> names, std::span<std::optional<Func>> out) const;
     /// The name at index `i` alone, cheaper than at_index(); empty when damaged.

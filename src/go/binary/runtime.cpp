@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "go/binary/foreign.h"
 #include "go/binary/runtime_state.h"
+#include "go/binary/runtimes.h"
 
 namespace incident::go {
 namespace {
@@ -18,18 +19,6 @@ namespace {
 using report::Gap;
 
 constexpr std::uint64_t most_anonymous_data = 1ull << 30;  // bytes behind a file mapping that are taken for its .bss
-
-bool may_hold_go(const Image& image) { return has_go_sections(image) || image.sections().empty(); }
-
-/// Executable first: a plugin or library of another version would be refused by the runtime itself.
-std::vector<const Image*> candidates(const Images& images) {
-    std::vector<const Image*> list;
-    if (const Image* executable = images.executable(); executable != nullptr && may_hold_go(*executable))
-        list.push_back(executable);
-    for (const Image& image : images.all())
-        if (&image != images.executable() && may_hold_go(image)) list.push_back(&image);
-    return list;
-}
 
 /// By section headers where they tell: opening DWARF decompresses all of it.
 std::string debug_info_of(const Image& image) {
@@ -78,9 +67,12 @@ struct Search {
     RuntimeState& state;
 
     std::optional<BuildInfo> build_info;
+    const Image* home = nullptr;  ///< whose runtime is read
 
     Result<void> find_version(const std::vector<const Image*>& list);
     Result<void> find_version_in_core();
+    bool has_another_version(const Image& image);
+    void name_other_runtime(const std::string& where, const std::string& version);
     void find_all_modules(const std::vector<const Image*>& list);
     void find_globals(const Disassembler& disassembler);
     void fill_description(const std::vector<const Image*>& list);
@@ -159,9 +151,25 @@ Result<void> Search::find_version_in_core() {
     return {};
 }
 
+/// Each runtime is one version: what loads a plugin refuses those of others.
+bool Search::has_another_version(const Image& image) {
+    if (&image == home) return false;
+    const auto info = find_build_info(memory, image);
+    const auto version = info && info->version ? parse_version(*info->version) : std::nullopt;
+    if (!version || version->text == state.version.text) return false;
+    name_other_runtime(image.path(), ", " + version->text);
+    return true;
+}
+
+void Search::name_other_runtime(const std::string& where, const std::string& version) {
+    state.gaps.push_back({"another Go runtime, of " + where + version, "one runtime of a process is read",
+                          "its goroutines, locks and heap; whether anything is wrong with them", true});
+}
+
 void Search::find_all_modules(const std::vector<const Image*>& list) {
     std::vector<Error> refused;
     for (const Image* image : list) {
+        if (has_another_version(*image)) continue;
         auto found = find_modules(memory, *image, state.layout, state.version, refused);
         if (found.empty() && !image->position_independent()) {
             auto own = std::make_unique<Memory>();
@@ -184,6 +192,8 @@ void Search::find_all_modules(const std::vector<const Image*>& list) {
         state.gaps.push_back({"Go functions, lines and types",
                               refused.empty() ? "no module data found" : incident::describe(refused.front()),
                               "every Go stack and type", true});
+    for (const ModuleData& other : split_off_other_runtimes(memory, state.layout, state.modules))
+        name_other_runtime(other.image != nullptr ? other.image->path() : hex(other.address.value), "");
     // Plugins hang on the chain; those whose file is missing show up only there.
     std::size_t steps = 0;
     for (std::size_t i = 0; i < state.modules.size() && steps < 256; ++i) {
@@ -280,8 +290,8 @@ Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, cons
                                 const Disassembler& disassembler) {
     auto state = std::make_shared<State>();
     state->memory = &memory;
-    Search search{core, memory, images, *state, {}};
-    const auto list = candidates(images);
+    const auto list = go_images(core, memory, images);
+    Search search{core, memory, images, *state, {}, list.empty() ? nullptr : list.front()};
     auto version = list.empty() ? search.find_version_in_core() : search.find_version(list);
     if (!version && !list.empty() && version.error().kind == ErrorKind::absent) version = search.find_version_in_core();
     if (!version) {

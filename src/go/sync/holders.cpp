@@ -116,6 +116,10 @@ Remaining RemainingCode::of_closure(Address closure, std::optional<Address> argu
     return state_->run_entry(*entry, closure, argument, std::nullopt);
 }
 
+Remaining RemainingCode::of_function(Address entry) {
+    return state_->run_entry(entry, std::nullopt, std::nullopt, std::nullopt);
+}
+
 Remaining RemainingCode::of_defer(const PendingDefer& pending) {
     std::optional<Address> argument;
     if (!pending.arguments.empty() && pending.arguments.front().size() >= 8)

@@ -1,5 +1,5 @@
 // Timers from the heaps of the Ps, finalizers and cleanups from the specials of the spans, and finalizers already
-// queued.
+// queued; exported functions by their names.
 #include "go/sync/releasers.h"
 
 #include <algorithm>
@@ -14,6 +14,8 @@ namespace {
 constexpr std::uint64_t max_ps = 1u << 14;
 constexpr std::uint64_t max_timers = 1u << 22;
 constexpr std::size_t max_specials = 1u << 22;
+constexpr std::size_t max_exported = 1u << 12;
+constexpr std::string_view exported_prefix = "_cgoexp_";
 
 /// A *funcval: its first word is the entry of a Go function.
 bool is_closure(const Memory& memory, const Runtime& runtime, Address at) {
@@ -82,6 +84,20 @@ public:
         });
     }
 
+    /// What cgo puts between C and an exported function: _cgoexp_HASH_NAME. go1.16–1.27 src/cmd/cgo/out.go, writeExports
+    void exported() {
+        if (!runtime_.cgo()) return;
+        for (const ModuleData& module : runtime_.modules()) {
+            const auto functions = module.pclntab.find_by_prefix(exported_prefix, max_exported);
+            out_.exported += functions.size();
+            out_.exported_read &= functions.size() < max_exported;
+            for (const Func& func : functions) {
+                const auto hash_end = func.name.find('_', exported_prefix.size());
+                add({CallbackKind::exported, func.entry, std::nullopt, {}, func.name.substr(hash_end + 1)});
+            }
+        }
+    }
+
 private:
     void add(Callback callback) {
         if (out_.all.size() >= max_specials) return;
@@ -139,6 +155,7 @@ std::string_view to_string(CallbackKind kind) {
         case CallbackKind::timer: return "timer";
         case CallbackKind::finalizer: return "finalizer";
         case CallbackKind::cleanup: return "cleanup";
+        case CallbackKind::exported: return "call from C";
     }
     return "";
 }
@@ -148,6 +165,7 @@ Callbacks read_callbacks(const Memory& memory, const Runtime& runtime, const Spa
     Reader reader(memory, runtime, callbacks);
     reader.timers();
     if (spans != nullptr) reader.finalizers(*spans);
+    reader.exported();
     return callbacks;
 }
 

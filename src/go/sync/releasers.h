@@ -1,5 +1,5 @@
-// Function values that the runtime itself will call: timers, finalizers, cleanups. A lock may wait for one of them, and
-// no goroutine's stack shows it.
+// What will be called though no goroutine's stack shows it: function values that the runtime calls (timers, finalizers,
+// cleanups), and functions that are exported to C, which any C code may call at any time. A lock may wait for them.
 #pragma once
 
 #include <optional>
@@ -11,20 +11,22 @@
 
 namespace incident::go {
 
-enum class CallbackKind : std::uint8_t { timer, finalizer, cleanup };
+enum class CallbackKind : std::uint8_t { timer, finalizer, cleanup, exported };
 std::string_view to_string(CallbackKind kind);
 
 struct Callback {
     CallbackKind kind = CallbackKind::timer;
-    Address closure;
+    Address closure;                  ///< of an exported function: its entry
     std::optional<Address> argument;  ///< the first one: a finalizer's object
-    Address record;                   ///< the runtime's timer or special
+    Address record;                   ///< the runtime's timer or special; null for exported functions
+    std::string_view name;            ///< of an exported function, as C knows it
 };
 
 struct Callbacks {
     std::vector<Callback> all;
-    std::size_t timers = 0, finalizers = 0;
+    std::size_t timers = 0, finalizers = 0, exported = 0;
     bool timers_read = false, finalizers_read = false;  ///< false: they could not be looked at
+    bool exported_read = true;
 };
 
 /// `spans` may be null: then finalizers stay unread.

@@ -1,0 +1,33 @@
+// host LIBRARY WHAT [LIBRARY]: a C program with one Go library, or two of which the last does what is asked.
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void *library;
+
+static void call(const char *name) { ((void (*)(void))dlsym(library, name))(); }
+
+static void *wait_for(void *name) {
+    call(name);
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    pthread_t waiter;
+    library = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+    call("Work");
+    if (argc > 3) {
+        library = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
+        call("Work");
+    }
+    if (strcmp(argv[2], "take") == 0) {  // between Take and Give
+        call("Take");
+        pthread_create(&waiter, NULL, wait_for, "Work");
+    } else {
+        pthread_create(&waiter, NULL, wait_for, strcmp(argv[2], "die") == 0 ? "Die" : "Lose");
+    }
+    sleep(1);
+    abort();
+}
