@@ -4,10 +4,11 @@
 // stack of a thread that has ended, below its thread block; (b) into a frame that lives, but whose own code never let
 // an address of it out, or which by DWARF holds only numbers there while the pointer's type is a struct; (c) far below
 // the stack pointer of a living thread. (a) and (b) are likely, (c) is likely with DWARF and else possible. Innocent
-// look-alikes: jmp_buf (its words 6 and 7 are mangled), argv and environ above the outermost frame, pthread_t and
-// thread-local storage at the top of a stack, alternate signal stacks, Go's own notes about stacks. Programs with event
-// loops keep several pointers into frames that the next round makes anew (measured: vim 7, tmux 1, all but one in plain
-// .bss): shallow ones, and more than two of (c), are no finding.
+// look-alikes: jmp_buf (its words 6 and 7 are mangled), argv and environ above the outermost frame, addresses of pages
+// (where a stack was mapped, or the next mapping was to go: qemu), pthread_t and thread-local storage at the top of a
+// stack, alternate signal stacks, Go's own notes about stacks. Programs with event loops keep several pointers into
+// frames that the next round makes anew (measured: vim 7, tmux 1, all but one in plain .bss): shallow ones, and more
+// than two of (c), are no finding.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -29,6 +30,7 @@ constexpr std::int64_t shallow = 1024;           ///< bytes below sp that the ne
 constexpr std::size_t most_dead = 2;             ///< more words below sp: the program's habit
 constexpr std::uint64_t block_reach = 16 << 10;  ///< the thread block lies this close to its mapping's end
 constexpr std::uint64_t smallest_stack = 16 << 10;
+constexpr std::uint64_t page = 4096;  ///< whoever keeps the address of one manages memory
 
 class Frames {
 public:
@@ -51,6 +53,8 @@ public:
     }
 
 private:
+    using Guards = std::pair<std::uint64_t, std::uint64_t>;
+
     void scan(const Image& image, AddressRange range) {
         MemoryCursor cursor(process_.memory);
         AddressRange last{};  // a range that holds nothing of interest
@@ -59,7 +63,9 @@ private:
             if (!cursor.load(at, word) || word == 0) continue;
             ++detection_.checked;
             Address to{word};
-            if (word < 0x10000 || word >> process_.core.machine().canonical_bits != 0 || last.contains(to)) continue;
+            if (word < 0x10000 || to.is_aligned(page) || word >> process_.core.machine().canonical_bits != 0 ||
+                last.contains(to))
+                continue;
             Placement place = locator_.place(to);
             if (place.kind == PlaceKind::native_stack)
                 on_stack(image, at, place);
@@ -82,12 +88,34 @@ private:
 
     bool of_go(Address at) const { return locator_.symbol(at).starts_with("runtime."); }
 
+    /// The process' random words, of which every thread block has a copy: stack_guard and pointer_guard.
+    std::optional<Guards> guards_at(Address block) const {
+        auto stack = process_.memory.load<std::uint64_t>(block + 40);
+        auto pointer = process_.memory.load<std::uint64_t>(block + 48);
+        return stack && pointer ? std::optional(Guards{*stack, *pointer}) : std::nullopt;
+    }
+
+    /// Not that of a living one: the kernel joins the main thread's with whatever is mapped beside it (g++'s heap).
+    bool of_a_gone_thread(Address block) const {
+        auto guards = guards_at(block);
+        bool ours = false;
+        for (const ThreadState& thread : process_.core.threads()) {
+            const std::int8_t fs = thread.registers.machine().thread_pointer;
+            auto tcb = fs < 0 ? std::nullopt : thread.registers.get(static_cast<std::uint8_t>(fs));
+            if (!tcb) continue;
+            if (Address{*tcb} == block) return false;
+            ours |= guards && guards_at(Address{*tcb}) == guards;
+        }
+        return ours;
+    }
+
     /// Glibc's threads: the thread block points to itself, at its start and 16 bytes on (struct pthread, tcbhead_t).
+    /// So do empty lists, and the blocks of threads that an emulator has its guest run: those have no words of ours.
     std::optional<Address> thread_block(AddressRange mapping) const {
         Address begin = mapping.size() > block_reach ? mapping.end - block_reach : mapping.begin;
         for (Address at = begin.align_down(64); at + 24 <= mapping.end; at += 64) {
             auto self = process_.memory.load_address(at), again = process_.memory.load_address(at + 16);
-            if (self && again && *self == at && *again == at) return at;
+            if (self && again && *self == at && *again == at && of_a_gone_thread(at)) return at;
         }
         return std::nullopt;
     }
@@ -99,7 +127,6 @@ private:
         if (locator_.runtime_bytes(mapping) != 0) return;
         auto block = thread_block(mapping);
         if (!block || place.address + tls_ >= *block || in_jump_buffer(at) || of_go(at)) return;
-        // The guard below tells a stack from another thread block (the main thread's lies in a small mapping).
         auto name = name_of(image, at);
         auto finding = start(image, at, place.address, name);
         finding.strength = report::Strength::likely;

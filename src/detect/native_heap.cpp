@@ -41,7 +41,10 @@ public:
         else if (auto fault = tell_fault_in_free())
             detection.findings.push_back(std::move(*fault));
         for (const Corruption& corruption : heaps_.corruptions()) {
-            if (corruption.transient) continue;
+            if (corruption.transient) {
+                detection.reason = "a thread was stopped inside malloc, whose data are between two states";
+                continue;
+            }
             if (detection.findings.size() >= most_findings) {
                 ++more_;
                 continue;

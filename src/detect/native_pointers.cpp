@@ -8,8 +8,8 @@
 // a variable leads to, which names exactly what malloc returned for the chunk that was freed last of its size:
 // possible; likely with DWARF. Innocent look-alikes, measured in python3, bash, postgres and nginx: spare room of
 // arrays and of pools (inner words of large chunks), stale elements behind an array's end, buffers, a FILE * kept after
-// fclose, a static pointer whose chunk was freed long ago. All of these are counted in one finding of severity info at
-// most.
+// fclose, a static pointer whose chunk was freed long ago; in g++, which clears none, some point to chunks freed last.
+// All of these are counted in one finding of severity info at most.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -38,6 +38,7 @@ using Source = LiveMemory::Source;
 
 constexpr std::size_t most_stale = 1 << 20;
 constexpr std::size_t most_told = 16;
+constexpr std::size_t most_words = 2;  ///< single words that accuse; more are the program's habit (g++: 15 at a time)
 constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
 constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
 
@@ -73,7 +74,8 @@ public:
         tell_waits();
         tell_chains();
         for (Stale& stale : stale_) tell_table(stale);
-        for (Stale& stale : stale_) tell_word(stale);
+        if (!a_habit())
+            for (Stale& stale : stale_) tell_word(stale);
         count_rest();
         detection.findings = std::move(findings_);
         if (dropped_ > 0) detection.reason = fmt::format("{} more words into freed chunks", dropped_);
@@ -386,6 +388,21 @@ private:
     bool accuses(const Stale& stale) const {
         return stale.start && !was_table(stale) && heaps_.freed_last(stale.chunk.address) && plausible_holder(stale) &&
                !was_stream(stale.chunk);
+    }
+
+    /// Words that would each be a finding of their own.
+    bool a_habit() const {
+        std::vector<const Stale*> heads;
+        for (const Stale& stale : stale_) {
+            if (stale.told || !accuses(stale)) continue;
+            if (std::ranges::any_of(heads, [&](const Stale* head) {
+                    return head->chunk.address == stale.chunk.address || same_object(head->word, stale.word);
+                }))
+                continue;
+            heads.push_back(&stale);
+            if (heads.size() > most_words) return true;
+        }
+        return false;
     }
 
     void tell_word(Stale& stale) {

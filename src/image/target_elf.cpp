@@ -221,7 +221,9 @@ MappedElfs find_mapped_elfs(const CoreFile& core, const Memory& memory, const Bu
         MappedElf& mapped = out.all[i];
         const bool is_main = out.main == i;
         const bool first_page_held = !mapped.base.is_null() && memory.data_at(mapped.base, SELFMAG) != nullptr;
-        if (!is_main && (!mapped.executable_rows || (first_page_held && !mapped.elf))) continue;
+        // Guile keeps compiled modules in ELF files of no machine, debuggers and linkers map those of others: data.
+        const bool foreign = mapped.elf && mapped.elf->header.e_machine != core.machine().elf_machine;
+        if (!is_main && (!mapped.executable_rows || (first_page_held && !mapped.elf) || foreign)) continue;
         if (is_main) main = kept.size();
         kept.push_back(std::move(mapped));
     }

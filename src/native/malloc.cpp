@@ -123,11 +123,14 @@ void Heaps::State::index_ranges() {
     }
 }
 
-Result<Heaps> Heaps::read(const CoreFile& core, const Memory& memory, const Images& images, unsigned jobs) {
+Result<Heaps> Heaps::read(const CoreFile& core, const Memory& memory, const Images& images, unsigned jobs,
+                          MallocStop stop) {
     auto state = std::make_shared<State>(memory);
     state->foreign = find_foreign_allocators(core, images);
     std::vector<Mapping> mappings = writable_mappings(core, memory);
     find_arenas(*state, mappings, images);
+    for (Arena& arena : state->arenas)
+        arena.in_motion = !stop.died_inside && (arena.locked || (stop.alone_inside && arena.main));
     plan_regions(*state, mappings);
     parallel_chunks(jobs, state->regions.size(), 1, [&](std::size_t begin, std::size_t end, unsigned) {
         for (std::size_t i = begin; i < end; ++i) {

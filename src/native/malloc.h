@@ -61,7 +61,8 @@ struct ChunkCount {
 struct Arena {
     Address address;  ///< struct malloc_state
     bool main = false;
-    bool locked = false;  ///< its mutex is held: a thread was inside malloc, lists may be between two states
+    bool locked = false;     ///< its mutex is held: a thread was inside malloc, lists may be between two states
+    bool in_motion = false;  ///< so is all of it, sizes too: whoever is inside did not die there
     Address top;
     std::uint64_t system_mem = 0;                   ///< bytes the arena believes it has from the system
     std::vector<AddressRange> heaps;                ///< what was walked, sorted
@@ -105,6 +106,12 @@ struct Corruption {
 };
 std::string_view to_string(Corruption::Kind kind);
 
+/// Where the threads were with regard to malloc. Locks do not tell all: glibc takes none in a process of one thread.
+struct MallocStop {
+    bool alone_inside = false;  ///< the only thread there is was stopped inside malloc, and did not die there
+    bool died_inside = false;   ///< what it died of happened inside malloc: contradictions are what it met with
+};
+
 /// An allocator that is there and that we do not read.
 struct ForeignAllocator {
     std::string name;   ///< "jemalloc"
@@ -117,7 +124,8 @@ public:
 
     /// Finds and walks everything. Keeps a reference to `memory`. Not finding glibc malloc is no failure: arenas() is
     /// empty.
-    static Result<Heaps> read(const CoreFile& core, const Memory& memory, const Images& images, unsigned jobs);
+    static Result<Heaps> read(const CoreFile& core, const Memory& memory, const Images& images, unsigned jobs,
+                              MallocStop stop = {});
 
     std::span<const Arena> arenas() const;  ///< main arenas first
     std::span<const ThreadCache> caches() const;

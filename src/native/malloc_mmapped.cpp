@@ -66,25 +66,36 @@ void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings) {
     for (const MallocParameters& parameters : state.parameters) expected += parameters.mmaps;
     MemoryCursor cursor(*state.memory);
     // First where mappings begin, and right behind a chunk; that finds all unless other mappings were joined in front.
-    std::vector<AddressRange> rest;
-    for (AddressRange piece : anonymous_pieces(state, mappings)) {
-        Address at = piece.begin;
-        while (at.is_aligned(page) && at < piece.end && state.mmapped.size() < expected) {
+    struct Rest {
+        AddressRange range;
+        Address run_end;
+    };
+    std::vector<Rest> rest;
+    const std::vector<AddressRange> pieces = anonymous_pieces(state, mappings);
+    Address at{}, run_end{};
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        // A chunk may be several mappings: whoever asks for huge pages, locks or protects a part of it cuts it.
+        for (std::size_t last = i; run_end <= pieces[i].begin; ++last)
+            if (last + 1 == pieces.size() || pieces[last + 1].begin != pieces[last].end) run_end = pieces[last].end;
+        at = std::max(at, pieces[i].begin);
+        while (at.is_aligned(page) && at < pieces[i].end && state.mmapped.size() < expected) {
             Address after;
-            Chunk chunk = chunk_at_page(cursor, at, piece.end, &after);
+            Chunk chunk = chunk_at_page(cursor, at, run_end, &after);
             if (chunk.size == 0) break;
             state.mmapped.push_back(chunk);
             at = after;
         }
-        if (at < piece.end) rest.push_back({at, piece.end});
+        if (at < pieces[i].end) rest.push_back({{at, pieces[i].end}, run_end});
     }
-    for (const AddressRange& range : rest) {
-        for (Address at = range.begin; at < range.end && state.mmapped.size() < expected;) {
+    Address behind{};
+    for (const auto& [range, run] : rest) {
+        for (at = std::max(behind, range.begin); at < range.end && state.mmapped.size() < expected;) {
             Address after = at + page;
-            Chunk chunk = chunk_at_page(cursor, at, range.end, &after);
+            Chunk chunk = chunk_at_page(cursor, at, run, &after);
             if (chunk.size != 0) state.mmapped.push_back(chunk);
             at = after;
         }
+        behind = at;
     }
     std::ranges::sort(state.mmapped, {}, &Chunk::address);
     if (state.mmapped.size() < expected)

@@ -64,6 +64,7 @@ struct Heaps::State {
     std::optional<std::uint64_t> tcache_key;
 
     void add(Corruption corruption) {
+        corruption.transient |= corruption.arena < arenas.size() && arenas[corruption.arena].in_motion;
         if (corruptions.size() < max_corruptions)
             corruptions.push_back(std::move(corruption));
         else

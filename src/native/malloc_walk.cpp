@@ -460,7 +460,8 @@ void find_scattered_regions(Heaps::State& state, std::span<const Mapping> mappin
         std::ranges::sort(state.regions, {}, [](const Region& r) { return r.map.range().begin; });
         if (found + 4096 < state.arenas[i].system_mem)
             state.gap(fmt::format("{} bytes of the main malloc arena", state.arenas[i].system_mem - found),
-                      "they were not found in the core", "C heap blocks there are neither counted nor found", true);
+                      "they were not found in the core", "C heap blocks there are neither counted nor found",
+                      !state.arenas[i].in_motion);  // what brk just gave or took is not counted yet
     }
 }
 

@@ -10,6 +10,7 @@
 #include "go/binary/field_path.h"
 #include "go/heap/heap_build.h"
 #include "native/malloc.h"
+#include "process/malloc_stop.h"
 #include "process/native_threads.h"
 #include "process/pthread_waits.h"
 #include "process/trace.h"
@@ -99,7 +100,7 @@ void keep_spans(Process& process, Result<go::Spans> spans) {
 }
 
 void read_malloc(Process& process) {
-    auto heaps = native::Heaps::read(process.core, process.memory, *process.images, process.jobs);
+    auto heaps = native::Heaps::read(process.core, process.memory, *process.images, process.jobs, malloc_stop(process));
     if (!heaps) {
         process.gaps.push_back({"malloc's heaps", describe(heaps.error()), "what C heap addresses are"});
         return;
@@ -209,12 +210,12 @@ Result<std::shared_ptr<const Process>> open_process(const ProcessOptions& option
         if (passes.heap && process->spans && process->goroutines)
             heap = start_heap(*process, passes.heap_types, passes.leaks);
     }
-    if (passes.malloc) progress("malloc");
-    if (passes.malloc) read_malloc(*process);
     progress("crash");
     if (passes.crash) find_crash(*process);
     if (passes.threads) progress("threads");
     if (passes.threads) process->threads = walk_threads(*process);
+    if (passes.malloc) progress("malloc");
+    if (passes.malloc) read_malloc(*process);
     if ((passes.pthreads || passes.locks) && passes.threads) {
         process->pthreads = std::make_shared<native::Pthreads>(read_pthreads(*process));
         std::ranges::copy(process->pthreads->gaps(), std::back_inserter(process->gaps));
