@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void *library;
@@ -21,6 +22,10 @@ int main(int argc, char **argv) {
     if (argc > 3) {
         library = dlopen(argv[3], RTLD_NOW | RTLD_LOCAL);
         call("Work");
+    }
+    if (strcmp(argv[2], "fork") == 0) {
+        if (fork() == 0) abort();
+        return wait(NULL) < 0;
     }
     if (strcmp(argv[2], "take") == 0) {  // between Take and Give
         call("Take");

@@ -55,3 +55,11 @@ def test_a_further_runtime_is_named(folder: pathlib.Path, tmp_path: pathlib.Path
     # The one that died is read, though it was loaded later.
     assert r["crash"]["kind"] == "go-panic" and r["findings"][0]["where"].startswith("main.Die.func1 (")
     assert [f["kind"] for f in at_warning(r)] == ["crash.panic"]
+
+
+def test_a_child_of_fork_has_lost_the_runtimes_threads(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    r = report("analyze", core_of(folder, tmp_path, "stripped.so", "fork"), folder / "host")
+    (gap,) = [g for g in r["gaps"] if "child of fork" in g["why"]]
+    assert gap["what"].endswith("threads of the Go runtime") and gap["damage"]
+    r = report("analyze", core_of(folder, tmp_path, "stripped.so", "take"), folder / "host")
+    assert not any("fork" in g["why"] for g in r["gaps"])

@@ -1,6 +1,6 @@
 // allm and time. A thread's identity is its LWP id in the core, m.procid in the runtime: equal, but for a core that
 // gcore wrote outside of the process's PID namespace. Then fs_base decides: it points into m.tls, or to a TCB whose
-// slot below holds a g of that m.
+// slot below holds a g of that m. A child of fork has one thread, with an id that the runtime never saw.
 #include "go/stacks/threads.h"
 
 #include <fmt/format.h>
@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "base/bounded_walk.h"
+#include "base/text.h"
 #include "go/stacks/record.h"
 
 namespace incident::go {
@@ -76,7 +77,15 @@ void join_threads(const CoreFile& core, const Memory& memory, const Runtime& run
             list.machines[found->second].tid = thread.tid;
         }
     }
-    if (other_namespace) {
+    // The runtime always has several threads, that of sysmon among them.
+    const bool forked = core.threads().size() == 1 && by_procid.size() > 1 && !by_procid.contains(core.threads()[0].tid);
+    if (forked) {
+        list.gaps.push_back(
+            {.what = fmt::format("{} of the Go runtime", count_of(by_procid.size() - 1, "thread")),
+             .why = "this process is a child of fork: it has only the thread that called fork, under a new id",
+             .weakens = "goroutines stand as at the fork, and none but that thread's ever runs again: who waits for "
+                        "another goroutine, the collector or a lock waits for ever"});
+    } else if (other_namespace) {
         list.gaps.push_back(
             {.what = "thread ids differ between the core and the runtime",
              .why = "the core was taken outside of the process's PID namespace; threads are joined by fs_base",
