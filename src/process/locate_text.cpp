@@ -134,8 +134,9 @@ std::string symbol_text(const Locator::State& state, const Symbol& symbol, Addre
     return escape_for_terminal(demangle(name)) + plus(a.value - symbol.address.value);
 }
 
-std::string native_text(const Locator::State& state, const Image& image, Address a) {
-    auto symbol = image.symbol_at(a);
+/// `after_call`: `a` is a return address, and may be the first byte of the next function.
+std::string native_text(const Locator::State& state, const Image& image, Address a, bool after_call = false) {
+    auto symbol = image.symbol_at(after_call ? a - 1 : a);
     // `var book = &ledger{}` again, where the compiler's own name for what it points to was kept.
     const bool temporary = symbol && symbol->name.contains("..stmp_");
     if (symbol && !symbol->name.empty() && !temporary) return symbol_text(state, *symbol, a);
@@ -152,7 +153,7 @@ std::string native_text(const Locator::State& state, const Image& image, Address
     return behind == 0 ? "*" + name : fmt::format("(*{}){}", name, plus(behind));
 }
 
-std::string image_text(const Locator::State& state, const Placement& p) {
+std::string image_text(const Locator::State& state, const Placement& p, bool after_call = false) {
     const Image& image = *p.image;
     std::string_view file = base_name(image.path());
     std::string module = &image == state.context.images.executable() ? "" : escape_for_terminal(file) + " ";
@@ -161,7 +162,7 @@ std::string image_text(const Locator::State& state, const Placement& p) {
     bool text = p.section->executable;
     std::string_view what = text ? "text" : p.section->writable ? "data" : "rodata";
     if (text)
-        if (std::string go = go_text(state.context.runtime, p.address, true); !go.empty())
+        if (std::string go = go_text(state.context.runtime, p.address, true, after_call); !go.empty())
             return fmt::format("text: {}", go);
     if (!text && state.context.runtime != nullptr) {
         for (const auto& m : state.context.runtime->modules()) {
@@ -173,7 +174,7 @@ std::string image_text(const Locator::State& state, const Placement& p) {
     if (!text && !p.section->writable)
         if (std::string func = funcval_name(state.context, p.address); !func.empty())
             return fmt::format("rodata: func {}", func);
-    std::string symbol = native_text(state, image, p.address);
+    std::string symbol = native_text(state, image, p.address, after_call && text);
     // The Go linker folds all strings and all types into one symbol each: an offset into those says less than the
     // section.
     bool folded = symbol.starts_with("go:") || symbol.starts_with("go.string") || symbol.starts_with("type:") ||
@@ -269,8 +270,9 @@ std::string Locator::points_to(std::uint64_t value) const {
 }
 
 std::string Locator::describe_return(Address pc) const {
-    std::string go = go_text(state_->context.runtime, pc, true, true);
-    return go.empty() ? describe(pc) : "text: " + go;
+    if (std::string go = go_text(state_->context.runtime, pc, true, true); !go.empty()) return "text: " + go;
+    const Placement p = place(pc);
+    return p.kind == PlaceKind::image ? image_text(*state_, p, true) : describe(p);
 }
 
 std::string Locator::symbol(Address a) const {

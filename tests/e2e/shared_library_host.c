@@ -10,6 +10,11 @@ static void *library;
 
 static void call(const char *name) { ((void (*)(void))dlsym(library, name))(); }
 
+// The call that does not return is the last instruction: the address that it would return to is its neighbour's.
+__attribute__((cold, noinline, noreturn)) void end(void) { abort(); }
+__attribute__((cold, noinline)) void give_up(void) { end(); }
+__attribute__((cold, noinline)) void neighbour(void) { end(); }
+
 static void *wait_for(void *name) {
     call(name);
     return NULL;
@@ -24,7 +29,7 @@ int main(int argc, char **argv) {
         call("Work");
     }
     if (strcmp(argv[2], "fork") == 0) {
-        if (fork() == 0) abort();
+        if (fork() == 0) argc > 100 ? neighbour() : give_up();
         return wait(NULL) < 0;
     }
     if (strcmp(argv[2], "take") == 0) {  // between Take and Give
