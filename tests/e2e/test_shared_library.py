@@ -61,7 +61,7 @@ def test_a_child_of_fork_has_lost_the_runtimes_threads(folder: pathlib.Path, tmp
     r = report("analyze", core_of(folder, tmp_path, "stripped.so", "fork"), folder / "host")
     (gap,) = [g for g in r["gaps"] if "child of fork" in g["why"]]
     assert gap["what"].endswith("threads of the Go runtime") and gap["damage"]
-    returns = [s["points_to"] for f in r["findings"][0]["snapshots"] for s in f["slots"] if s["name"] == "return"]
+    returns = [s["points_to"] for f in r["crash"]["snapshots"] for s in f["slots"] if s["name"] == "return"]
     assert any(text.startswith("text: give_up+") for text in returns) and not any("neighbour" in text for text in returns)
     r = report("analyze", core_of(folder, tmp_path, "stripped.so", "take"), folder / "host")
     assert not any("fork" in g["why"] for g in r["gaps"])
