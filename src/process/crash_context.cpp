@@ -1,5 +1,5 @@
 // Finding the context that died. Candidates, best first: a thread on whose stack the runtime throws or panics fatally;
-// a thread in a handler for a fault of its own; one in a handler for SIGABRT; one that was asked from outside; last,
+// a thread in a handler for a fault of its own; one in a handler for SIGABRT; one that another signal was sent to; last,
 // what the kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last one
 // that stopped.
 #include "process/crash_context.h"
@@ -74,7 +74,7 @@ void fold_start(std::span<report::Frame> frames) {
 
 /// One thread that may be the one that died.
 struct Candidate {
-    enum Rank { kernel, asked, self_abort, fault, runtime_fatal } rank = kernel;
+    enum Rank { kernel, sent, self_abort, fault, runtime_fatal } rank = kernel;
     const ThreadState* thread = nullptr;
     const go::Machine_m* machine = nullptr;
     go::GoStack stack;
@@ -164,13 +164,16 @@ private:
             if (thread == nullptr) continue;
             auto signal = live_signal(machine, *thread);
             bool marked = machine.dying != 0 || machine.throwing > 0;
+            const bool died = marked || (thread == &dying && !process_.core.written_by_gcore());
+            const bool recoverable = signal && !died && may_be_recovered(*signal);
+            if (recoverable) signal.reset();
             if (!signal && !marked && thread != &dying) continue;
             Candidate candidate;
             candidate.thread = thread;
             candidate.machine = &machine;
             candidate.signal = signal;
             walk(candidate);
-            if (!candidate.signal) find_signal_on_own_stack(candidate);
+            if (!candidate.signal && !recoverable) find_signal_on_own_stack(candidate);
             candidate.rank = rank_of(candidate, own_pid);
             bool better = best.thread == nullptr || candidate.rank > best.rank ||
                           (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal &&
@@ -203,8 +206,18 @@ private:
         auto& info = c.signal->info;
         if (info.code > 0) return Candidate::fault;
         if (info.number == SIGABRT) return Candidate::self_abort;
-        if (info.sender_pid && *info.sender_pid != own_pid) return Candidate::asked;
-        return Candidate::kernel;
+        if (info.sender_pid && *info.sender_pid != own_pid) return Candidate::sent;
+        // SIGQUIT is what the runtime sends to its threads, one after the other, so that each prints its stack; what
+        // the program sends itself else is what it dies of.
+        return info.number == SIGQUIT ? Candidate::kernel : Candidate::sent;
+    }
+
+    /// A fault in Go code becomes a panic, and panics are recovered: who looks on while the handler runs (gcore, the
+    /// death of another thread) sees no death.
+    bool may_be_recovered(const SignalFrame& signal) const {
+        if (!is_fault(signal.info.number) || signal.info.code <= 0) return false;
+        auto pc = signal.registers.pc();
+        return pc && process_.go->find_func(*pc);
     }
 
     /// The signal that this thread is handling now. Handlers nest: a fault in C is followed by the SIGABRT that the

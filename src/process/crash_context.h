@@ -90,7 +90,7 @@ bool is_fault(int number);
 bool ends_by_itself(int number);
 /// Not what a debugger stops a process with.
 bool ends_process(const SignalInfo& info);
-/// Of several that a thread handles at once, which is its death: preemption and profiling (0) only interrupt.
+/// Of several that a thread handles at once, which is its death; 0: none.
 int weight_of(const SignalInfo& info);
 /// The signal of a frame without siginfo: what the processor reported, if the interrupted instruction can do that.
 std::optional<SignalInfo> signal_of_trap(const Process& process, const SignalFrame& frame);

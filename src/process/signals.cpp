@@ -135,7 +135,11 @@ bool ends_by_itself(int number) {
 bool ends_process(const SignalInfo& info) { return (is_fault(info.number) && info.code > 0) || info.number == SIGABRT; }
 
 int weight_of(const SignalInfo& info) {
-    if (info.number == SIGURG || info.number == SIGPROF) return 0;
+    // Those of which the runtime dies and leaves a core. All others (a child's end, a timer, preemption) are a
+    // healthy program's, also where their code is positive.
+    const bool deadly = is_fault(info.number) || info.number == SIGTRAP || info.number == SIGABRT ||
+                        info.number == SIGQUIT || info.number == SIGSYS || info.number == SIGSTKFLT;
+    if (!deadly) return 0;
     return info.code > 0 ? 3 : 1;
 }
 

@@ -1,0 +1,49 @@
+"""A Go process and its signals: the one that it dies of is told, and one that a healthy process handles is no death."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+import pytest
+from support import kernel_core, report
+
+HERE = pathlib.Path(__file__).parent
+GO = shutil.which("go")
+GDB = shutil.which("gdb")
+pytestmark = pytest.mark.skipif(GO is None, reason="go is not installed")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    folder = tmp_path_factory.mktemp("signalled")
+    shutil.copy(HERE / "signalled.go", folder)
+    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+    subprocess.run([GO, "build", "-o", "program", "signalled.go"], cwd=folder, env=environment, check=True, capture_output=True)
+    return folder / "program"
+
+
+@pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGFPE"])
+def test_what_it_sends_itself_is_told_and_not_what_the_runtime_sends_round(
+        program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    finding, = report("crash", kernel_core(program, str(int(signal.Signals[name])), tmp_path), program)["findings"]
+    assert (finding["kind"], finding["title"]) == ("crash.fault", f"the program sent itself {name}")
+
+
+@pytest.mark.skipif(GDB is None, reason="gdb is not installed")
+@pytest.mark.parametrize("mode,number", [("children", signal.SIGCHLD), ("recovers", signal.SIGSEGV)])
+def test_a_handler_of_a_healthy_program_is_no_death(program: pathlib.Path, tmp_path: pathlib.Path, mode: str, number: int) -> None:
+    core = tmp_path / "core"
+    said = subprocess.run([GDB, "-q", "-nx", "-batch", "-ex", "handle all nostop noprint pass",
+                           "-ex", f"break runtime.sigtrampgo if $eax == {int(number)}", "-ex", f"run {mode}",
+                           "-ex", "print \"stopped\"", "-ex", f"gcore {core}", "-ex", "kill", program],
+                          capture_output=True, text=True, timeout=300)
+    if "hit Breakpoint 1" not in said.stdout or not core.exists():
+        pytest.skip(f"gdb did not stop in a handler: {said.stdout[-300:]}{said.stderr[-300:]}")
+    try:
+        r = report("analyze", core, program)
+        assert [f["kind"] for f in r["findings"]] == ["crash.requested"], r["findings"]
+        assert r["crash"]["kind"] == "requested"
+    finally:
+        core.unlink()  # a gigabyte, dense
