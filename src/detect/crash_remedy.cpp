@@ -88,6 +88,9 @@ std::string after_fault(const CrashContext& crash, const std::string& place) {
         case FaultClass::read_only: return read(place, "what does it write to: constants and literals are read-only");
         case FaultClass::bus_error:
             return read(place, "which file was mapped there, and who cut it short while it was in use");
+        case FaultClass::no_page:
+            return "look for huge pages that were used up, userfaultfd, and reads of the kernel's own pages ([vvar])";
+        case FaultClass::bad_memory: return "look into the kernel's log for machine checks: the program is innocent";
         case FaultClass::misaligned:
             return read(place, "which cast gives it an address that its type does not allow; packed data need memcpy");
         case FaultClass::privileged: return read(place, "how did control get there: is it code at all");

@@ -248,7 +248,13 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
             break;
         case FaultClass::bus_error:
             story.title =
-                fmt::format("bus error at {}: its file is shorter than the mapping, or the memory failed", address);
+                fmt::format("bus error at {}: its file is shorter than the mapping, or could give no page", address);
+            break;
+        case FaultClass::no_page:
+            story.title = fmt::format("bus error at {}: no page could be had there, and no file is mapped", address);
+            break;
+        case FaultClass::bad_memory:
+            story.title = fmt::format("bus error at {}: the machine's memory failed", address);
             break;
         default: return tell_signal(process, crash, access);
     }

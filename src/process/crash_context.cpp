@@ -1,7 +1,7 @@
 // Finding the context that died. Candidates, best first: a thread on whose stack the runtime throws or panics fatally;
-// a thread in a handler for a fault of its own; one in a handler for SIGABRT; one that another signal was sent to; last,
-// what the kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last one
-// that stopped.
+// a thread in a handler for a fault of its own; one in a handler for SIGABRT; one that another signal was sent to;
+// last, what the kernel noted in the core. In a GOTRACEBACK=crash core the thread that wrote the core is only the last
+// one that stopped.
 #include "process/crash_context.h"
 
 #include <fmt/format.h>

@@ -31,7 +31,9 @@ enum class FaultClass : std::uint8_t {
     unmapped,
     read_only,       ///< mapped, not writable
     not_executable,  ///< jump to data
-    bus_error,
+    bus_error,       ///< of a file's page, or of who knows what's
+    no_page,         ///< a bus error where no file is mapped
+    bad_memory,      ///< the processor said so (machine check)
     other,
 };
 

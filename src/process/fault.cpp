@@ -83,6 +83,19 @@ FaultClass classify_protection(const Process& process, const Registers* register
     return FaultClass::non_canonical;
 }
 
+/// Only of a file can the end be missed. Other memory has no page to give where a pool of huge pages is used up, where
+/// userfaultfd answers so, or in the kernel's own pages ([vvar]).
+FaultClass classify_bus_error(const CoreFile& core, const SignalInfo& info) {
+    if (info.code == BUS_ADRALN) return FaultClass::other;
+    if (info.code == BUS_MCEERR_AR || info.code == BUS_MCEERR_AO) return FaultClass::bad_memory;
+    auto files = core.mapped_files();
+    if (!info.fault_address || files.empty()) return FaultClass::bus_error;  // not known what was mapped there
+    auto of_file = [&](const MappedFile& file) {
+        return file.range.contains(*info.fault_address) && !file.path.starts_with("/anon_hugepage");
+    };
+    return std::ranges::any_of(files, of_file) ? FaultClass::bus_error : FaultClass::no_page;
+}
+
 }  // namespace
 
 std::optional<SignalInfo> deduce_fault(const Process& process, const Registers& registers, int number) {
@@ -148,7 +161,7 @@ FaultClass classify_fault(const Process& process, const SignalInfo& info, const 
     const bool segv = info.number == SIGSEGV, bus = info.number == SIGBUS;
     // Of the stack segment (an access by way of rsp or rbp) a protection fault is a SIGBUS.
     if ((segv || bus) && info.code == SI_KERNEL && !info.fault_address) return classify_protection(process, registers);
-    if (bus) return FaultClass::bus_error;
+    if (bus) return classify_bus_error(process.core, info);
     if (!segv || !info.fault_address) return FaultClass::other;
     Address fault = *info.fault_address;
     auto pc = registers ? registers->pc() : std::nullopt;

@@ -121,6 +121,8 @@ std::string_view to_string(FaultClass fault) {
         case FaultClass::read_only: return "write to read-only memory";
         case FaultClass::not_executable: return "jump to memory that is not code";
         case FaultClass::bus_error: return "bus error";
+        case FaultClass::no_page: return "bus error outside of files";
+        case FaultClass::bad_memory: return "memory failure";
         case FaultClass::other: return "other";
     }
     return "unknown";

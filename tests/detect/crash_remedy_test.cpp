@@ -21,10 +21,11 @@ std::string next(const CrashContext& crash, bool go = true) { return crash_remed
 TEST(CrashRemedy, EveryDeathHasOne) {
     for (auto kind :
          {CrashKind::signal, CrashKind::go_panic, CrashKind::go_fatal, CrashKind::abort, CrashKind::requested})
-        for (auto fault : {FaultClass::none, FaultClass::nil_dereference, FaultClass::non_canonical,
-                           FaultClass::stack_overflow, FaultClass::guard_page, FaultClass::unmapped,
-                           FaultClass::read_only, FaultClass::not_executable, FaultClass::bus_error, FaultClass::other,
-                           FaultClass::wild_jump, FaultClass::misaligned, FaultClass::privileged})
+        for (auto fault :
+             {FaultClass::none, FaultClass::nil_dereference, FaultClass::non_canonical, FaultClass::stack_overflow,
+              FaultClass::guard_page, FaultClass::unmapped, FaultClass::read_only, FaultClass::not_executable,
+              FaultClass::bus_error, FaultClass::other, FaultClass::no_page, FaultClass::bad_memory,
+              FaultClass::wild_jump, FaultClass::misaligned, FaultClass::privileged})
             for (bool go : {false, true}) {
                 EXPECT_FALSE(next(died(kind, "", fault), go).empty());
                 EXPECT_FALSE(crash_remedy(died(kind, "", fault), "", go).contains("read :"));

@@ -2,12 +2,15 @@
 #define _GNU_SOURCE
 #include <assert.h>
 #include <emmintrin.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -148,6 +151,23 @@ void hang(void) {
     for (;;) pause();
 }
 
+/* SIGBUS: of a file that was cut short, or of a page that nobody gives. */
+int bus_error(int of_file) {
+    if (of_file) {
+        int file = open("short.data", O_RDWR | O_CREAT, 0600);
+        if (file < 0 || unlink("short.data") || ftruncate(file, 8192)) exit(3);
+        char* page = mmap(0, 8192, PROT_READ, MAP_SHARED, file, 0);
+        if (ftruncate(file, 0)) exit(3);
+        return *(volatile char*)page;
+    }
+    char* page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int handler = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_SIGBUS};
+    struct uffdio_register range = {.range = {(unsigned long)page, 4096}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    if (handler < 0 || ioctl(handler, UFFDIO_API, &api) || ioctl(handler, UFFDIO_REGISTER, &range)) exit(3);
+    return *(volatile char*)page;
+}
+
 int main(int argc, char** argv) {
     const char* how = argc > 1 ? argv[1] : "";
     if (!strcmp(how, "nil")) {
@@ -166,6 +186,8 @@ int main(int argc, char** argv) {
     }
     if (!strcmp(how, "abort")) abort();
     if (!strcmp(how, "guard")) return *(volatile char*)mmap(0, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!strcmp(how, "short-file")) return bus_error(1);
+    if (!strcmp(how, "no-page")) return bus_error(0);
     if (!strcmp(how, "unmapped")) return *(volatile int*)0x123456789000;
     if (!strcmp(how, "free-middle")) {
         char *volatile p = malloc(256);

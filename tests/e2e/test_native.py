@@ -81,6 +81,13 @@ def test_death(program: pathlib.Path, tmp_path: pathlib.Path, how: str, kind: st
     assert function in [f["function"] for f in r["crash"]["frames"]]
 
 
+@pytest.mark.parametrize("how,title,remedy", [("short-file", "its file is shorter than the mapping", "which file was mapped there"),
+                                             ("no-page", "no page could be had there, and no file is mapped", "userfaultfd")])
+def test_only_a_file_can_be_too_short(program: pathlib.Path, tmp_path: pathlib.Path, how: str, title: str, remedy: str) -> None:
+    finding, = report("crash", kernel_core(program, how, tmp_path), program)["findings"]
+    assert finding["kind"] == "crash.fault" and title in finding["title"] and remedy in finding["remedy"]
+
+
 @needs_tools
 @pytest.mark.parametrize("stripped", [False, True])
 @pytest.mark.parametrize("how,kind,title", FREES, ids=[f[0] for f in FREES])
