@@ -1,4 +1,4 @@
-// A Go program and its signals: it sends one to itself, or has handlers that run while it is well.
+// A Go program that sends a signal to itself, or is well and has odd moments: handlers run, stacks move.
 package main
 
 import (
@@ -17,6 +17,15 @@ func recovers() (length int) {
 	return len(nobody.name[1])
 }
 
+//go:noinline
+func deep(n int, above *int) int {
+	here := n + *above
+	if n == 0 {
+		return here
+	}
+	return deep(n-1, &here) + *above
+}
+
 func main() {
 	runtime.GOMAXPROCS(4)
 	for i := 0; i < 3; i++ { // the runtime sends SIGQUIT to threads that run
@@ -33,6 +42,12 @@ func main() {
 	case "recovers":
 		for {
 			recovers()
+		}
+	case "deep":
+		for n := 0; ; n++ {
+			done := make(chan int)
+			go func() { done <- deep(n%5000, &n) }()
+			<-done
 		}
 	default:
 		time.Sleep(20 * time.Millisecond)

@@ -252,6 +252,13 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     called_ = SpecialFunc::none;
     own_.clear();
     objects_.clear();
+    if (g.status == Status::copystack || g.scanning) {
+        // The runtime may be moving this stack (newstack; the collector shrinks stacks that it scans): words that lead
+        // into it name the old place or the new one.
+        frame_ = no_owner;
+        conservative({stack_.contains(g.sched_sp) ? g.sched_sp : stack_.begin, stack_.end}, RootKind::local);
+        return defers(g);
+    }
     bool stopped_in_go = false, arguments_say_all = false;
     Address last;
     for (std::uint32_t i = 0; i < frames.size(); ++i) {
