@@ -16,6 +16,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "detect/go_headers_check.h"
@@ -116,11 +117,23 @@ bool whole_slot_agrees(const Process& process, const BadHeader& bad) {
     return true;
 }
 
+/// What stores words for the program: it stands between one word of a header and the next, too.
+bool stores_for_others(std::string_view name) {
+    constexpr std::array<std::string_view, 8> stores = {
+        "runtime.asyncPreempt", "runtime.gcWriteBarrier", "runtime.wbBufFlush",     "runtime.wbMove",
+        "runtime.memmove",      "runtime.typedmemmove",   "runtime.typedslicecopy", "runtime.bulkBarrierPreWrite"};
+    return std::ranges::any_of(stores, [&](std::string_view store) { return name.starts_with(store); });
+}
+
 /// A goroutine that was stopped in the middle of its own code and has the object in hand: it may have stored one word
 /// of the header and not yet the next.
 std::optional<std::int64_t> may_be_storing(const Process& process, const BadHeader& bad) {
     AddressRange object{bad.object,
                         bad.object + std::max<std::uint64_t>(process.heap_types->types()[bad.object_type].size, 24)};
+    if (bad.slot != go::no_slot) {  // an element of an array: code has the array in hand, and an index
+        const go::HeapSlots& slots = process.heap->slots();
+        object = {slots.base(bad.slot), slots.base(bad.slot) + slots.size(bad.slot)};
+    }
     for (std::size_t g = 0; g < process.stacks.size(); ++g) {
         const go::Goroutine& goroutine = process.goroutines->all[g];
         if (goroutine.status != go::Status::running && goroutine.status != go::Status::runnable) continue;
@@ -133,16 +146,20 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
         // The innermost frame of the program, if it was stopped anywhere but at a call.
         std::size_t f = 0;
         const auto frames = process.stacks.physical(g);
-        while (f < frames.size() &&
-               (frames[f].owner != go::StackOwner::goroutine || frames[f].func() == nullptr ||
-                frames[f].name() == "runtime.asyncPreempt" || frames[f].name() == "runtime.asyncPreempt2"))
-            ++f;
-        if (f >= frames.size() || frames[f].after_call || frames[f].name().starts_with("runtime") ||
+        bool storing = false;
+        Address from;
+        for (; f < frames.size(); ++f) {
+            if (frames[f].owner != go::StackOwner::goroutine || frames[f].func() == nullptr) continue;
+            if (from.is_null()) from = frames[f].sp;
+            if (!stores_for_others(frames[f].name())) break;
+            storing = true;
+        }
+        if (f >= frames.size() || (frames[f].after_call && !storing) || frames[f].name().starts_with("runtime") ||
             frames[f].name().starts_with("syscall.") || frames[f].name().starts_with("internal/"))
             continue;
         if (process.crash && process.crash->goroutine == g && process.crash->kind != report::CrashKind::requested)
             continue;  // it died here: what it stored is done
-        for (Address at = (f > 0 && !frames[f - 1].sp.is_null() ? frames[f - 1].sp : frames[f].sp).align_down(8);
+        for (Address at = (from.is_null() ? frames[f].sp : from).align_down(8);
              at < frames[f].cfa && at < frames[f].sp + 65536; at += 8)
             if (auto word = process.memory.load_address(at); word && object.contains(*word)) return goroutine.goid;
         if (goroutine.tid)

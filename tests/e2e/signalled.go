@@ -17,6 +17,13 @@ func recovers() (length int) {
 	return len(nobody.name[1])
 }
 
+type box struct {
+	before [3]int
+	data   []byte
+}
+
+var boxes []box
+
 //go:noinline
 func deep(n int, above *int) int {
 	here := n + *above
@@ -42,6 +49,19 @@ func main() {
 	case "recovers":
 		for {
 			recovers()
+		}
+	case "stores":
+		go func() {
+			for {
+				runtime.GC()
+			}
+		}()
+		payload := make([]byte, 100)
+		for {
+			boxes = make([]box, 5000)
+			for i := range boxes {
+				boxes[i].data = payload[:1+i%99]
+			}
 		}
 	case "deep":
 		for n := 0; ; n++ {

@@ -35,6 +35,7 @@ def test_what_it_sends_itself_is_told_and_not_what_the_runtime_sends_round(
 @pytest.mark.parametrize("mode,place,skip", [
     ("children", f"runtime.sigtrampgo if $eax == {int(signal.SIGCHLD)}", 0),
     ("recovers", f"runtime.sigtrampgo if $eax == {int(signal.SIGSEGV)}", 0),
+    ("stores", "runtime.wbBufFlush", 3),  # the length of a slice is there, and its pointer is not yet
     ("deep", "runtime.adjustframe", 400),  # of a stack that moves, the inner frames have and the outer ones have not
 ])
 def test_a_healthy_program_that_is_stopped_at_an_odd_moment(program: pathlib.Path, tmp_path: pathlib.Path, mode: str, place: str,
@@ -47,7 +48,7 @@ def test_a_healthy_program_that_is_stopped_at_an_odd_moment(program: pathlib.Pat
         pytest.skip(f"gdb did not stop there: {said.stdout[-300:]}{said.stderr[-300:]}")
     try:
         r = report("analyze", core, program)
-        assert [f["kind"] for f in r["findings"]] == ["crash.requested"], r["findings"]
+        assert [f["kind"] for f in r["findings"] if f["severity"] != "info"] == [], r["findings"]
         assert r["crash"]["kind"] == "requested"
     finally:
         core.unlink()  # a gigabyte, dense

@@ -13,12 +13,12 @@ namespace {
 constexpr std::uint64_t sure_cells = 16;  // fewer full cells may be chance
 constexpr std::uint8_t deepest = 32;
 
-/// Is an object of `size` what the allocator takes for `wanted` bytes? Size classes waste at most 12.5 % (and a little,
-/// when small), large objects are rounded up to pages.
+/// Is an object of `size` what the allocator takes for `wanted` bytes? From one size class to the next it is at most
+/// 3/16 of the smaller one (4096 to 4864; a little more, when small), large objects are rounded up to pages.
 bool fits(std::uint64_t size, std::uint64_t wanted) {
     if (size < wanted) return false;
     if (size > 32768) return size - wanted < 8192 + 8;
-    return size - wanted <= std::max<std::uint64_t>(wanted / 7, 16) + 8;
+    return size - wanted <= std::max<std::uint64_t>(wanted * 3 / 16, 16) + 8;
 }
 
 std::uint64_t classic_array(const MapShape& shape, std::uint8_t depth) {
@@ -151,6 +151,13 @@ std::optional<RecognisedMap> MapFinder::recognise_swiss(Address header) const {
         if (!walk.sound() && (walk.cells < sure_cells || walk.found > 4)) continue;
         if (!best || walk.found < best->walk.found) best = RecognisedMap{walk, index, false, false};
         if (walk.found == 0) break;
+    }
+    // A map whose type is not among those found: groups of another size then read without any contradiction.
+    for (std::uint64_t unit = 16; best && best->walk.found != 0 && (mask + 1) * unit <= room; unit += 8) {
+        if (!fits(room, (mask + 1) * unit)) continue;
+        MapShape other = shapes_[best->shape];
+        other.unit = unit;
+        if (reader_.walk(header, other).sound()) return std::nullopt;
     }
     return best;
 }
