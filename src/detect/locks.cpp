@@ -56,18 +56,17 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
 }
 
 void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const {
-    std::vector<std::string> searched = {count_of(picture_.goroutines, "goroutine"),
-                                         count_of(picture_.defers, "pending defer"),
-                                         count_of(picture_.frames, "frame") + " from their return address on",
-                                         count_of(picture_.timers, "timer"), count_of(picture_.finalizers, "finalizer")};
+    std::vector<std::string> searched = {
+        count_of(picture_.goroutines, "goroutine"), count_of(picture_.defers, "pending defer"),
+        count_of(picture_.frames, "frame") + " from their return address on", count_of(picture_.timers, "timer"),
+        count_of(picture_.finalizers, "finalizer")};
     if (picture_.exported > 0) searched.push_back(count_of(picture_.exported, "function") + " that C may call");
     const std::string last = searched.back();
     searched.pop_back();
-    finding.evidence.push_back(
-        {fmt::format("{} and {} were searched: {}", fmt::join(searched, ", "), last,
-                     lock.possible.empty() ? "none leads to a release of this lock"
-                                           : "none is known to lead to a release of this lock"),
-         std::nullopt, "", "core", "open-coded defers, disassembly"});
+    finding.evidence.push_back({fmt::format("{} and {} were searched: {}", fmt::join(searched, ", "), last,
+                                            lock.possible.empty() ? "none leads to a release of this lock"
+                                                                  : "none is known to lead to a release of this lock"),
+                                std::nullopt, "", "core", "open-coded defers, disassembly"});
     for (auto& what : picture_.not_searched) finding.innocent.push_back("not searched: " + what);
     for (auto& possible : lock.possible) finding.innocent.push_back(possible.what);
     const bool sure = lock.possible.empty() && picture_.not_searched.empty();

@@ -61,7 +61,8 @@ constexpr Explanation go_sync_kinds[] = {
      "wait for ever.",
      "Go's mutex has no owner, so the proof is a search: the state word is locked, and no pending defer, no frame from "
      "its return address "
-     "on, no timer, finalizer, queued value or runnable goroutine leads to an Unlock of this lock. Likely, or "
+     "on, no timer, finalizer, queued value, runnable goroutine or function exported to C leads to an Unlock of this "
+     "lock. Likely, or "
      "possible where something could not be searched; the report lists what was. Or the goroutine that would unlock "
      "it waits in select{} or on a nil channel: likely, a warning.",
      "A slow holder has the very same bytes. A lock handed to another goroutine, or to C code, to unlock it there is "

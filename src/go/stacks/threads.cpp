@@ -78,7 +78,8 @@ void join_threads(const CoreFile& core, const Memory& memory, const Runtime& run
         }
     }
     // The runtime always has several threads, that of sysmon among them.
-    const bool forked = core.threads().size() == 1 && by_procid.size() > 1 && !by_procid.contains(core.threads()[0].tid);
+    const bool forked =
+        core.threads().size() == 1 && by_procid.size() > 1 && !by_procid.contains(core.threads()[0].tid);
     if (forked) {
         list.gaps.push_back(
             {.what = fmt::format("{} of the Go runtime", count_of(by_procid.size() - 1, "thread")),

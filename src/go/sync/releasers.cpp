@@ -84,7 +84,8 @@ public:
         });
     }
 
-    /// What cgo puts between C and an exported function: _cgoexp_HASH_NAME. go1.16–1.27 src/cmd/cgo/out.go, writeExports
+    /// What cgo puts between C and an exported function: _cgoexp_HASH_NAME. go1.16–1.27 src/cmd/cgo/out.go,
+    /// writeExports
     void exported() {
         if (!runtime_.cgo()) return;
         for (const ModuleData& module : runtime_.modules()) {
