@@ -18,6 +18,7 @@
 #include "process/fault_access.h"
 #include "process/locate.h"
 #include "process/own_frames.h"
+#include "process/pthread_waits.h"
 #include "process/snapshot.h"
 
 namespace incident::detect {
@@ -224,6 +225,13 @@ Detection detect_crash(const Process& process) {
             finding.why = process.core.threads().empty()
                               ? "its notes are lost: no signal, no registers"
                               : "nothing died here by itself: if the process hung, the goroutines and locks tell why";
+            if (no_thread_can_wake_another(process))
+                finding.explanation =
+                    process.core.threads().size() == 1
+                        ? "the only thread sleeps without a time limit for what a thread of this very process would "
+                          "have to give it: nothing can wake it, unless a signal handler does"
+                        : "every thread sleeps in a lock, a condition or a join of this very process, none with a "
+                          "time limit: no thread can wake another, unless a signal handler does";
             break;
     }
     if (crash.kind != CrashKind::requested || (crash.signal && crash.goid)) finding.where = where_of(process, crash);

@@ -159,6 +159,23 @@ void add_pthread_edges(const Process& process, const WaitNodes& nodes, std::vect
     }
 }
 
+bool no_thread_can_wake_another(const Process& process) {
+    const std::size_t threads = process.core.threads().size();
+    if (process.go || process.go_expected || !process.pthreads || threads == 0 || process.threads.size() != threads)
+        return false;
+    std::vector<bool> sleeps(threads, false);
+    for (const FutexWait& wait : process.pthreads->waits()) {
+        // The kernel wakes who waits for the end of a thread, as if another process could: glibc marks the word shared.
+        const bool ours = !wait.shared || wait.joined;
+        const auto locks = process.pthreads->locks();
+        // The kernel takes such locks itself: no expected value says that the waiter sleeps.
+        const bool inherits = wait.lock && locks[*wait.lock].priority_inherit && locks[*wait.lock].owner_thread;
+        if (wait.thread >= threads || wait.in_signal_handler || wait.timed || !ours) continue;
+        sleeps[wait.thread] = wait.asleep() || wait.refused || inherits;
+    }
+    return std::ranges::all_of(sleeps, [](bool asleep) { return asleep; });
+}
+
 std::string lock_symbol(const Locator& locator, Address lock) {
     if (locator.place(lock).kind != PlaceKind::image) return {};
     std::string symbol = locator.symbol(lock);

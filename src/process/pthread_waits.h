@@ -43,6 +43,8 @@ std::string wait_text(const Process& process, const native::FutexWait& wait, con
                       bool with_address = true);
 /// "its owner in the mutex: tid 12"
 std::string owner_basis(const Process& process, const native::PthreadLock& lock);
+/// Every thread sleeps, without a time limit, for what only a thread of this process can give it.
+bool no_thread_can_wake_another(const Process& process);
 /// "thread 12", with its tid in the process's own PID namespace where that differs.
 std::string thread_text(const Process& process, std::uint32_t thread);
 

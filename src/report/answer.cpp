@@ -72,6 +72,8 @@ Answer answer_of(const Report& report, Severity min_severity) {
     if (report.command == "analyze") {
         answer.what += answer.what.empty() ? "No defect was found" : "; no defect was found";
         answer.why = quiet_why(report);
+        if (known && !ended->explanation.empty())
+            answer.why = answer.why.empty() ? ended->explanation : ended->explanation + "; " + answer.why;
     }
     return answer;
 }

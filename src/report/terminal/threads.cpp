@@ -164,6 +164,17 @@ bool has_thread_summary(const Context& context) {
            });
 }
 
+namespace {
+
+/// What the way in which it ended says of all threads together.
+void print_hang(Context& context) {
+    for (const Finding& finding : context.report.findings)
+        if (finding.kind == "crash.requested" && !finding.explanation.empty())
+            context.canvas.wrap(context.canvas.line().space(2).add(finding.explanation), 2);
+}
+
+}  // namespace
+
 void print_thread_summary(Context& context) {
     auto& canvas = context.canvas;
     if (!has_thread_summary(context)) return;
@@ -177,6 +188,7 @@ void print_thread_summary(Context& context) {
     std::ranges::stable_sort(groups, std::greater(), [](const Group& group) { return group.tids.size(); });
     canvas.blank();
     canvas.heading(fmt::format("{} threads", grouped(context.report.threads->size())));
+    print_hang(context);
     constexpr std::size_t most = 10;
     const std::size_t shown = context.options().all ? groups.size() : std::min(groups.size(), most);
     Table table(canvas, 2, {0, 32, 28, 0});
