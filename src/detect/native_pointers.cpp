@@ -367,11 +367,13 @@ private:
                (place.section->name == "__libc_IO_vtables" || place.section->name.starts_with(".data.rel.ro"));
     }
 
-    /// A variable of the program, or a small object, no array, that a variable leads to.
+    /// A variable of the program, or a small object, no array, that one leads to.
     bool plausible_holder(const Stale& stale) const {
         if (stale.word.source == Source::data) return !LiveMemory::of_system_library(stale.word);
         const auto& holder = live_->chunks()[stale.word.chunk];
         if (holder.depth != 1 || holder.user.size() > small_object) return false;
+        // A container's node that only the stack leads to: the thread may be at taking it apart (clear() in a loop).
+        if (locator_.place(holder.from).image == nullptr) return false;
         // A word that is no pointer to C heap: an object. Only such pointers: an array, whose spare room is stale.
         for (Address at = holder.user.begin; at + 8 <= holder.user.end; at += 8) {
             auto word = process_.memory.load<std::uint64_t>(at);

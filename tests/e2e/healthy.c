@@ -82,6 +82,16 @@ static void let_lie(int count) {
     for (int i = 0; i < count; ++i) free(kept[i]);
 }
 
+/* Stopped in the middle of a container's clear(): what the node points to is freed, the node is next. */
+static void take_apart(void) {
+    struct { void *next, *previous; char* text; long length, inside[3]; }* volatile node = malloc(sizeof *node);
+    memset(node, 0, sizeof *node);
+    node->length = 50;
+    node->text = malloc(51);
+    free(node->text);
+    abort();
+}
+
 /* The kernel cuts the mapping where its flags change. */
 static void cut_block(void) {
     char* block = malloc(8 << 20);
@@ -107,6 +117,7 @@ int main(int count, char** arguments) {
     else if (!strcmp(how, "neighbour")) beside_the_thread_block();
     else if (!strcmp(how, "lie-one")) let_lie(1);
     else if (!strcmp(how, "lie-four")) let_lie(4);
+    else if (!strcmp(how, "apart")) take_apart();
     else if (!strcmp(how, "cut-block")) cut_block();
     else if (!strcmp(how, "module")) module_of_no_machine();
     else return 2;
