@@ -122,16 +122,24 @@ private:
     /// the end: then the fault, whose context the kernel left on the stack, is what the process died of.
     void look_below_handlers(CrashContext& context, Candidate& best) {
         const auto& physical = best.stack.physical;
-        auto fault = std::ranges::find_if(physical.rbegin(), physical.rend(), [&](auto& frame) {
-            if (frame.kind != report::FrameKind::signal) return false;
-            auto found = read_signal_frame(process_.memory, process_.core.machine(), frame.sp - 8);
-            if (!found) return false;
-            if (found->info.number == 0) found->info = signal_of_trap(process_, *found).value_or(SignalInfo{});
-            if (!is_fault(found->info.number) || found->info.code <= 0) return false;
-            best.signal = found;
-            return true;
-        });
-        if (fault == physical.rend()) return;
+        auto find = [&](auto wanted) {
+            return std::ranges::any_of(physical.rbegin(), physical.rend(), [&](auto& frame) {
+                if (frame.kind != report::FrameKind::signal) return false;
+                auto found = read_signal_frame(process_.memory, process_.core.machine(), frame.sp - 8);
+                if (!found) return false;
+                if (found->info.number == 0) found->info = signal_of_trap(process_, *found).value_or(SignalInfo{});
+                if (!is_fault(found->info.number) || !wanted(found->info)) return false;
+                best.signal = found;
+                return true;
+            });
+        };
+        // Or somebody sent the signal that the handler took for a fault, and ended the process for.
+        const auto own_pid = process_.core.process_info() ? process_.core.process_info()->pid : best.thread->tid;
+        const auto& last = best.thread->signal;
+        auto sent = [&](const SignalInfo& info) {
+            return info.code <= 0 && info.sender_pid && *info.sender_pid != own_pid && !(last && last->code > 0);
+        };
+        if (!find([](const SignalInfo& info) { return info.code > 0; }) && !find(sent)) return;
         std::size_t handler = 0;  // the frame that the program's handler begins with
         while (handler < best.stack.frames.size() && of_the_runtime(best.stack.frames[handler])) ++handler;
         auto name = signal_name(best.signal->info.number);

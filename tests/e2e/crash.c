@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct node {
@@ -252,6 +253,16 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "handled-overflow")) {
         handle_on_own_stack(give_up);
         return depth(0);
+    }
+    if (!strcmp(how, "asked")) { /* a reporter of crashes is sent what it takes for one */
+        struct sigaction reporter = {.sa_handler = give_up, .sa_flags = SA_SIGINFO}; /* else the sender is not noted */
+        sigaction(SIGSEGV, &reporter, 0);
+        pid_t child = fork();
+        if (child == 0)
+            for (;;) pause();
+        kill(child, SIGSEGV);
+        waitpid(child, 0, 0);
+        return 0;
     }
     if (!strcmp(how, "sent-again")) {
         struct node last = {1, 0};

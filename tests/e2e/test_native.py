@@ -140,6 +140,15 @@ def test_death_below_a_handler(program: pathlib.Path, tmp_path: pathlib.Path, ho
 
 
 @needs_tools
+def test_a_handler_that_ends_the_process_for_what_somebody_sent(program: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """redis, ruby and java do for kill -SEGV."""
+    run = incident("crash", kernel_core(program, "asked", tmp_path), program, "--format", "json")
+    assert run.code == 0 and run.json["crash"]["kind"] == "requested" and run.json["crash"]["signal"]["name"] == "SIGSEGV"
+    assert "SIGSEGV sent by pid" in run.json["findings"][0]["title"]
+    assert "give_up" in str(run.json)
+
+
+@needs_tools
 @pytest.mark.parametrize("how,signal,title,advice", [
     ("sent-again", "SIGSEGV", "null pointer dereference: read at address 0", "which pointer can be null there"),
     ("raise", "SIGSEGV", "the program sent itself SIGSEGV", "what does it do there that raises such a signal"),
