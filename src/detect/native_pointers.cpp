@@ -38,7 +38,8 @@ using Source = LiveMemory::Source;
 
 constexpr std::size_t most_stale = 1 << 20;
 constexpr std::size_t most_told = 16;
-constexpr std::size_t most_words = 2;  ///< single words that accuse; more are the program's habit (g++: 15 at a time)
+constexpr std::size_t most_words = 2;        ///< single words that accuse; more are the program's habit (g++: 2 to 15)
+constexpr std::size_t most_variables = 8;    ///< that lead to freed chunks, accusing or not (g++: dozens)
 constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
 constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
 
@@ -392,10 +393,13 @@ private:
                !was_stream(stale.chunk);
     }
 
-    /// Words that would each be a finding of their own.
+    /// More words than one fault leaves, or more variables that were let lie.
     bool a_habit() const {
         std::vector<const Stale*> heads;
+        std::size_t variables = 0;
         for (const Stale& stale : stale_) {
+            variables += stale.start && stale.word.source == Source::data && plausible_holder(stale) ? 1 : 0;
+            if (variables > most_variables) return true;
             if (stale.told || !accuses(stale)) continue;
             if (std::ranges::any_of(heads, [&](const Stale* head) {
                     return head->chunk.address == stale.chunk.address || same_object(head->word, stale.word);

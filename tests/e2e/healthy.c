@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-void* kept[4];
+void* kept[12];
 
 static void need(int holds, const char* what) {
     if (holds) return;
@@ -77,8 +77,8 @@ static void beside_the_thread_block(void) {
     kept[0] = memory + (1 << 19) + 24;
 }
 
-static void let_lie(int count) {
-    for (int i = 0; i < count; ++i) kept[i] = malloc(100 + 200 * i);
+static void let_lie(int count, int apart) {
+    for (int i = 0; i < count; ++i) kept[i] = malloc(100 + apart * i);
     for (int i = 0; i < count; ++i) free(kept[i]);
 }
 
@@ -115,8 +115,9 @@ int main(int count, char** arguments) {
     else if (!strcmp(how, "page")) page_of_a_gone_stack();
     else if (!strcmp(how, "guest")) block_of_a_guest();
     else if (!strcmp(how, "neighbour")) beside_the_thread_block();
-    else if (!strcmp(how, "lie-one")) let_lie(1);
-    else if (!strcmp(how, "lie-four")) let_lie(4);
+    else if (!strcmp(how, "lie-one")) let_lie(1, 0);
+    else if (!strcmp(how, "lie-four")) let_lie(4, 200);
+    else if (!strcmp(how, "lie-twelve")) let_lie(12, 0);
     else if (!strcmp(how, "apart")) take_apart();
     else if (!strcmp(how, "cut-block")) cut_block();
     else if (!strcmp(how, "module")) module_of_no_machine();

@@ -26,6 +26,7 @@ def analyze(program: pathlib.Path, how: str, folder: pathlib.Path) -> Run:
     "guest",  # into memory that ends like a stack, with the thread block of an emulator's guest
     "neighbour",  # into memory that ends with the main thread's own block: the kernel joins mappings (g++)
     "lie-four",  # a program that clears no pointer after free(): g++
+    "lie-twelve",  # the same, of which one leads to the chunk that was freed last
     "apart",  # the thread is at taking a list apart: node in use, what it points to freed
     "cut-block",  # a large block of which a part has other flags: several mappings (x264, 7z: huge pages)
     "module",  # executable mapping of an ELF file of no machine: Guile's compiled modules
