@@ -31,7 +31,6 @@ namespace incident::detect {
 namespace {
 
 using native::Chunk;
-using native::ChunkState;
 using report::Finding;
 using Word = LiveMemory::Word;
 using Source = LiveMemory::Source;
