@@ -71,7 +71,8 @@ struct InterruptedContext {
     std::optional<Address> siginfo;  ///< target address of the siginfo_t
     std::int32_t signal = 0;         ///< si_signo as saved; 0: unreadable
 };
-/// nullopt: the thread is not in a signal handler of Go. Of nested handlers, the outermost: what ran before all of them.
+/// nullopt: the thread is not in a signal handler of Go. Of nested handlers, the outermost: what ran before all of
+/// them.
 std::optional<InterruptedContext> interrupted_context(const CoreFile& core, const Memory& memory,
                                                       const Runtime& runtime, const Machine_m& machine,
                                                       const ThreadState& thread);
