@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "base/text.h"
 #include "detect/crash_remedy.h"
@@ -148,6 +149,17 @@ std::string requested_title(const Process& process, const CrashContext& crash) {
     return fmt::format("core requested from outside: {}", name);
 }
 
+std::string why_requested(const Process& process, const CrashContext& crash) {
+    if (process.core.threads().empty()) return "its notes are lost: no signal, no registers";
+    auto own = process.core.process_info();
+    const bool own_abort =
+        crash.signal && crash.signal->number == SIGABRT && own && crash.signal->sender_pid == own->pid;
+    if (own_abort && process.go && process.go->modules().empty())
+        return "whether it died of a panic or a fatal error, which end so, or asked for a core: not known without its "
+               "executable; what it printed to stderr would tell";
+    return "nothing died here by itself: if the process hung, the goroutines and locks tell why";
+}
+
 void add_check(const Process& process, const CrashContext& crash, Finding& finding) {
     const bool go_death = crash.kind == CrashKind::go_panic || crash.kind == CrashKind::go_fatal;
     if (go_death && crash.goid && process.go)
@@ -222,9 +234,7 @@ Detection detect_crash(const Process& process) {
             finding.kind = "crash.requested";
             finding.severity = report::Severity::info;
             finding.title = requested_title(process, crash);
-            finding.why = process.core.threads().empty()
-                              ? "its notes are lost: no signal, no registers"
-                              : "nothing died here by itself: if the process hung, the goroutines and locks tell why";
+            finding.why = why_requested(process, crash);
             if (no_thread_can_wake_another(process))
                 finding.explanation =
                     process.core.threads().size() == 1

@@ -30,6 +30,14 @@ def test_core_alone(case: Case, tmp_path) -> None:
     assert any(m["path"] == exe for m in r["input"]["modules"]) or r["input"]["executable"]["path"] == exe
 
 
+@pytest.mark.cores(mode="panicnested", build="dwarf")
+def test_silence_about_a_panic_is_no_health(case: Case, tmp_path) -> None:
+    core = tmp_path / "core"
+    core.symlink_to(case.core)
+    finding = report("crash", core)["findings"][0]
+    assert finding["kind"] == "crash.requested" and "not known without its executable" in finding["why"]
+
+
 @pytest.mark.cores(mode="nilderef", build="dwarf")
 def test_wrong_executable_is_refused(case: Case, tmp_path) -> None:
     other, core = tmp_path / "other", tmp_path / "core"
