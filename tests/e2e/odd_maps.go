@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime/pprof"
 	"syscall"
+	"time"
 )
 
 type slot struct {
@@ -51,5 +52,5 @@ func main() {
 	decoy[1] = [8]*int{n}
 	fmt.Println(len(slots), len(made), decoy, profile != nil, wide{})
 	_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
-	select {}
+	time.Sleep(time.Minute) // select {} would be a deadlock, and two deaths at once
 }
