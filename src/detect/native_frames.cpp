@@ -86,7 +86,17 @@ private:
         return false;
     }
 
-    bool of_go(Address at) const { return locator_.symbol(at).starts_with("runtime."); }
+    /// The runtime notes where stacks lie, of g0 and m0 in variables of its own: in a stripped program they have no
+    /// name.
+    bool of_go(Address at) const {
+        if (locator_.symbol(at).starts_with("runtime.")) return true;
+        if (!process_.go || !process_.goroutines) return false;
+        const go::RuntimeLayout& layout = process_.go->layout();
+        const auto in = [&](Address record, std::uint64_t size) { return at >= record && at < record + size; };
+        return std::ranges::any_of(process_.goroutines->machines, [&](const go::Machine_m& m) {
+            return in(m.m, layout.m.size) || in(m.g0, layout.g.size) || in(m.gsignal, layout.g.size);
+        });
+    }
 
     /// The process' random words, of which every thread block has a copy: stack_guard and pointer_guard.
     std::optional<Guards> guards_at(Address block) const {
