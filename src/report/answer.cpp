@@ -10,6 +10,13 @@ namespace incident::report {
 
 namespace {
 
+/// Names, variables and types of the program are in there.
+bool without_executable(const Report& report) {
+    if (!report.input.executable) return false;
+    const ModuleStatus status = report.input.executable->status;
+    return status == ModuleStatus::missing || status == ModuleStatus::mismatched;
+}
+
 /// What the detectors looked at: said where they found nothing.
 std::string quiet_why(const Report& report) {
     auto with = [&](Outcome o) {
@@ -22,7 +29,8 @@ std::string quiet_why(const Report& report) {
     const std::size_t clean = with(Outcome::clean) + (remarks != 0 ? with(Outcome::found) : 0);
     const std::size_t partial = with(Outcome::partial);
     if (clean != 0)
-        text = fmt::format("{} looked at everything and found {}", count_of(clean, "detector"),
+        text = fmt::format("{} looked at {} and found {}", count_of(clean, "detector"),
+                           without_executable(report) ? "what is there" : "everything",
                            remarks == 0 ? "nothing" : fmt::format("no defect, but {}", count_of(remarks, "remark")));
     if (partial != 0 && clean != 0) text += fmt::format(", {} could not check everything", partial);
     if (partial != 0 && clean == 0)
@@ -71,9 +79,14 @@ Answer answer_of(const Report& report, Severity min_severity) {
     if (!known && report.crash) answer.what = report.crash->cause;
     if (report.command == "analyze") {
         answer.what += answer.what.empty() ? "No defect was found" : "; no defect was found";
+        const bool blind = without_executable(report);
+        if (blind) answer.what += ", but its executable was not there to look with";
         answer.why = quiet_why(report);
-        if (known && !ended->explanation.empty())
-            answer.why = answer.why.empty() ? ended->explanation : ended->explanation + "; " + answer.why;
+        const auto before = [&](const std::string& text) {
+            if (!text.empty()) answer.why = answer.why.empty() ? text : text + "; " + answer.why;
+        };
+        if (known) before(ended->explanation);
+        if (known && blind) before(ended->why);
     }
     return answer;
 }

@@ -36,6 +36,8 @@ def test_silence_about_a_panic_is_no_health(case: Case, tmp_path) -> None:
     core.symlink_to(case.core)
     finding = report("crash", core)["findings"][0]
     assert finding["kind"] == "crash.requested" and "not known without its executable" in finding["why"]
+    head = " ".join(incident("analyze", core, "--skip", "go.goroutine").out.split("\n\n")[1].split())
+    assert "no defect was found, but its executable was not there" in head and "WHY whether it died of a panic" in head
 
 
 @pytest.mark.cores(mode="nilderef", build="dwarf")
