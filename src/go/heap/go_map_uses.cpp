@@ -81,6 +81,7 @@ std::optional<MapIterator> read_map_iterator(const Memory& memory, const Runtime
     it.key = word(f.key);
     it.elem = word(f.elem);
     it.table = word(f.table);
+    if (f.table >= 0) it.table_at = at + static_cast<std::uint64_t>(f.table);
     it.position = word(f.position);
     return it;
 }

@@ -45,6 +45,7 @@ struct MapIterator {
     Address at;
     Address type, header;
     Address key, elem;  ///< of the cell it stands on; null: not begun, or at its end
+    Address table_at;   ///< of the word that holds `table`
     Address table;      ///< classic: bucket array it walks; Swiss: its table, null for a small map
     Address position;   ///< classic: bucket; Swiss: group
     std::uint32_t frame = 0;

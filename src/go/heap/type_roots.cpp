@@ -251,21 +251,48 @@ bool TypeRoots::look_at_slot(const Root& root) {
 
 /// The compiler gives the iterator of a range no variable. The array that it walks may be its own by now: the map has
 /// grown since.
-bool TypeRoots::look_at_iterator(Address word) {
-    const auto& input = out_.graph_.input();
+bool TypeRoots::look_at_iterator(const std::optional<MapIterator>& iterator) {
+    if (!iterator || iterator->table_at.is_null()) return false;
     const TypeTable& types = *out_.types_;
-    const auto iterator = read_map_iterator_of_table(input.memory, input.runtime, word);
-    if (!iterator) return false;
     const TypePlan& header = (*out_.plans_)[types[types.find(iterator->type)].header];
     for (PlanStep step : out_.plans_->steps(header)) {
         if (step.op == PlanStep::Op::swiss_group)
             step = {.target = types[step.second].elem};
         else if (step.op != PlanStep::Op::buckets)
             continue;
-        spread_.visit_step(step, word);
+        spread_.visit_step(step, iterator->table_at);
         return true;
     }
     return false;
+}
+
+/// Those of reflect.MapIter: objects of their own up to Go 1.17, parts of it since.
+bool TypeRoots::look_at_kept_iterators() {
+    const auto& input = out_.graph_.input();
+    const TypeTable& types = *out_.types_;
+    std::vector<std::pair<TypeId, std::uint64_t>> places;
+    for (std::string_view name : {"runtime.hiter", "reflect.hiter"})
+        if (const TypeId id = types.find(name)) places.emplace_back(id, 0);
+    if (const TypeId id = types.find("reflect.MapIter"))
+        for (const TypeField& field : types.fields(id))
+            if (types[field.type].name == "reflect.hiter") places.emplace_back(id, field.offset);
+    const auto place = [&](TypeId id) {
+        return std::ranges::find(places, id, &std::pair<TypeId, std::uint64_t>::first);
+    };
+    bool any = false;
+    for (std::size_t code = 1; code < out_.words_.codes(); ++code)
+        any |= place(TypeWord::type(out_.words_.word_of(static_cast<TypeWords::Code>(code)))) != places.end();
+    if (!any) return false;  // the walk over all objects is saved
+    std::vector<Address> found;
+    out_.for_each_live(
+        1, [&](TypeId id) { return place(id) != places.end(); },
+        [&](SlotId slot, const ObjectType& type, unsigned) {
+            if (type.count == 1)
+                found.push_back(out_.graph_.slots().base(slot) + type.offset + place(type.type)->second);
+        });
+    bool progress = false;
+    for (const Address at : found) progress |= look_at_iterator(read_map_iterator(input.memory, input.runtime, at));
+    return progress;
 }
 
 bool TypeRoots::look_into_untyped() {
@@ -301,13 +328,15 @@ bool TypeRoots::look_into_untyped() {
         for (const std::uint32_t index : unexplained_) {
             const Root& root = graph.roots().all[index];
             if (!untyped(root.target)) continue;
-            progress = look_at_iterator(root.where) || progress;
+            progress =
+                look_at_iterator(read_map_iterator_of_table(memory, graph.input().runtime, root.where)) || progress;
             progress = look_at_slot(root) || progress;
             std::uint64_t before = 0, value = 0;
             MemoryCursor cursor(memory);
             if (cursor.load(root.where - 8, before) && cursor.load(root.where, value) && value != 0)
                 progress = look_at_word(before, value) || progress;
         }
+        progress = look_at_kept_iterators() || progress;
         graph.live_bits().for_each([&](SlotId slot) {
             if (untyped(slot)) untyped_.push_back(slot);
         });

@@ -1,6 +1,7 @@
 // Where types start to spread from: see heap_types.h. Private to go/heap.
 #pragma once
 
+#include "go/heap/go_map_uses.h"
 #include "go/heap/type_spread.h"
 #include "image/go_types.h"
 
@@ -25,7 +26,8 @@ private:
     HeapTypes::FrameShape shape_by(Address pc, VariablesAt variables_at) const;
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
     void seed_directories();
-    bool look_at_iterator(Address word);
+    bool look_at_iterator(const std::optional<MapIterator>& iterator);
+    bool look_at_kept_iterators();
     bool look_at_word(std::uint64_t before, std::uint64_t value);
     bool look_at_slot(const Root& root);
 
