@@ -37,17 +37,16 @@ bool never_code(const Placement& place) {
 }
 
 /// Go's own assembly (runtime.clone at the bottom of a thread's stack, whose frame the new thread writes over;
-/// runtime.mcall, which changes stacks) is judged by go.frame-chain.broken, which knows the runtime's ways. Of a Go
-/// runtime that is not read (a further one, an unknown version) nobody knows which code is Go's: its image is left out.
+/// runtime.mcall, which changes stacks) is judged by go.frame-chain.broken, which knows the runtime's ways.
 bool in_go_text(const Process& process, Address pc) {
+    return process.go && std::ranges::any_of(process.go->modules(), [&](auto& m) { return m.text.contains(pc); });
+}
+
+/// Of a Go runtime that is not read (a further one, an unknown version) nobody knows which code is Go's.
+bool in_unread_go(const Process& process, Address pc) {
     const Image* image = process.images->find(pc);
-    bool unread = image != nullptr && go::has_go_sections(*image);
-    if (process.go)
-        for (const go::ModuleData& module : process.go->modules()) {
-            if (module.text.contains(pc)) return true;
-            unread = unread && module.image != image;
-        }
-    return unread;
+    if (image == nullptr || !go::has_go_sections(*image)) return false;
+    return !process.go || std::ranges::none_of(process.go->modules(), [&](auto& m) { return m.image == image; });
 }
 
 }  // namespace
@@ -71,6 +70,7 @@ Detection detect_native_chains(const Process& process) {
             if (!sp) continue;
             StepResult step = cfi.step(state, stack_range(process.memory, *sp));
             if (!step.bad_return || !step.cfa || !never_code(locator.place(Address{*step.bad_return}))) continue;
+            if (in_unread_go(process, frame.pc)) continue;
             Finding finding;
             finding.kind = "native.frame-chain.broken";
             Address slot = *step.cfa - 8;

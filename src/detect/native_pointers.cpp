@@ -22,6 +22,7 @@
 #include "detect/native_freed_waits.h"
 #include "detect/native_live_tables.h"
 #include "detect/native_names.h"
+#include "detect/native_stale.h"
 #include "detect/native_tables.h"
 #include "detect/telling.h"
 #include "process/live_memory.h"
@@ -37,17 +38,7 @@ using Source = LiveMemory::Source;
 
 constexpr std::size_t most_stale = 1 << 20;
 constexpr std::size_t most_told = 16;
-constexpr std::size_t most_words = 2;        ///< single words that accuse; more are the program's habit (g++: 2 to 15)
-constexpr std::size_t most_variables = 8;    ///< that lead to freed chunks, accusing or not (g++: dozens)
-constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
-constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
-
-struct Stale {
-    Word word;
-    Chunk chunk;  ///< freed
-    bool start;   ///< the word is what malloc returned
-    bool told = false;
-};
+constexpr std::size_t most_named = 10000;  ///< words whose types are asked for
 
 class Detectives {
 public:
@@ -74,7 +65,7 @@ public:
         tell_waits();
         tell_chains();
         for (Stale& stale : stale_) tell_table(stale);
-        if (!a_habit())
+        if (!are_a_habit(process_, live, stale_))
             for (Stale& stale : stale_) tell_word(stale);
         count_rest();
         detection.findings = std::move(findings_);
@@ -167,10 +158,6 @@ private:
         }
     }
 
-    bool same_object(const Word& a, const Word& b) const {
-        return a.source == b.source && (a.source == Source::chunk ? a.chunk == b.chunk : a.at == b.at);
-    }
-
     // ---- tables
 
     void tell_table(Stale& stale) {
@@ -195,7 +182,7 @@ private:
                 findings_.push_back(std::move(finding));
                 return;
             }
-        if (!stale.start || was_table(stale) || tell_typed(stale)) return;
+        if (!stale.start || was_table(process_, stale) || tell_typed(stale)) return;
         if (stale.word.source == Source::chunk) {
             const auto& holder = live_->chunks()[stale.word.chunk];
             auto chunk = heaps_.find(holder.user.begin);
@@ -205,7 +192,7 @@ private:
         }
         // The bucket array from before a resize: what it named are nodes of the table still.
         constexpr std::uint64_t smallest = 128;
-        if (stale.chunk.user.size() >= smallest && plausible_holder(stale))
+        if (stale.chunk.user.size() >= smallest && plausible_holder(process_, *live_, stale))
             if (auto array = read_bucket_array(process_.memory, heaps_, stale.chunk, BucketLinks::unknown);
                 array && (array->linked || replaced(*array))) {
                 auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
@@ -357,61 +344,8 @@ private:
 
     // ---- single words
 
-    /// FILE: a closed stream's chunk keeps the pointer to its functions (glibc libio/libioP.h, _IO_FILE_plus.vtable).
-    bool was_stream(const Chunk& chunk) const {
-        constexpr std::uint64_t vtable = 216;
-        if (chunk.user.size() < vtable + 8) return false;
-        auto word = process_.memory.load_address(chunk.user.begin + vtable);
-        Placement place = word ? locator_.place(*word) : Placement{};
-        return place.section != nullptr &&
-               (place.section->name == "__libc_IO_vtables" || place.section->name.starts_with(".data.rel.ro"));
-    }
-
-    /// A variable of the program, or a small object, no array, that one leads to.
-    bool plausible_holder(const Stale& stale) const {
-        if (stale.word.source == Source::data) return !LiveMemory::of_system_library(stale.word);
-        const auto& holder = live_->chunks()[stale.word.chunk];
-        if (holder.depth != 1 || holder.user.size() > small_object) return false;
-        // A container's node that only the stack leads to: the thread may be at taking it apart (clear() in a loop).
-        if (locator_.place(holder.from).image == nullptr) return false;
-        // A word that is no pointer to C heap: an object. Only such pointers: an array, whose spare room is stale.
-        for (Address at = holder.user.begin; at + 8 <= holder.user.end; at += 8) {
-            auto word = process_.memory.load<std::uint64_t>(at);
-            if (word && *word != 0 && !heaps_.contains(Address{*word})) return true;
-        }
-        return false;
-    }
-
-    /// The first word of a table whose destructor has run: static ones keep their memory until the process ends.
-    bool was_table(const Stale& stale) const {
-        return stale.start && is_destroyed_table(process_.memory, stale.word.at, stale.chunk);
-    }
-
-    bool accuses(const Stale& stale) const {
-        return stale.start && !was_table(stale) && heaps_.freed_last(stale.chunk.address) && plausible_holder(stale) &&
-               !was_stream(stale.chunk);
-    }
-
-    /// More words than one fault leaves, or more variables that were let lie.
-    bool a_habit() const {
-        std::vector<const Stale*> heads;
-        std::size_t variables = 0;
-        for (const Stale& stale : stale_) {
-            variables += stale.start && stale.word.source == Source::data && plausible_holder(stale) ? 1 : 0;
-            if (variables > most_variables) return true;
-            if (stale.told || !accuses(stale)) continue;
-            if (std::ranges::any_of(heads, [&](const Stale* head) {
-                    return head->chunk.address == stale.chunk.address || same_object(head->word, stale.word);
-                }))
-                continue;
-            heads.push_back(&stale);
-            if (heads.size() > most_words) return true;
-        }
-        return false;
-    }
-
     void tell_word(Stale& stale) {
-        if (stale.told || findings_.size() >= most_told || !accuses(stale)) return;
+        if (stale.told || findings_.size() >= most_told || !accuses(process_, *live_, stale)) return;
         WordName name = names_->name(stale.word);
         auto finding = start("native.pointer.freed", report::Severity::warning,
                              name.typed ? report::Strength::likely : report::Strength::possible);

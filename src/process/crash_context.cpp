@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "go/stacks/panics.h"
 #include "go/stacks/walk.h"
+#include "process/crash_frames.h"
 #include "process/cxx_death.h"
 #include "process/last_words.h"
 #include "process/native_threads.h"
@@ -27,49 +28,6 @@ const ThreadState* thread_of(const CoreFile& core, std::int32_t tid) {
     for (auto& thread : core.threads())
         if (thread.tid == tid) return &thread;
     return nullptr;
-}
-
-/// The frame of the runtime function that ends the process, on this stack: throw, fatal or fatalpanic.
-const go::PhysicalFrame* find_fatal_frame(const go::GoStack& stack) {
-    for (auto& frame : stack.physical) {
-        auto name = frame.name();
-        if (name == "runtime.throw" || name == "runtime.fatal" || name == "runtime.fatalpanic") return &frame;
-    }
-    return nullptr;
-}
-
-bool has_frame(const go::GoStack& stack, std::string_view name) {
-    return std::ranges::any_of(stack.physical, [&](auto& frame) { return frame.name() == name; });
-}
-
-/// Was the fatal error about the signal itself? A signal that had become a panic is the panic's story, also when the
-/// runtime gave up over that panic: "panic while printing panic value".
-bool throws_for_signal(const go::GoStack& stack, const go::PhysicalFrame& fatal) {
-    for (auto* frame = &fatal; frame != stack.physical.data() + stack.physical.size(); ++frame) {
-        if (frame->name() == "runtime.gopanic") return false;
-        if (frame->name().starts_with("runtime.sigpanic")) return true;
-    }
-    return true;
-}
-
-bool calls_abort(std::span<const report::Frame> frames) {
-    return std::ranges::any_of(frames, [](auto& f) {
-        return f.kind == report::FrameKind::native && (f.function == "abort" || f.function == "__GI_abort");
-    });
-}
-
-/// How an abort gets from the program to the kernel (free, malloc_printerr, abort, raise) is nobody's question.
-void fold_way_of_abort(std::span<report::Frame> frames) {
-    auto own = std::ranges::find_if_not(frames, of_the_runtime);
-    if (own == frames.end()) return;  // nothing else would be left
-    for (auto& frame : frames.first(static_cast<std::size_t>(own - frames.begin()))) frame.runtime_internal = true;
-}
-
-/// Nor is how a program and its threads begin: __libc_start_call_main, start_thread, clone3.
-void fold_start(std::span<report::Frame> frames) {
-    auto own = std::find_if_not(frames.rbegin(), frames.rend(), of_the_runtime);
-    if (own == frames.rend()) return;
-    for (auto frame = frames.rbegin(); frame != own; ++frame) frame->runtime_internal = true;
 }
 
 /// One thread that may be the one that died.
@@ -336,15 +294,6 @@ private:
         return std::nullopt;
     }
 
-    /// Frames below the runtime's own dying: from the function that threw on.
-    static std::vector<report::Frame> frames_from(const go::GoStack& stack, const go::PhysicalFrame& fatal) {
-        auto index = static_cast<std::size_t>(&fatal - stack.physical.data());
-        std::vector<report::Frame> frames;
-        for (std::size_t i = 0; i < stack.frames.size(); ++i)
-            if (stack.frame_of[i] >= index) frames.push_back(stack.frames[i]);
-        return frames;
-    }
-
     /// What the runtime's handler noted of a fault before it "called" sigpanic.
     struct NotedSignal {
         SignalInfo info;
@@ -494,13 +443,6 @@ private:
             context.why = std::move(death->why);
             context.exception = std::move(death->exception);
         }
-    }
-
-    static std::vector<report::Frame> frames_below_signal(const go::GoStack& stack) {
-        std::vector<report::Frame> frames;
-        for (std::size_t i = 0; i < stack.frames.size(); ++i)
-            if (stack.physical[stack.frame_of[i]].owner != go::StackOwner::signal) frames.push_back(stack.frames[i]);
-        return frames;
     }
 
     const Process& process_;

@@ -259,9 +259,7 @@ void LockFinder::read_callbacks() {
     if (!callbacks.exported_read) picture.not_searched.push_back("some functions that C may call");
     const auto finalizing = stuck_finalizer_goroutine();
     for (auto& callback : callbacks.all) {
-        auto remaining = callback.kind == go::CallbackKind::exported
-                             ? code.of_function(callback.closure)
-                             : code.of_closure(callback.closure, callback.argument);
+        auto remaining = code.of_function(callback.entry, callback.closure, callback.argument);
         if (finalizing && callback.kind == go::CallbackKind::finalizer) {
             // It comes after the one that does not end.
             for (auto& release : remaining.releases)

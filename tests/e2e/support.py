@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -126,6 +127,16 @@ def cases(*, mode: str | None = None, build: str | None = None) -> list[Case]:
         if name and (folder / "core").exists() and mode in (None, name[2]) and build in (None, name[1]):
             found.append(Case(folder.parent.name[2:], name[1], name[2]))
     return found
+
+
+GO = shutil.which("go")
+
+
+def build_go(source: pathlib.Path, program: pathlib.Path, *flags: str, cgo: bool = False) -> pathlib.Path:
+    """The program, made of one file by the machine's own Go, away from modules, networks and the environment's settings."""
+    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "1" if cgo else "0", "GOTOOLCHAIN": "local"}
+    subprocess.run([GO, "build", *flags, "-o", program, source], cwd=source.parent, env=environment, check=True, capture_output=True)
+    return program
 
 
 def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:

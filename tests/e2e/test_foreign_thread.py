@@ -1,24 +1,17 @@
 """A thread that C made dies in a Go process: Go's handler runs on that thread's own stack, and sends the signal again."""
-import os
 import pathlib
 import shutil
-import subprocess
 
 import pytest
-from support import kernel_core, report
+from support import GO, build_go, kernel_core, report
 
 HERE = pathlib.Path(__file__).parent
-GO = shutil.which("go")
 pytestmark = pytest.mark.skipif(GO is None or not shutil.which("gcc"), reason="go or gcc is not installed")
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("foreign")
-    shutil.copy(HERE / "foreign.go", folder)
-    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "1", "GOTOOLCHAIN": "local"}
-    subprocess.run([GO, "build", "-o", "program", "foreign.go"], cwd=folder, env=environment, check=True, capture_output=True)
-    return folder / "program"
+    return build_go(HERE / "foreign.go", tmp_path_factory.mktemp("foreign") / "program", cgo=True)
 
 
 @pytest.mark.parametrize("how,kind,function", [("abort", "crash.abort", "give_up"), ("fault", "crash.fault", "read_null")])

@@ -7,10 +7,9 @@ import shutil
 import subprocess
 
 import pytest
-from support import report
+from support import GO, build_go, report
 
 HERE = pathlib.Path(__file__).parent
-GO = shutil.which("go")
 PATTERN = pathlib.Path("/proc/sys/kernel/core_pattern").read_text().strip()
 pytestmark = [pytest.mark.skipif(GO is None or not shutil.which("gdb"), reason="go or gdb is not installed"),
               pytest.mark.skipif(PATTERN not in ("core", "core.%p"), reason="core_pattern is not core")]
@@ -19,10 +18,8 @@ pytestmark = [pytest.mark.skipif(GO is None or not shutil.which("gdb"), reason="
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("giving_back")
-    shutil.copy(HERE / "giving_back.go", folder)
-    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     for name, flags in (("plain", []), ("noopt", ["-gcflags=all=-N -l"])):
-        subprocess.run([GO, "build", *flags, "-o", name, "giving_back.go"], cwd=folder, env=environment, check=True, capture_output=True)
+        build_go(HERE / "giving_back.go", folder / name, *flags)
     return folder
 
 

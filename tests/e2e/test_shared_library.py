@@ -1,25 +1,21 @@
 """Go libraries in a C program. C may call whatever they export at any time; and each brings a Go runtime of its own, of
 which one is read and the others are named."""
-import os
 import pathlib
 import shutil
 import subprocess
 
 import pytest
-from support import kernel_core, report
+from support import GO, build_go, kernel_core, report
 
 HERE = pathlib.Path(__file__).parent
-GO = shutil.which("go")
 pytestmark = pytest.mark.skipif(GO is None or not shutil.which("gcc"), reason="go or gcc is not installed")
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("shared_library")
-    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "1", "GOTOOLCHAIN": "local"}
     for name, flags in (("plain.so", []), ("stripped.so", ["-ldflags=-s -w"])):
-        subprocess.run([GO, "build", "-buildmode=c-shared", *flags, "-o", folder / name, "shared_library.go"], cwd=HERE, env=environment,
-                       check=True, capture_output=True)
+        build_go(HERE / "shared_library.go", folder / name, "-buildmode=c-shared", *flags, cgo=True)
     subprocess.run(["gcc", "-O1", "-pthread", "-o", folder / "host", HERE / "shared_library_host.c", "-ldl"], check=True)
     return folder
 

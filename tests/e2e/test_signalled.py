@@ -1,26 +1,20 @@
 """A Go process and its signals: the one that it dies of is told, and a healthy one is silent wherever it is stopped."""
-import os
 import pathlib
 import shutil
 import signal
 import subprocess
 
 import pytest
-from support import kernel_core, report
+from support import GO, build_go, kernel_core, report
 
 HERE = pathlib.Path(__file__).parent
-GO = shutil.which("go")
 GDB = shutil.which("gdb")
 pytestmark = pytest.mark.skipif(GO is None, reason="go is not installed")
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("signalled")
-    shutil.copy(HERE / "signalled.go", folder)
-    environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
-    subprocess.run([GO, "build", "-o", "program", "signalled.go"], cwd=folder, env=environment, check=True, capture_output=True)
-    return folder / "program"
+    return build_go(HERE / "signalled.go", tmp_path_factory.mktemp("signalled") / "program")
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGBUS", "SIGFPE"])

@@ -25,7 +25,7 @@ const Image* where_it_died(const CoreFile& core, const Memory& memory, const std
     const Registers& registers = core.threads().front().registers;
     const auto image_of = [&](Address a) -> const Image* {
         for (const Image* image : list)
-            if (in_code_of(*image, memory, a)) return image;
+            if (in_code_of(*image, memory, a) && has_go_sections(*image)) return image;
         return nullptr;
     };
     if (!registers.pc() || !registers.sp()) return nullptr;

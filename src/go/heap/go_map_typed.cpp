@@ -21,9 +21,8 @@ bool is_iterator(std::string_view name) {
     return name == "runtime.hiter" || name == "reflect.hiter" || name == "internal/runtime/maps.Iter";
 }
 
-/// Where iterators stand in a value of this type.
-void iterator_offsets(const TypeTable& types, TypeId id, std::uint64_t base, unsigned depth,
-                      std::vector<std::uint64_t>& out) {
+void add_iterators(const TypeTable& types, TypeId id, std::uint64_t base, unsigned depth,
+                   std::vector<std::uint64_t>& out) {
     const Type& type = types[id];
     if (type.kind != Kind::struct_ || depth > deepest) return;
     if (is_iterator(type.name)) {
@@ -31,10 +30,16 @@ void iterator_offsets(const TypeTable& types, TypeId id, std::uint64_t base, uns
         return;
     }
     for (const TypeField& field : types.fields(type))
-        iterator_offsets(types, field.type, base + field.offset, depth + 1, out);
+        add_iterators(types, field.type, base + field.offset, depth + 1, out);
 }
 
 }  // namespace
+
+std::vector<std::uint64_t> iterator_offsets(const TypeTable& types, TypeId id) {
+    std::vector<std::uint64_t> out;
+    add_iterators(types, id, 0, 0, out);
+    return out;
+}
 
 TypedMaps::TypedMaps(const HeapTypes& types, const MapFinder& finder)
     : types_(types), finder_(finder), of_header_(types.types().size()) {
@@ -76,7 +81,7 @@ std::vector<MapIteratorInHeap> TypedMaps::iterators() const {
         // Keys of untyped objects and of closures lie above the table's ids.
         const TypeId id = row.key & ((1u << 27) - 1);
         if (row.live_objects == 0 || row.key >> 28 != 0 || id >= types.size() || !places[id].empty()) continue;
-        iterator_offsets(types, id, 0, 0, places[id]);
+        places[id] = iterator_offsets(types, id);
         any = any || !places[id].empty();
     }
     std::vector<MapIteratorInHeap> found;

@@ -27,6 +27,9 @@ struct MapIteratorInHeap {
     std::uint64_t offset = 0;  ///< in the holder
 };
 
+/// Where map iterators stand in a value of this type, bytes: itself, or fields of structs (reflect.MapIter).
+std::vector<std::uint64_t> iterator_offsets(const TypeTable& types, TypeId id);
+
 class TypedMaps {
 public:
     TypedMaps(const HeapTypes& types, const MapFinder& finder);

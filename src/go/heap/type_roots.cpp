@@ -5,7 +5,7 @@
 #include "base/bounded_walk.h"
 #include "base/parallel.h"
 #include "go/heap/channel_object.h"
-#include "go/heap/go_map_uses.h"
+#include "go/heap/go_map_typed.h"
 #include "go/heap/specials.h"
 #include "go/sync/waits.h"
 
@@ -266,29 +266,23 @@ bool TypeRoots::look_at_iterator(const std::optional<MapIterator>& iterator) {
     return false;
 }
 
-/// Those of reflect.MapIter: objects of their own up to Go 1.17, parts of it since.
+/// In objects: a reflect.MapIter's, which was an object of its own up to Go 1.17.
 bool TypeRoots::look_at_kept_iterators() {
     const auto& input = out_.graph_.input();
     const TypeTable& types = *out_.types_;
-    std::vector<std::pair<TypeId, std::uint64_t>> places;
-    for (std::string_view name : {"runtime.hiter", "reflect.hiter"})
-        if (const TypeId id = types.find(name)) places.emplace_back(id, 0);
-    if (const TypeId id = types.find("reflect.MapIter"))
-        for (const TypeField& field : types.fields(id))
-            if (types[field.type].name == "reflect.hiter") places.emplace_back(id, field.offset);
-    const auto place = [&](TypeId id) {
-        return std::ranges::find(places, id, &std::pair<TypeId, std::uint64_t>::first);
-    };
-    bool any = false;
-    for (std::size_t code = 1; code < out_.words_.codes(); ++code)
-        any |= place(TypeWord::type(out_.words_.word_of(static_cast<TypeWords::Code>(code)))) != places.end();
-    if (!any) return false;  // the walk over all objects is saved
+    std::unordered_map<TypeId, std::vector<std::uint64_t>> places;  // of types that objects have: no walk without any
+    for (std::size_t code = 1; code < out_.words_.codes(); ++code) {
+        const TypeId id = TypeWord::type(out_.words_.word_of(static_cast<TypeWords::Code>(code)));
+        if (id >= types.size() || places.contains(id)) continue;
+        if (auto offsets = iterator_offsets(types, id); !offsets.empty()) places.emplace(id, std::move(offsets));
+    }
+    if (places.empty()) return false;
     std::vector<Address> found;
     out_.for_each_live(
-        1, [&](TypeId id) { return place(id) != places.end(); },
+        1, [&](TypeId id) { return places.contains(id); },
         [&](SlotId slot, const ObjectType& type, unsigned) {
-            if (type.count == 1)
-                found.push_back(out_.graph_.slots().base(slot) + type.offset + place(type.type)->second);
+            for (const std::uint64_t offset : places.at(type.type))
+                found.push_back(out_.graph_.slots().base(slot) + type.offset + offset);
         });
     bool progress = false;
     for (const Address at : found) progress |= look_at_iterator(read_map_iterator(input.memory, input.runtime, at));

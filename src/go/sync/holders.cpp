@@ -113,11 +113,11 @@ Remaining RemainingCode::of_closure(Address closure, std::optional<Address> argu
         result.incomplete = true;
         return result;
     }
-    return state_->run_entry(*entry, closure, argument, std::nullopt);
+    return of_function(*entry, closure, argument);
 }
 
-Remaining RemainingCode::of_function(Address entry) {
-    return state_->run_entry(entry, std::nullopt, std::nullopt, std::nullopt);
+Remaining RemainingCode::of_function(Address entry, std::optional<Address> closure, std::optional<Address> argument) {
+    return state_->run_entry(entry, closure, argument, std::nullopt);
 }
 
 Remaining RemainingCode::of_defer(const PendingDefer& pending) {

@@ -63,8 +63,8 @@ public:
     /// A function value: called with `argument` in the first argument's place.
     Remaining of_closure(Address closure, std::optional<Address> argument = std::nullopt);
     Remaining of_defer(const PendingDefer& pending);
-    /// A function that is called with arguments of which nothing is known.
-    Remaining of_function(Address entry);
+    /// A function, as one of `closure` where it is one's.
+    Remaining of_function(Address entry, std::optional<Address> closure, std::optional<Address> argument);
     /// A goroutine that has not run yet.
     Remaining of_unborn(const Goroutine& g);
     /// Is there anything to follow in a frame with this pc? Cheap once a pc is known.

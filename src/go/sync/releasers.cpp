@@ -77,7 +77,7 @@ public:
                 StructView entry(memory_, at + static_cast<std::uint64_t>(layout_.finblock.fin.offset) + i * stride);
                 auto fn = entry.get(layout_.finalizer.fn), arg = entry.get(layout_.finalizer.arg);
                 if (fn && arg && is_closure(memory_, runtime_, *fn))
-                    add({CallbackKind::finalizer, *fn, *arg, entry.address()});
+                    add_closure(CallbackKind::finalizer, *fn, *arg, entry.address());
             }
             auto next = block.get(layout_.finblock.alllink);
             return next ? std::optional(*next) : std::nullopt;
@@ -94,7 +94,7 @@ public:
             out_.exported_read &= functions.size() < max_exported;
             for (const Func& func : functions) {
                 const auto hash_end = func.name.find('_', exported_prefix.size());
-                add({CallbackKind::exported, func.entry, std::nullopt, {}, func.name.substr(hash_end + 1)});
+                add({CallbackKind::exported, func.entry, {}, {}, {}, func.name.substr(hash_end + 1)});
             }
         }
     }
@@ -103,6 +103,10 @@ private:
     void add(Callback callback) {
         if (out_.all.size() >= max_specials) return;
         out_.all.push_back(callback);
+    }
+
+    void add_closure(CallbackKind kind, Address closure, std::optional<Address> argument, Address record) {
+        if (auto entry = memory_.load_address(closure)) add({kind, *entry, closure, argument, record, {}});
     }
 
     void add_timer(Address at) {
@@ -115,13 +119,13 @@ private:
         // time.AfterFunc: f is goFunc and the argument the function value itself; an interface holds it directly.
         if (func && func->name == "time.goFunc") {
             auto arg = timer.get(layout_.timer.arg_data);
-            if (arg && is_closure(memory_, runtime_, *arg)) add({CallbackKind::timer, *arg, std::nullopt, at});
+            if (arg && is_closure(memory_, runtime_, *arg)) add_closure(CallbackKind::timer, *arg, std::nullopt, at);
             return;
         }
         if (func && (func->name.starts_with("runtime.") || func->name.starts_with("time.") ||
                      func->name.starts_with("internal/")))
             return;  // Sleep, channels, deadlines
-        add({CallbackKind::timer, *f, std::nullopt, at});
+        add_closure(CallbackKind::timer, *f, std::nullopt, at);
     }
 
     // The kinds' numbers shift by version; what the record holds tells them apart: only these two begin with a function
@@ -133,12 +137,12 @@ private:
         auto fn = special.get(layout_.specialfinalizer.fn);
         if (fn && is_closure(memory_, runtime_, *fn)) {
             ++out_.finalizers;
-            add({CallbackKind::finalizer, *fn, object, at});
+            add_closure(CallbackKind::finalizer, *fn, object, at);
         } else if (auto cleanup = special.get(layout_.specialCleanup.fn);
                    cleanup && is_closure(memory_, runtime_, *cleanup)) {
             ++out_.finalizers;
             auto arg = special.get(layout_.specialCleanup.arg);
-            add({CallbackKind::cleanup, *cleanup, arg ? std::optional(*arg) : std::nullopt, at});
+            add_closure(CallbackKind::cleanup, *cleanup, arg ? std::optional(*arg) : std::nullopt, at);
         }
         return next ? std::optional(*next) : std::nullopt;
     }

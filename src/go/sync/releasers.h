@@ -16,7 +16,8 @@ std::string_view to_string(CallbackKind kind);
 
 struct Callback {
     CallbackKind kind = CallbackKind::timer;
-    Address closure;                  ///< of an exported function: its entry
+    Address entry;                    ///< of the function
+    std::optional<Address> closure;   ///< nullopt: a plain function
     std::optional<Address> argument;  ///< the first one: a finalizer's object
     Address record;                   ///< the runtime's timer or special; null for exported functions
     std::string_view name;            ///< of an exported function, as C knows it

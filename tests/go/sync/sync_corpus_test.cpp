@@ -188,7 +188,8 @@ TEST_P(SyncCorpus, TimersAndFinalizersAreCallbacks) {
         bool found = false;
         for (const auto& callback : callbacks.all)
             if (callback.kind == kind)
-                for (const Release& release : code.of_closure(callback.closure, callback.argument).releases)
+                for (const Release& release :
+                     code.of_function(callback.entry, callback.closure, callback.argument).releases)
                     found |= release.kind == HoldKind::exclusive && (!release.address || *release.address == lock);
         EXPECT_TRUE(found) << mode;
     }
