@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "report/actors.h"
 
 namespace incident::report {
 
@@ -42,6 +43,16 @@ std::string quiet_why(const Report& report) {
     return text;
 }
 
+/// "goroutine 21 (sync.Mutex main.db.mu)": who it is, and of what, if for one thing only.
+std::string awaited_name(const WaitGraph& graph, const Blocker& blocker) {
+    std::string name = name_of(blocker.who);
+    const auto edge = std::ranges::find(graph.edges, blocker.who, &WaitEdge::to);
+    if (blocker.objects != 1 || edge == graph.edges.end()) return name;
+    const std::string what = edge->what.substr(0, edge->what.find(','));  // a channel says how full it is
+    const bool unnamed = edge->object && what.find(' ') == std::string::npos;
+    return fmt::format("{} ({}{})", name, what, unnamed ? fmt::format(" {:#x}", edge->object->value) : "");
+}
+
 /// Titles count alike what differs in its place only: then the place tells them apart.
 std::string title_of(const std::vector<Finding>& findings, const Finding& finding) {
     const auto alike = std::ranges::count(findings, finding.title, &Finding::title);
@@ -62,6 +73,24 @@ std::string others(const std::vector<Finding>& findings, const Finding& first, S
 }
 
 }  // namespace
+
+std::string most_awaited(const Report& report) {
+    if (!report.wait_graph || report.wait_graph->blockers.empty()) return {};
+    const auto& blockers = report.wait_graph->blockers;
+    const auto waiters = [](const Blocker& b) { return b.total.value_or(b.direct); };
+    const Blocker& first = blockers.front();
+    if (waiters(first) < 2 || (blockers.size() > 1 && waiters(blockers[1]) == waiters(first))) return {};
+    std::string text = fmt::format("{}{} others wait for {}", first.total ? "" : "at least ", waiters(first),
+                                   awaited_name(*report.wait_graph, first));
+    if (first.who.goroutine && report.goroutines) {
+        auto g = std::ranges::find(*report.goroutines, *first.who.goroutine, &Goroutine::id);
+        if (g != report.goroutines->end())
+            text += fmt::format(": {}", g->wait_reason.empty() ? g->status : g->wait_reason);
+    }
+    const Frame* frame = telling_frame(report, first.who);
+    const std::string place = frame == nullptr ? std::string() : place_text(*frame);
+    return place.empty() ? text : fmt::format("{}{} in {}", text, first.who.goroutine ? "" : ",", place);
+}
 
 Answer answer_of(const Report& report, Severity min_severity) {
     auto first = std::ranges::find_if(report.findings, [&](const Finding& f) { return f.severity >= min_severity; });
@@ -86,6 +115,7 @@ Answer answer_of(const Report& report, Severity min_severity) {
             if (!text.empty()) answer.why = answer.why.empty() ? text : text + "; " + answer.why;
         };
         if (known) before(ended->explanation);
+        before(most_awaited(report));
         if (known && blind) before(ended->why);
     }
     return answer;

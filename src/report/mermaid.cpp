@@ -82,16 +82,13 @@ std::string Drawing::place_of(const Actor& who) const {
     } else if (who.thread) {
         if (auto at = threads_.find(*who.thread); at != threads_.end()) frames = at->second->frames;
     }
-    const Frame* frame = terminal::telling_frame(frames);
-    if (frame == nullptr) return {};
-    if (frame->file.empty()) return std::string(frame->function);
-    return fmt::format("{} {}:{}", frame->function, base_name(frame->file), frame->line);
+    const Frame* frame = telling_frame(frames);
+    return frame == nullptr ? std::string() : place_text(*frame);
 }
 
 std::string Drawing::label_of(std::uint32_t node, std::size_t equal) const {
     const Actor& who = nodes_.actors[node];
-    std::string name =
-        who.goroutine ? fmt::format("goroutine {}", *who.goroutine) : fmt::format("thread {}", who.thread.value_or(0));
+    std::string name = name_of(who);
     if (equal > 1) name += fmt::format(", and {} more like it", terminal::grouped(equal - 1));
     std::string place = place_of(who);
     return mermaid_label(name) + (place.empty() ? "" : "<br/>" + mermaid_label(place));

@@ -13,6 +13,7 @@
 #include <array>
 
 #include "base/text.h"
+#include "report/answer.h"
 #include "report/json_writer.h"
 #include "report/terminal/views.h"
 #include "report/verdict.h"
@@ -201,6 +202,7 @@ Verdict verdict_of(const rapidjson::Value& json) {
     v.what = text_of(json, "what");
     v.where = text_of(json, "where");
     v.why = text_of(json, "why");
+    v.awaited = text_of(json, "awaited");
     v.excerpt = text_of(json, "excerpt");
     v.gaps = texts_of(json, "gaps");
     each_of(json, "findings", [&](const rapidjson::Value& f) {
@@ -273,6 +275,7 @@ void render_verdict(const report::Report& report, const Signature& signature, re
     for (const auto& gap : report.gaps)
         if (gap.damage && gaps.size() < most_gaps) gaps.push_back(gap.what + (gap.why.empty() ? "" : ": " + gap.why));
     json.strings("gaps", gaps);
+    json.text("awaited", signature.klass == "requested" ? report::most_awaited(report) : std::string());
     json.text("excerpt", excerpt_of(report, signature, min_severity));
     json.end_object();
     json.finish();

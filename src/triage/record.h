@@ -31,6 +31,7 @@ struct Verdict {
     std::string go;  ///< "go1.27.3"; empty: none
     bool stripped = false;
     std::string what, where, why;
+    std::string awaited;  ///< of one that was cored on request: on whom most others wait; empty: nobody
     std::string excerpt;  ///< the leading finding as the terminal report draws it
     std::vector<FoundKind> findings;
     std::vector<std::string> gaps;  ///< damage only

@@ -12,15 +12,14 @@
 #include <unordered_map>
 
 #include "base/text.h"
-#include "report/json_writer.h"
 #include "report/terminal/parts.h"
 #include "triage/runbook.h"
+#include "triage/summary_totals.h"
 
 namespace incident::triage {
 
 namespace {
 
-using report::JsonWriter;
 using report::terminal::Canvas;
 using report::terminal::grouped;
 using report::terminal::Ink;
@@ -60,45 +59,6 @@ std::string census(const std::vector<Record>& records, const std::vector<std::si
 std::string program_of(const Record& r) { return r.verdict ? r.verdict->program : r.name.program; }
 std::string go_of(const Record& r) { return r.verdict ? r.verdict->go : ""; }
 
-struct Totals {
-    std::size_t cores = 0, copies = 0, analysed = 0, with_findings = 0, quiet = 0;
-    std::vector<std::size_t> doubtful;  ///< quiet, but the input was incomplete
-    std::map<Outcome, std::vector<std::size_t>> lost;
-    double cpu = 0;
-};
-
-Totals totals_of(const Summary& s) {
-    Totals t;
-    for (std::size_t i = 0; i < s.result.records.size(); ++i) {
-        const auto& r = s.result.records[i];
-        ++t.cores;
-        t.cpu += r.cpu_seconds;
-        if (!r.copy_of.empty()) {
-            ++t.copies;
-        } else if (r.verdict) {
-            ++t.analysed;
-            t.with_findings += r.exit == 1 ? 1 : 0;
-            if (r.exit == 3) t.doubtful.push_back(i);
-        } else {
-            t.lost[r.outcome].push_back(i);
-        }
-    }
-    t.quiet = s.clustering.quiet.size();
-    return t;
-}
-
-std::string_view words_of(Outcome outcome) {
-    switch (outcome) {
-        case Outcome::analysed: return "analysed";
-        case Outcome::unusable: return "not a core that can be read";
-        case Outcome::out_of_time: return "killed at the time limit";
-        case Outcome::out_of_memory: return "killed at the memory limit";
-        case Outcome::died: return "its reader died";
-        case Outcome::failed: return "no verdict";
-    }
-    return "";
-}
-
 std::string head_line(const Summary& s, const Totals& t) {
     std::size_t lost = 0;
     for (const auto& [outcome, records] : t.lost) lost += records.size();
@@ -123,6 +83,7 @@ private:
     void variants(const Cluster& c);
     void runbook(const Verdict& v);
     void lost(const Totals& t);
+    void awaited(const std::vector<std::size_t>& which);
     void doubtful(const std::vector<std::size_t>& which);
     void row(std::string_view label, std::string_view text, Ink ink = Ink::plain) {
         if (!text.empty()) canvas_.row(label, canvas_.line(ink, text));
@@ -184,6 +145,16 @@ void TerminalSummary::cluster(const Cluster& c, std::size_t number) {
                           .add(std::string_view(v.excerpt).substr(at, end - at)));
         at = end + 1;
     }
+}
+
+/// Of hangs: on whom they hang.
+void TerminalSummary::awaited(const std::vector<std::size_t>& which) {
+    constexpr std::size_t most = 8;
+    for (std::size_t i = 0; i < which.size() && i < most; ++i) {
+        const auto& r = s_.result.records[which[i]];
+        canvas_.wrap(canvas_.line("    ").add(Ink::source, r.path).space(2).add(r.verdict->awaited), 6);
+    }
+    if (which.size() > most) canvas_.print(canvas_.line(fmt::format("    … {} more", which.size() - most)));
 }
 
 void TerminalSummary::doubtful(const std::vector<std::size_t>& which) {
@@ -261,6 +232,7 @@ void TerminalSummary::write() {
         canvas_.wrap(canvas_.line(fmt::format("  {}: {}", count_of(t.quiet, "core"),
                                               census(s_.result.records, s_.clustering.quiet, program_of, 12))),
                      4);
+        awaited(t.awaited);
         if (!t.doubtful.empty()) doubtful(t.doubtful);
     }
     lost(t);
@@ -358,6 +330,11 @@ void render_summary_markdown(const Summary& s, const report::RenderOptions&, con
         out += fmt::format("\n## Quiet\n\n{}, cored on request, as far as is known, and nothing was found: {}.\n",
                            count_of(t.quiet, "core"),
                            in_markdown(census(s.result.records, s.clustering.quiet, program_of, 12)));
+    constexpr std::size_t most_awaited = 8;
+    if (!t.awaited.empty()) out += '\n';
+    for (const std::size_t i : t.awaited | std::views::take(most_awaited))
+        out += fmt::format("- {}: {}\n", as_code(s.result.records[i].path),
+                           in_markdown(s.result.records[i].verdict->awaited));
     if (!t.lost.empty()) {
         out += "\n## Not analysed\n\n";
         for (const auto& [outcome, which] : t.lost)
@@ -370,113 +347,6 @@ void render_summary_markdown(const Summary& s, const report::RenderOptions&, con
         for (const auto& text : s.result.complaints) out += fmt::format("- {}\n", in_markdown(text));
     }
     sink(out);
-}
-
-void render_summary_json(const Summary& s, const report::Sink& sink) {
-    auto t = totals_of(s);
-    const auto& records = s.result.records;
-    JsonWriter json(sink);
-    json.begin_object();
-    json.string("schema", summary_schema);
-    json.begin_object("tool");
-    json.string("name", "incident");
-    json.text("version", s.version);
-    json.end_object();
-    json.begin_object("totals");
-    json.number("cores", t.cores);
-    json.number("analysed", t.analysed);
-    json.number("copies", t.copies);
-    json.number("quiet", t.quiet);
-    json.number("doubtful", t.doubtful.size());
-    json.number("other_shards", s.result.other_shards);
-    json.number("known_before", s.result.known_before);
-    json.begin_object("not_analysed");
-    for (auto outcome :
-         {Outcome::unusable, Outcome::out_of_time, Outcome::out_of_memory, Outcome::died, Outcome::failed})
-        json.number(to_string(outcome), t.lost.contains(outcome) ? t.lost[outcome].size() : 0);
-    json.end_object();
-    json.real("seconds", s.seconds);
-    json.real("cpu_seconds", t.cpu);
-    json.end_object();
-    auto time = [&](std::string_view name, std::int64_t value) {
-        if (value > 0)
-            json.integer(name, value);
-        else
-            json.null(name);
-    };
-    json.new_line();
-    json.begin_array("clusters");
-    for (const auto& c : s.clustering.clusters) {
-        const auto& example = records[c.example];
-        const auto& v = *example.verdict;
-        json.new_line();
-        json.begin_object();
-        json.string("id", c.variants.front().signature.id);
-        json.number("cores", c.records.size());
-        json.boolean("new", c.is_new);
-        json.string("class", v.signature.klass);
-        json.string("kind", v.signature.kind);
-        json.string("signature", c.variants.front().signature.text);
-        time("first_seen", c.first_seen);
-        time("last_seen", c.last_seen);
-        json.begin_array("variants");
-        for (const auto& variant : c.variants) {
-            json.begin_object();
-            json.string("id", variant.signature.id);
-            json.string("signature", variant.signature.text);
-            json.number("cores", variant.records.size());
-            json.text("reason", variant.reason);
-            std::vector<std::string> paths;
-            for (auto i : variant.records) paths.push_back(records[i].path);
-            json.strings("paths", paths);
-            json.end_object();
-        }
-        json.end_array();
-        json.begin_object("example");
-        json.string("path", example.path);
-        json.string("digest", example.digest);
-        json.text("what", v.what);
-        json.text("where", v.where);
-        json.text("why", v.why);
-        json.text("program", v.program);
-        json.text("go", v.go);
-        json.text("excerpt", v.excerpt);
-        json.end_object();
-        const RunbookEntry* entry = s.runbook != nullptr ? s.runbook->find(v.signature.kind, &v.signature) : nullptr;
-        if (entry != nullptr) {
-            json.begin_object("runbook");
-            json.text("title", entry->step.title);
-            json.text("owner", entry->step.owner);
-            json.strings("steps", entry->step.steps);
-            json.strings("links", entry->step.links);
-            json.end_object();
-        } else {
-            json.null("runbook");
-        }
-        json.end_object();
-    }
-    json.end_array();
-    json.new_line();
-    std::vector<std::string> quiet;
-    for (auto i : s.clustering.quiet) quiet.push_back(records[i].path);
-    json.strings("quiet", quiet);
-    json.new_line();
-    json.begin_array("not_analysed");
-    for (const auto& [outcome, which] : t.lost) {
-        for (auto i : which) {
-            json.new_line();
-            json.begin_object();
-            json.string("path", records[i].path);
-            json.string("digest", records[i].digest);
-            json.string("outcome", to_string(outcome));
-            json.text("reason", records[i].reason);
-            json.end_object();
-        }
-    }
-    json.end_array();
-    json.strings("complaints", s.result.complaints);
-    json.end_object();
-    json.finish();
 }
 
 }  // namespace incident::triage

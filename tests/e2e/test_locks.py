@@ -51,6 +51,21 @@ def test_a_holder_that_waits_for_ever_is_told_with_the_lock_alone() -> None:
             assert f"held by {holder} in main.hold" in finding["where"] and finding["severity"] == "warning"
 
 
+def test_a_hang_without_a_defect_says_on_whom_the_others_wait() -> None:
+    """In WHY of analyze; where several hold up others, all of them, as `locks` lists them."""
+    for build in "dwarf", "stripped":
+        for core in of(CORES, f"{build}.holder_syscall"):
+            text = " ".join(core.print("analyze").split())
+            assert re.search(rf"WHY 3 others wait for goroutine {core.truth().ids['holder']} \(sync.Mutex (main.theLedger.mu|0x[0-9a-f]+)\): "
+                             r"syscall in main.holdSyscall", text), core
+            assert "who blocks most" not in text, core
+    for core in of(CORES, "dwarf.rw_many_readers"):
+        text = core.print("analyze")
+        assert "others wait for" not in text and re.search(r"who blocks most\n +goroutine \d+, and 19 more like it +main.slowReader", text), core
+    for core in of(CORES, "dwarf.orphan_panic"):
+        assert "who blocks most" not in core.print("analyze") and "others wait for" not in core.print("analyze"), core
+
+
 def test_everybody_asleep_is_told_where_main_waits() -> None:
     for core in of(STUCK, "stripped.asleep"):
         finding, = core.analyze().json["findings"]

@@ -243,6 +243,20 @@ def test_clusters_are_causes(tmp_path: pathlib.Path) -> None:
         assert by_cluster.setdefault(core.cluster, core.cause) == core.cause, f"together: {path} {core.text}"
 
 
+def test_quiet_hangs_say_on_whom_they_hang(tmp_path: pathlib.Path) -> None:
+    summary = tmp_path / "s.json"
+    cores = [core for mode in ("holder_syscall", "orphan_panic", "rw_many_readers") for core in CORPORA.glob(f"locks-go1.26/dwarf.{mode}/core")]
+    assert len(cores) == 3
+    run = incident("triage", *cores, "--json", summary)
+    result = json.loads(summary.read_text())
+    jsonschema.validate(result, part("summary"))
+    who, = result["awaited"]
+    assert "holder_syscall" in who["path"] and re.fullmatch(
+        r"3 others wait for goroutine \d+ \(sync.Mutex main.theLedger.mu\): syscall in main.holdSyscall holders.go:\d+", who["awaited"])
+    assert who["awaited"] in " ".join(run.out.split())
+    assert "3 others wait for goroutine" in incident("triage", *cores, "--format", "markdown").out
+
+
 def test_marks_name_nothing_of_one_run() -> None:
     """What triage compares is the same in a stripped build, and holds no address."""
     for mode in ("slice_len", "freed_slot", "dangle_move", "pool_double", "iface_itab"):

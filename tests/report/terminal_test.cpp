@@ -11,6 +11,7 @@
 #include "report/renderers.h"
 #include "report/terminal/canvas.h"
 #include "report/terminal/parts.h"
+#include "report/wait_summary.h"
 #include "report/weakens.h"
 #include "support/sample_report.h"
 
@@ -385,6 +386,57 @@ TEST(Answer, EqualTitlesAreToldApartByTheirPlaces) {
                        leak("3 goroutines are blocked forever", "main.ask (main.go:7), created by main.main")};
     EXPECT_EQ(answer_of(report, Severity::warning).also,
               "3 goroutines are blocked forever in main.produce; 3 goroutines are blocked forever in main.ask");
+}
+
+/// A hang that nobody is to blame for: who asks why it hung begins with the one on whom the others wait.
+struct Hang {
+    Report report;
+
+    Hang() {
+        report.command = "analyze";
+        Frame frame;
+        frame.function = "main.(*DB).flush";
+        frame.file = "/src/db.go";
+        frame.line = 33;
+        Goroutine holder;
+        holder.id = 21;
+        holder.status = "waiting";
+        holder.wait_reason = "IO wait";
+        holder.frames = std::vector{frame};
+        report.goroutines.emplace({holder});
+        report.wait_graph.emplace();
+    }
+    void wait(std::int64_t from, std::int64_t to, std::uint64_t object) {
+        report.wait_graph->edges.push_back(
+            {{from, std::nullopt}, {to, std::nullopt}, "sync.Mutex main.db.mu", "pending defer", Address{object}});
+    }
+    std::string awaited() {
+        summarize(*report.wait_graph, {});
+        return most_awaited(report);
+    }
+};
+
+TEST(Answer, SaysOnWhomTheOthersWait) {
+    Hang hang;
+    hang.wait(5, 21, 0x1000);
+    EXPECT_EQ(hang.awaited(), "");  // one waiter is every program's ordinary day
+    hang.wait(6, 21, 0x1000);
+    EXPECT_EQ(hang.awaited(),
+              "2 others wait for goroutine 21 (sync.Mutex main.db.mu): IO wait in main.(*DB).flush db.go:33");
+    EXPECT_EQ(answer_of(hang.report, Severity::warning).why, hang.awaited());
+    hang.wait(7, 5, 0x2000);
+    hang.wait(8, 21, 0x3000);  // for another lock: no single name
+    EXPECT_EQ(hang.awaited(), "4 others wait for goroutine 21: IO wait in main.(*DB).flush db.go:33");
+    // An accusation has its own reasons.
+    hang.report.findings.emplace_back().severity = Severity::error;
+    EXPECT_EQ(answer_of(hang.report, Severity::warning).why, "");
+}
+
+TEST(Answer, NamesNobodyWhereSeveralHoldUpAsMany) {
+    Hang readers;
+    for (std::int64_t writer : {5, 6})
+        for (std::int64_t reader : {21, 22}) readers.wait(writer, reader, 0x1000);
+    EXPECT_EQ(readers.awaited(), "");
 }
 
 }  // namespace

@@ -4,22 +4,9 @@
 
 #include <algorithm>
 
-#include "base/go_names.h"
-#include "base/system_libraries.h"
 #include "base/text.h"
 
 namespace incident::report::terminal {
-
-namespace {
-
-/// Where C threads wait, never what they do: libc and its kin.
-bool is_library_frame(const Frame& frame) {
-    if (frame.kind == FrameKind::signal) return true;
-    if (frame.kind == FrameKind::go) return is_standard_library(frame.function);
-    return system_library(frame.module) != SystemLibrary::none || in_cxx_headers(frame.function, frame.file);
-}
-
-}  // namespace
 
 Context::Context(Canvas& c, const Report& r) : canvas(c), report(r) {
     if (r.goroutines) {
@@ -98,26 +85,6 @@ Line place_of(const Context& context, const Frame& frame) {
     else if (!frame.function.empty() && frame.kind != FrameKind::go && !frame.module.empty())
         out.space(2).add(Ink::source, base_name(frame.module));
     return out;
-}
-
-const Frame* telling_frame(std::span<const Frame> frames) {
-    const Frame *fallback = nullptr, *nameless = nullptr;
-    for (const auto& frame : frames) {
-        if (frame.runtime_internal) continue;
-        if (frame.function.empty()) {
-            const bool own = !frame.module.empty() && system_library(frame.module) == SystemLibrary::none;
-            if (nameless == nullptr && own) nameless = &frame;
-            continue;
-        }
-        if (!is_library_frame(frame)) return &frame;
-        // net.(*netFD).Read says more than the internal/poll.runtime_pollWait in it.
-        if (fallback == nullptr || (fallback->function.starts_with("internal/") && frame.kind == fallback->kind))
-            fallback = &frame;
-    }
-    // Of a stripped program: module and offset say more than where libc waits.
-    if (nameless != nullptr) return nameless;
-    if (fallback != nullptr) return fallback;
-    return frames.empty() ? nullptr : &frames.front();
 }
 
 const Frame* telling_frame(const Context& context, const Actor& who) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "report/actors.h"
 #include "report/terminal/canvas.h"
 
 namespace incident::report::terminal {
@@ -39,11 +40,7 @@ std::string without_directories(std::string_view go_function);
 /// function  file:line
 Line place_of(const Context& context, const Frame& frame);
 
-/// The frame that tells a person where this stack is: the first one that is neither the runtime's nor a standard
-/// library's (Go's or C's); else the first of the program that has no name; else the first of the library; null when
-/// there are no frames.
-const Frame* telling_frame(std::span<const Frame> frames);
-/// The same of a goroutine or thread; null when its frames are not known.
+/// Of a goroutine or thread; null when its frames are not known.
 const Frame* telling_frame(const Context& context, const Actor& who);
 /// "main.(*Ledger).Apply  ledger.go:41" of a goroutine or thread, empty when its frames are not known.
 Line place_of(const Context& context, const Actor& who);

@@ -64,6 +64,7 @@ void print_view(Context& context) {
     if (command != "analyze") return;
     print_goroutine_summary(context);
     print_thread_summary(context);
+    print_wait_summary(context);
     print_heap_summary(context);
 }
 

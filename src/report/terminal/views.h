@@ -61,6 +61,7 @@ void print_registers(Context& context, std::span<const Register> registers);
 void print_locks(Context& context);
 void print_lock_rows(Context& context, const Lock& lock);  ///< state, waiting, held by: as rows of a finding
 void print_wait_graph(Context& context);
+void print_wait_summary(Context& context);  ///< who blocks most, for `analyze` where nothing is accused
 void print_cycle(Context& context, const WaitGraph& graph, const std::vector<std::size_t>& cycle);
 
 // memory.cpp

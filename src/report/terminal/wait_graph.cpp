@@ -21,11 +21,6 @@ std::string_view busy_with(const Context& context, const Actor& who) {
     return g->wait_reason.empty() ? g->status : g->wait_reason;
 }
 
-std::string name_of(const Actor& who) {
-    if (who.goroutine) return fmt::format("goroutine {}", *who.goroutine);
-    return who.thread ? fmt::format("thread {}", *who.thread) : "somebody";
-}
-
 /// Draws trees, line by line, until there are enough.
 class Forest {
 public:
@@ -314,6 +309,13 @@ void print_cycle(Context& context, const WaitGraph& graph, const std::vector<std
         if (!edge.basis.empty()) held.dot().add(Ink::quiet, edge.basis);
         canvas.wrap(held, 18, last ? nullptr : &gutter);
     }
+}
+
+void print_wait_summary(Context& context) {
+    if (!context.report.wait_graph || context.report.wait_graph->blockers.size() < 2)
+        return;  // one: the answer says it
+    const Blocker& first = context.report.wait_graph->blockers.front();
+    if (first.total.value_or(first.direct) >= 2) print_blockers(context, *context.report.wait_graph);
 }
 
 void print_wait_graph(Context& context) {
