@@ -15,7 +15,7 @@ namespace incident::detect {
 
 std::string LockTeller::name(const GoLock& lock) const {
     const std::string_view type = to_string(lock.state.type);
-    const std::string name = lock_name(process_, locator_, lock.state.address, type);
+    std::string name = lock_name(process_, locator_, lock.state.address, type);
     if (!name.empty() && locator_.place(lock.state.address).kind == PlaceKind::image) return name;
     return fmt::format("{} at {:#x}", name.empty() ? type : name, lock.state.address.value);
 }

@@ -48,7 +48,7 @@ void bind_input(py::module_& module) {
     Bound<GoRuntime>(module, "GoRuntime", "The Go runtime of the target.")
         .value("version", &GoRuntime::version)
         .value("layout", &GoRuntime::layout, "'dwarf' or 'table'.")
-        .value("debug_info", &GoRuntime::debug_info, "'dwarf', 'symbols' or 'stripped'.")
+        .value("debug_info", &GoRuntime::debug_info, "'dwarf', 'symbols' or 'stripped'; None without the executable.")
         .value("variant", &GoRuntime::variant);
     Bound<Libc>(module, "Libc", "The C library of the target.")
         .value("name", &Libc::name)

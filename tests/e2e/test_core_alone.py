@@ -18,6 +18,7 @@ def test_core_alone(case: Case, tmp_path) -> None:
     r = run.json
     assert r["runtime"]["go"]["version"].startswith(f"go{case.version}")
     assert r["input"]["executable"]["status"] == "missing"
+    assert r["runtime"]["go"]["debug_info"] is None, "nobody can say of a file that is not there that it is stripped"
     assert r["crash"]["signal"]["name"] == "SIGABRT"
     truth = set(case.truth().goroutines())
     ours = {g["id"]: g for g in r["goroutines"]}

@@ -259,9 +259,9 @@ void Search::fill_description(const std::vector<const Image*>& list) {
     report::GoRuntime& out = state.description;
     out.version = state.version.text;
     out.layout = state.layout.source == LayoutSource::dwarf ? "dwarf" : "table";
-    out.debug_info = "stripped";
     const Image* image = state.modules.empty() ? (list.empty() ? nullptr : list.front()) : state.modules.front().image;
-    if (image != nullptr) out.debug_info = debug_info_of(*image);
+    // What the core itself holds of an image has no section headers: it says nothing of the file.
+    if (image != nullptr && !image->found_at().empty()) out.debug_info = debug_info_of(*image);
     std::vector<std::string> words;
     words.reserve(state.version.experiments.size() + 2);  // and what the build settings add
     for (const std::string& experiment : state.version.experiments) words.push_back("GOEXPERIMENT " + experiment);
