@@ -23,6 +23,7 @@
 
 #include "base/text.h"
 #include "core/file_kind.h"
+#include "core/limits.h"
 #include "core/notes.h"
 #include "core/spool.h"
 
@@ -228,9 +229,9 @@ void CoreFile::State::add_load(const Elf64_Phdr& segment, std::size_t index) {
         report(ErrorKind::corrupt, fmt::format("segment {} has more bytes in the file ({:#x}) than in memory ({:#x})",
                                                index, segment.p_filesz, segment.p_memsz));
     if (segment.p_memsz != 0) size = segment.p_memsz;
-    if (__builtin_add_overflow(segment.p_vaddr, size, &end)) {
-        end = UINT64_MAX;
-        report(ErrorKind::corrupt, fmt::format("segment {} wraps around the end of the address space; clipped", index));
+    if (__builtin_add_overflow(segment.p_vaddr, size, &end) || end > end_of_memory.value) {
+        end = std::max(end_of_memory.value, segment.p_vaddr);
+        report(ErrorKind::corrupt, fmt::format("segment {} reaches the end of the address space; clipped", index));
     }
     load.range = {{segment.p_vaddr}, {end}};
     load.file_size = std::min(load.file_size, load.range.size());

@@ -15,6 +15,7 @@
 
 #include "base/byte_reader.h"
 #include "base/text.h"
+#include "core/limits.h"
 
 namespace incident {
 
@@ -172,7 +173,8 @@ void NoteParser::take_file_table(const Note& note) {
             break;
         }
         std::uint64_t offset = 0;
-        if (row->start >= row->end || __builtin_mul_overflow(row->page, *page_size, &offset)) {
+        if (row->start >= row->end || row->end > end_of_memory.value ||
+            __builtin_mul_overflow(row->page, *page_size, &offset)) {
             ++bad;
             continue;
         }

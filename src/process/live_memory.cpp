@@ -102,10 +102,17 @@ struct LiveMemory::Sweep {
 
     std::vector<Piece> roots() const {
         std::vector<Piece> pieces;
+        const auto segments = process.memory.segments();
+        // Only what is held of it: a damaged header may call half of the address space a stack.
         auto add = [&](AddressRange range, Word word) {
             constexpr std::uint64_t most = 1 << 18;  // bytes: a huge array is work for several
-            for (Address at = range.begin; at < range.end; at += most)
-                pieces.push_back({{at, std::min(range.end, at + most)}, word});
+            auto held =
+                std::ranges::upper_bound(segments, range.begin, {}, [](const Segment& s) { return s.range.end; });
+            for (; held != segments.end() && held->range.begin < range.end; ++held) {
+                const Address end = std::min(range.end, held->range.end);
+                for (Address at = std::max(range.begin, held->range.begin); at < end; at += most)
+                    pieces.push_back({{at, std::min(end, at + most)}, word});
+            }
         };
         for (const Image& image : process.images->all())
             for (const Section& section : image.sections())

@@ -152,7 +152,9 @@ std::vector<MalformedCore> malformed_cores() {
         "the core is cut at byte");
     add("offset near 2^64", with_segments([](Segments s) { s[1].p_offset = UINT64_MAX - 0x10; }), true,
         "beyond any file");
-    add("address wraps", with_segments([](Segments s) { s[1].p_vaddr = UINT64_MAX - 0x10; }), true, "wraps around");
+    add("address wraps", with_segments([](Segments s) { s[1].p_vaddr = UINT64_MAX - 0x10; }), true, "reaches the end");
+    add("the last page", with_segments([](Segments s) { s[1].p_vaddr = 0 - std::uint64_t{4096}; }), true,
+        "reaches the end");
     add("a load over the ELF header", with_segments([](Segments s) { s[1].p_offset = 0; }), true, "");
     add("notes only", minimal().auxv({{AT_PAGESZ, 4096}}).files({}).build(), true, "");
     {
