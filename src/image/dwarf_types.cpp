@@ -194,6 +194,22 @@ void accept_go_location(Dwarf_Attribute& location) {
     if (form == DW_FORM_block || (form == DW_FORM_block1 && *location.valp < 0x80)) location.form = DW_FORM_exprloc;
 }
 
+bool tells_of_one_word(Dwarf_Attribute& location, std::uint64_t size) {
+    constexpr unsigned most_entries = 1000;
+    const unsigned form = dwarf_whatform(&location);
+    if (size <= 8 || (form != DW_FORM_sec_offset && form != DW_FORM_loclistx)) return false;
+    Dwarf_Addr base = 0, begin = 0, end = 0;
+    Dwarf_Op* ops = nullptr;
+    std::size_t count = 0;
+    std::ptrdiff_t at = 0;
+    for (unsigned n = 0; n < most_entries; ++n) {
+        if ((at = dwarf_getlocations(&location, at, &base, &begin, &end, &ops, &count)) <= 0) return false;
+        if (count == 1 && ((ops[0].atom >= DW_OP_reg0 && ops[0].atom <= DW_OP_reg31) || ops[0].atom == DW_OP_regx))
+            return true;
+    }
+    return false;
+}
+
 std::optional<std::uint64_t> static_address(Dwarf_Die& variable) {
     Dwarf_Attribute attribute;
     Dwarf_Op* ops = nullptr;

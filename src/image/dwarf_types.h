@@ -28,6 +28,11 @@ std::optional<std::uint64_t> member_offset(Dwarf_Die& member);
 /// Go writes locations as DW_FORM_block1, which libdw (0.188) refuses from DWARF 4 on. Up to 127 bytes the encoding is
 /// that of DW_FORM_exprloc: this says so to libdw. Call it on an attribute before dwarf_getlocation*.
 void accept_go_location(Dwarf_Attribute& location);
+/// A variable of several words that its location list somewhere puts into one register: that list tells of one of its
+/// words only, and not of which. Go's compiler writes pieces only where more than one part of a variable has a name of
+/// its own; of a slice whose length is known elsewhere the data alone may be on the stack, and others lie behind it
+/// (go1.16–1.27 src/cmd/compile/internal/ssa/debug.go, writePendingEntry).
+bool tells_of_one_word(Dwarf_Attribute& location, std::uint64_t size);
 /// The constant address that a static variable's location names (ELF address).
 std::optional<std::uint64_t> static_address(Dwarf_Die& variable);
 

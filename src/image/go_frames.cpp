@@ -19,6 +19,7 @@ constexpr std::int64_t farthest = 1 << 30;  // bytes between a variable and its 
 constexpr std::size_t most_variables = 1000;
 constexpr std::size_t most_locations = 1000;  // of one variable
 constexpr unsigned deepest_scope = 64;
+constexpr unsigned at_go_kind = 0x2900;            // go1.16–1.27 src/cmd/internal/dwarf/dwarf.go
 constexpr unsigned at_go_closure_offset = 0x2907;  // go1.22 src/cmd/internal/dwarf/dwarf.go
 
 std::uint64_t type_offset(Dwarf_Die& die) {
@@ -33,6 +34,15 @@ std::string_view variable_name(Dwarf_Die& die) {
     return name == nullptr ? std::string_view() : name;
 }
 
+bool is_slice_or_string(Dwarf_Die type) {
+    auto bare = peel(type);
+    Dwarf_Attribute attribute;
+    Dwarf_Word kind = 0;
+    if (!bare || dwarf_attr(&*bare, at_go_kind, &attribute) == nullptr || dwarf_formudata(&attribute, &kind) != 0)
+        return false;
+    return (kind & 0x1f) == 23 || (kind & 0x1f) == 24;  // go1.16–1.27 src/reflect/type.go: Slice, String
+}
+
 /// What a location says of a variable's place on the stack; nullopt: it says another place, or none.
 std::optional<GoFrameVariable> on_stack(Dwarf_Die& variable, Dwarf_Attribute& attribute, const Dwarf_Op* ops,
                                         std::size_t count, const LocationContext& context) {
@@ -45,8 +55,12 @@ std::optional<GoFrameVariable> on_stack(Dwarf_Die& variable, Dwarf_Attribute& at
     if (first.kind != LocationPiece::Kind::memory || offset > farthest || offset < -farthest) return std::nullopt;
     auto type = type_of(variable);
     const std::uint64_t whole = type ? size_of(*type).value_or(0) : 0;
-    return GoFrameVariable{variable_name(variable), type_offset(variable), offset,
-                           location->whole() ? whole : std::min(first.size, whole)};
+    std::uint64_t known = location->whole() ? whole : std::min(first.size, whole);
+    if (location->whole() && tells_of_one_word(attribute, whole)) {
+        if (!type || !is_slice_or_string(*type)) return std::nullopt;
+        known = 8;  // the data, or a number, which the stack maps tell from a pointer
+    }
+    return GoFrameVariable{variable_name(variable), type_offset(variable), offset, known};
 }
 
 /// Calls fn(variable, its location attribute) for those that stand right in this scope.

@@ -168,9 +168,13 @@ void locate(const Frame& frame, Dwarf_Die& die, std::optional<Dwarf_Die> type, V
         if (dwarf_getlocation_addr(&attribute, frame.pc, &ops, &count, 1) == 1 && count != 0) {
             LocationContext context = frame.context;
             context.attribute = &attribute;
-            if (auto location = evaluate_location(ops, count, context))
+            if (auto location = evaluate_location(ops, count, context)) {
+                if (location->whole() && is_go(die) && tells_of_one_word(attribute, out.size)) {
+                    location->pieces[0].size = 8;
+                    location->pieces[location->count++].size = out.size - 8;  // its other words: nowhere
+                }
                 read_location(frame, *location, type, out);
-            else
+            } else
                 out.place = location.error().kind == ErrorKind::absent ? "optimized out"
                                                                        : "not readable: " + location.error().what;
             if (out.address || !out.place.empty()) return;

@@ -111,6 +111,38 @@ TEST_P(GoImage, AnotherBuildOfTheSameProgramIsRefused) {
     EXPECT_THAT(images.gaps()[0].why, testing::HasSubstr("build-id"));
 }
 
+/// hex, a constant text: its data is spilled, its length is in the code. The location list calls the eight bytes the
+/// whole string, and what lies behind them is another variable's. ret is a whole string there, because a closure
+/// takes its address.
+TEST(GoImagePlaces, OfAStringOneWordOnTheStackIsNotTheWhole) {
+    INCIDENT_NEED_PROBE(probe, "go1.26", "dwarf", "nilderef");
+    auto opened = OpenedCore::open(probe->core, {.executable = probe->executable});
+    ASSERT_TRUE(opened.has_value());
+    const Image& program = *opened->images.executable();
+    const Registers registers(x86_64());
+    auto seen = [&](const char* function, const char* name, auto&& fn) {
+        const auto symbol = program.find_symbol(function);
+        ASSERT_TRUE(symbol.has_value()) << function;
+        for (std::uint64_t at = 0; at < symbol->size; ++at) {
+            for (const GoFrameVariable& variable : go_frame_variables(program, symbol->address + at))
+                if (variable.name == name) fn(variable.size, std::string("slot"));
+            if (at % 16 != 0) continue;
+            for (const Variable& variable :
+                 program.variables_at(symbol->address + at, registers, Address{0x7000}, opened->memory))
+                if (variable.name == name) fn(variable.address ? variable.size : 0, variable.place);
+        }
+    };
+    bool half = false, whole = false;
+    seen("internal/strconv.fmtX", "hex", [&](std::uint64_t size, const std::string& place) {
+        EXPECT_EQ(size, place == "slot" ? 8u : 0u);  // its data, by the stack maps
+        half = half || place == "memory, optimized out";
+    });
+    seen("runtime.debugCallCheck", "ret",
+         [&](std::uint64_t size, const std::string&) { whole = whole || size == 16; });
+    EXPECT_TRUE(half);
+    EXPECT_TRUE(whole);
+}
+
 std::vector<std::string> versions() {
     std::vector<std::string> out;
     for (int minor = 16; minor <= 27; ++minor) out.push_back("go1." + std::to_string(minor));
