@@ -21,6 +21,7 @@
 
 #include "detect/go_headers_check.h"
 #include "detect/go_headers_tell.h"
+#include "go/binary/field_path.h"
 #include "go/heap/go_map_uses.h"
 #include "go/heap/heap_graph.h"
 
@@ -125,6 +126,18 @@ bool stores_for_others(std::string_view name) {
     return std::ranges::any_of(stores, [&](std::string_view store) { return name.starts_with(store); });
 }
 
+/// While an atomic.Value is stored for the first time its type word names a mark of the package, one byte without
+/// pointers (go1.19–1.27 src/sync/atomic/value.go, firstStoreInProgress; ~0 before).
+bool first_store_of_atomic_value(const Process& process, const BadHeader& bad) {
+    if (bad.op != PlanStep::Op::eface) return false;
+    const go::TypeTable& types = process.heap_types->types();
+    const std::string_view owner = types[go::field_path(types, bad.object_type, bad.offset, go::Until::leaf).of].name;
+    return (owner == "sync/atomic.Value" || owner == "atomic.Value") &&
+           std::ranges::any_of(process.go->modules(), [&](const go::ModuleData& module) {
+               return module.noptrbss.contains(Address{bad.words[0]});
+           });
+}
+
 /// A goroutine that was stopped in the middle of its own code and has the object in hand: it may have stored one word
 /// of the header and not yet the next.
 std::optional<std::int64_t> may_be_storing(const Process& process, const BadHeader& bad) {
@@ -209,6 +222,7 @@ Detection detect_bad_headers(const Process& process) {
             ++detection.unchecked;  // its type is not known for sure
             continue;
         }
+        if (first_store_of_atomic_value(process, bad)) continue;
         if (auto known = told.find({bad.object, header_kind(bad)}); known != told.end()) {
             auto& evidence = detection.findings[known->second].evidence;
             if (evidence.size() < most_told) evidence.push_back(teller.words(bad));

@@ -107,6 +107,20 @@ def test_what_deleted_cells_still_hold_is_nobodys(version: str, tmp_path: pathli
     assert [f["kind"] for f in run.json["findings"] if not f["kind"].startswith("crash.")] == []
 
 
+@pytest.mark.parametrize("version", [v for v in VERSIONS if int(v.split(".")[1]) >= 19])
+def test_an_atomic_value_in_its_first_store_is_no_impossible_interface(version: str, tmp_path: pathlib.Path) -> None:
+    """Its type word then names sync/atomic.firstStoreInProgress, one byte; the same word in another interface is none of a healthy program."""
+    case = support.Case(version, "dwarf", "heap")
+    objects = case.truth().objects()
+    core = Patched(case, tmp_path)
+    mark = next(int(line.split()[0], 16) for line in subprocess.run(["nm", case.exe], capture_output=True, text=True, check=True).stdout.splitlines() if line.endswith(" sync/atomic.firstStoreInProgress"))
+    core.write(int(objects["roots.atomicV"]["addr"], 16), struct.pack("<Q", mark))
+    run = support.incident("analyze", core.path, case.exe, "--format", "json")
+    assert [f["kind"] for f in run.json["findings"] if not f["kind"].startswith("crash.")] == []
+    core.write(value_of(core, int(objects["roots.mapToAny"]["addr"], 16), case.minor, 16, 16), struct.pack("<Q", mark))
+    assert [f["kind"] for f in alarms(core, case)] == ["go.interface.bad"]
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_map_that_is_being_written_to_is_left_alone(version: str, tmp_path: pathlib.Path) -> None:
     case = support.Case(version, "dwarf", "heap")

@@ -137,8 +137,7 @@ TEST(GoImagePlaces, OfAStringOneWordOnTheStackIsNotTheWhole) {
         EXPECT_EQ(size, place == "slot" ? 8u : 0u);  // its data, by the stack maps
         half = half || place == "memory, optimized out";
     });
-    seen("runtime.debugCallCheck", "ret",
-         [&](std::uint64_t size, const std::string&) { whole = whole || size == 16; });
+    seen("runtime.debugCallCheck", "ret", [&](std::uint64_t size, const std::string&) { whole = whole || size == 16; });
     EXPECT_TRUE(half);
     EXPECT_TRUE(whole);
 }

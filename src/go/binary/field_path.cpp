@@ -16,7 +16,7 @@ FieldPath field_path(const TypeTable& types, TypeId id, std::uint64_t offset, Un
         const Type& type = types[path.type];
         if (type.kind == Kind::array && types[type.elem].size != 0) {
             const std::uint64_t size = types[type.elem].size;
-            path = {fmt::format("{}[{}]", path.text, path.rest / size), type.elem, path.rest % size};
+            path = {fmt::format("{}[{}]", path.text, path.rest / size), type.elem, path.rest % size, path.type};
             continue;
         }
         if (type.kind != Kind::struct_) break;
@@ -26,7 +26,7 @@ FieldPath field_path(const TypeTable& types, TypeId id, std::uint64_t offset, Un
                    path.rest - field.offset < std::max<std::uint64_t>(types[field.type].size, 1);
         });
         if (found == fields.end()) break;
-        path = {fmt::format("{}.{}", path.text, found->name), found->type, path.rest - found->offset};
+        path = {fmt::format("{}.{}", path.text, found->name), found->type, path.rest - found->offset, path.type};
     }
     if (path.rest != 0) path.text += fmt::format("+{:#x}", path.rest);
     return path;

@@ -17,6 +17,7 @@ struct FieldPath {
     std::string text;        ///< ".list[3].mu"; "+0x4" at its end: where no field begins; empty: the value itself
     TypeId type = no_type;   ///< of what begins there
     std::uint64_t rest = 0;  ///< bytes into it
+    TypeId of = no_type;     ///< the struct or array that it is the last part of
 };
 
 FieldPath field_path(const TypeTable& types, TypeId id, std::uint64_t offset, Until until);
