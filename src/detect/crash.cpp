@@ -244,7 +244,9 @@ Detection detect_crash(const Process& process) {
                           "time limit: no thread can wake another, unless a signal handler does";
             break;
     }
-    if (crash.kind != CrashKind::requested || (crash.signal && crash.goid)) finding.where = where_of(process, crash);
+    // Whom a signal from outside met is told; which thread a debugger had in hand tells nothing.
+    if (crash.kind != CrashKind::requested || (crash.signal && crash.goid && crash.runtime_function != "gcore"))
+        finding.where = where_of(process, crash);
     if (crash.message)
         finding.evidence.push_back({"message", std::nullopt, *crash.message, "core",
                                     crash.kind == CrashKind::go_panic ? "panic chain"

@@ -70,7 +70,9 @@ private:
     /// its own.
     const ThreadState& dying_thread() const {
         auto threads = process_.core.threads();
-        auto died = [](const ThreadState& thread) { return thread.signal && ends_process(*thread.signal); };
+        auto died = [&](const ThreadState& thread) {
+            return thread.signal && ends_process(*thread.signal) && !attached_before_panic(thread);
+        };
         if (!process_.core.written_by_gcore()) return threads.front();
         auto found = std::ranges::find_if(threads, died);
         return found == threads.end() ? threads.front() : *found;
@@ -184,6 +186,18 @@ private:
         if (!is_fault(signal.info.number) || signal.info.code <= 0) return false;
         auto pc = signal.registers.pc();
         return pc && process_.go->find_func(*pc);
+    }
+
+    /// The same, seen by who attached to the process (gcore PID) in the moment between the fault and its handler. That
+    /// stops the other threads by a SIGSTOP of the kernel's own; those of a program that stopped under gdb have one
+    /// that gdb sent, and there the fault is what its user wants to see.
+    bool attached_before_panic(const ThreadState& thread) const {
+        if (!process_.core.written_by_gcore() || !process_.go || !thread.signal) return false;
+        auto pc = thread.registers.pc();
+        return is_fault(thread.signal->number) && thread.signal->code > 0 && pc && process_.go->find_func(*pc) &&
+               std::ranges::any_of(process_.core.threads(), [](const ThreadState& other) {
+                   return other.signal && other.signal->number == SIGSTOP && other.signal->code == SI_KERNEL;
+               });
     }
 
     /// The signal that this thread is handling now. Handlers nest: a fault in C is followed by the SIGABRT that the
@@ -377,10 +391,11 @@ private:
         // A debugger stops a process by SIGSTOP, or by a SIGTRAP of which nothing is known.
         bool noted = info && info->number == SIGTRAP && (info->code > 0 || info->sender_pid);
         bool stopped = info && (info->number == SIGSTOP || (info->number == SIGTRAP && !noted));
-        bool by_debugger = process_.core.written_by_gcore() && !(info && ends_process(*info));
+        const bool recoverable = attached_before_panic(dying);
+        bool by_debugger = process_.core.written_by_gcore() && !(info && ends_process(*info) && !recoverable);
         if (by_debugger || stopped || !info || info->number == 0) {
             context.kind = report::CrashKind::requested;
-            if (info && info->number != 0 && !stopped) context.signal = info;
+            if (info && info->number != 0 && !stopped && !recoverable) context.signal = info;
             context.runtime_function = "gcore";
             return;
         }
