@@ -30,13 +30,14 @@ bool is_lock(WaitObject object) {
     return object == WaitObject::mutex || object == WaitObject::rwmutex || object == WaitObject::wait_group;
 }
 
-/// Frames inside the primitives themselves have nothing to release that their caller's code does not show.
+/// Frames inside the primitives themselves have nothing to release that their caller's code does not show. What else
+/// package sync has is their user: the map behind sync.Map (1.24+, internal/sync.HashTrieMap) locks its nodes.
 bool is_machinery(std::string_view name) {
-    if (name.starts_with("runtime.") || name.starts_with("internal/runtime") || name.starts_with("sync.runtime_") ||
-        name.starts_with("internal/sync."))
-        return true;
-    return name.starts_with("sync.(*Mutex)") || name.starts_with("sync.(*RWMutex)") ||
-           name.starts_with("sync.(*WaitGroup)") || name.starts_with("sync.(*rlocker)");
+    if (name.starts_with("runtime.") || name.starts_with("internal/runtime")) return true;
+    if (name.starts_with("internal/")) name.remove_prefix(9);
+    return name.starts_with("sync.runtime_") || name.starts_with("sync.(*Mutex)") ||
+           name.starts_with("sync.(*RWMutex)") || name.starts_with("sync.(*WaitGroup)") ||
+           name.starts_with("sync.(*rlocker)");
 }
 
 HoldKind kind_of(WaitObject object, WaitMode mode) {
