@@ -31,13 +31,13 @@ public:
 
 private:
     std::optional<Blocked> blocked(std::uint32_t i);
-    /// A timer's channel, or none that can be read. Asked once for each channel: reading one walks its queues, and 10^5
-    /// goroutines may stand in one.
-    bool may_be_timers(Address channel) {
-        auto [at, fresh] = timers_.try_emplace(channel.value, true);
+    /// A timer's channel, a closed one, whose waiters are being woken one by one, or none that can be read. Asked once
+    /// for each channel: reading one walks its queues, and 10^5 goroutines may stand in one.
+    bool wakes_by_itself(Address channel) {
+        auto [at, fresh] = awake_.try_emplace(channel.value, true);
         if (fresh) {
             auto read = go::read_channel(process_.memory, *process_.go, channel);
-            at->second = !read || read->timer;
+            at->second = !read || read->timer || read->closed;
         }
         return at->second;
     }
@@ -48,7 +48,7 @@ private:
     const Process& process_;
     go::Reach& reach_;
     const go::HeapSlots& slots_;
-    std::unordered_map<std::uint64_t, bool> timers_;  // by channel
+    std::unordered_map<std::uint64_t, bool> awake_;  // by channel
 };
 
 /// nullopt: it may run on, for all we know.
@@ -57,12 +57,15 @@ std::optional<Blocked> Search::blocked(std::uint32_t i) {
     if (g.system || (g.status != go::Status::waiting && g.status != go::Status::leaked)) return std::nullopt;
     const auto waits = process_.waits->of(process_.memory, *process_.go, g, process_.stacks.load_physical(i));
     if (waits.empty()) return std::nullopt;
+    // Set by who has taken it out of the queue and is about to make it runnable; nil in every goroutine that parks in a
+    // channel. go1.16–1.27 src/runtime/chan.go, send, recv, closechan
+    const auto param = go::StructView(process_.memory, g.g).get(process_.go->layout().g.param);
+    const bool woken = param && !param->is_null();
     Blocked result{{i, waits.front().address, waits.front().object}, {}};
     for (const auto& wait : waits) {
         if (!is_blocking(wait.object)) return std::nullopt;
         if (wait.object == go::WaitObject::nil_channel) continue;
-        if (wait.object == go::WaitObject::channel && may_be_timers(wait.address))
-            return std::nullopt;  // time will tell
+        if (wait.object == go::WaitObject::channel && (woken || wakes_by_itself(wait.address))) return std::nullopt;
         const go::SlotId slot = slots_.find(wait.address);
         if (slot == go::no_slot || !slots_.allocated(slot)) return std::nullopt;  // a package variable …
         result.objects.push_back(slot);

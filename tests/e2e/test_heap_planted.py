@@ -1,5 +1,6 @@
 """Words planted into healthy bundled cores: a map of a few cells, headers in the cells of maps and locks, looked at wherever a type says what they are."""
 import pathlib
+import re
 import struct
 import subprocess
 import types
@@ -197,3 +198,27 @@ def test_what_gcore_left_out_is_no_fault(command: str, tmp_path: pathlib.Path) -
         found, = (f for f in support.incident("analyze", core.path, case.exe, "--format", "json").json["findings"] if f["kind"] == "go.slice.bad")
         remark = any("gcore leaves out some mappings" in why for why in found["innocent"])
         assert remark == (command == "gcore") == (found["severity"] == "info") == (found["strength"] == "possible"), found
+
+
+def layout_offset(version: str, struct_name: str, field: str) -> int:
+    table = support.ROOT / "src/go/binary/layouts" / f"go{version.replace('.', '_')}.inc"
+    return int(re.search(rf"^LAYOUT_FIELD\({struct_name}, {field}, (\d+)\)", table.read_text(), re.M)[1])
+
+
+@planted.each([c for c in planted.planted("heap", "heap-go1.*") if c.mode == "leak_recv" and "gcore" not in c.folder.name and c.build == "dwarf"])
+@pytest.mark.parametrize("how", ["closed", "param"])
+def test_who_is_just_being_woken_is_not_blocked_for_ever(core: planted.Planted, how: str, tmp_path: pathlib.Path) -> None:
+    """close() has emptied the queue and wakes the waiters one by one; a sender has taken one out, and not yet made it runnable."""
+    version = core.folder.parent.name.removeprefix("heap-go")
+    leaks = [f for f in core.analyze("--only", "go.goroutine").json["findings"] if f["severity"] == "warning"]
+    patched = Patched(types.SimpleNamespace(core=core.core), tmp_path)
+    channels = {int(e["address"], 16) for f in leaks for e in f["evidence"] if e["what"].endswith("waits for it")}
+    assert len(channels) == 3
+    for channel in channels:
+        if how == "closed":
+            patched.write(channel + layout_offset(version, "hchan", "closed"), b"\x01")
+        else:
+            waiter = patched.word(channel + layout_offset(version, "hchan", "recvq_first"))
+            patched.write(patched.word(waiter) + layout_offset(version, "g", "param"), struct.pack("<Q", waiter))
+    run = support.incident("analyze", patched.path, core.exe, "--only", "go.goroutine", "--format", "json")
+    assert [f["kind"] for f in run.json["findings"] if f["severity"] != "info"] == []
