@@ -36,9 +36,8 @@ const Frame* telling_frame(std::span<const Frame> frames) {
             continue;
         }
         if (!is_library_frame(frame)) return &frame;
-        // net.(*netFD).Read says more than the internal/poll.runtime_pollWait in it.
-        if (fallback == nullptr || (fallback->function.starts_with("internal/") && frame.kind == fallback->kind))
-            fallback = &frame;
+        // http.(*persistConn).readLoop, which the goroutine began in, says more than the net.(*netFD).Read in it.
+        if (fallback == nullptr || (frame.kind == FrameKind::go && fallback->kind == FrameKind::go)) fallback = &frame;
     }
     // Of a stripped program: module and offset say more than where libc waits.
     if (nameless != nullptr) return nameless;
