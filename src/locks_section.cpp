@@ -107,8 +107,11 @@ report::WaitGraph wait_graph_section(const Process& process, const Locator& loca
         std::string what = edge.what;
         const std::string_view type = std::string_view(edge.what).substr(0, edge.what.find(' '));
         if (std::string name = lock_name(process, locator, edge.object, type); !name.empty()) what += " " + name;
-        graph.edges.push_back(
-            {actor_of(process, edge.from), actor_of(process, edge.to), std::move(what), edge.basis, edge.object});
+        graph.edges.push_back({actor_of(process, edge.from), actor_of(process, edge.to), std::move(what), edge.basis,
+                               edge.object,
+                               edge.others         ? report::Alternatives::unknown
+                               : edge.is_channel() ? report::Alternatives::known
+                                                   : report::Alternatives::none});
     }
     graph.cycles = process.locks->cycles;
     report::summarize(graph, locks);

@@ -70,6 +70,7 @@ struct BlockEdge {
     std::string what;
     std::string basis;
     bool certain = false;
+    bool others = false;             ///< of a channel: somebody of unknown mind may serve it, too
     std::size_t pthread = SIZE_MAX;  ///< index into Process::pthreads->locks(); SIZE_MAX: none
     std::size_t wait = SIZE_MAX;     ///< index into Process::pthreads->waits(): it waits in C
 
@@ -91,12 +92,8 @@ struct LockPicture {
 /// Needs goroutines, stacks and waits; joins the pthread locks when there are any. Without Go those alone.
 LockPicture find_locks(const Process& process);
 
-struct CycleHints {
-    std::function<bool(Address channel)> may_be_served;  ///< by somebody of unknown mind
-};
 /// Cycles of edges over `nodes` nodes, each of two or more. Waiting for a lock is waiting for all its holders; waiting
 /// on a channel is waiting for any of those who will serve it.
-std::vector<std::vector<std::size_t>> find_cycles(std::size_t nodes, const std::vector<BlockEdge>& edges,
-                                                  const CycleHints& hints = {});
+std::vector<std::vector<std::size_t>> find_cycles(std::size_t nodes, const std::vector<BlockEdge>& edges);
 
 }  // namespace incident

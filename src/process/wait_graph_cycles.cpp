@@ -50,22 +50,47 @@ void LockFinder::connect() {
             }
         }
     }
+    // Who stands in the same queue can serve the others only when he has been served himself: of a pool's clients, each
+    // of whom will give back what he gets, none is waited for while somebody else has something to give back.
+    const auto stands_in = [&](std::uint32_t goroutine, const go::WaitsFor& wait) {
+        const auto& own = waits[goroutine];
+        return own.size() == 1 && own[0].address == wait.address && own[0].mode == wait.mode;
+    };
+    struct Servers {
+        std::vector<std::uint32_t> all;
+        bool cut = false;  ///< more than have edges; of a queue's own members one tells as much as all
+    };
+    std::map<std::pair<Address, HoldKind>, Servers> servers;
     for (std::uint32_t i = 0; i < waits.size(); ++i) {
         if (waits[i].size() != 1 || waits[i][0].object != WaitObject::channel) continue;
         const auto& wait = waits[i][0];
         if (wait.mode != WaitMode::receive && wait.mode != WaitMode::send) continue;
-        auto found = served.find({wait.address, wait.mode == WaitMode::send ? HoldKind::receive : HoldKind::send});
+        const std::pair key(wait.address, wait.mode == WaitMode::send ? HoldKind::receive : HoldKind::send);
+        auto found = served.find(key);
         if (found == served.end() || served_by_callbacks.contains(wait.address)) continue;
-        std::unordered_set<std::uint32_t> seen;
-        for (std::uint32_t to : found->second)
-            if (to != i && seen.size() < max_edges_per_lock && seen.insert(to).second)
+        auto [list, fresh] = servers.try_emplace(key);
+        if (fresh) {
+            auto& all = list->second.all = found->second;
+            std::ranges::sort(all);
+            all.erase(std::unique(all.begin(), all.end()), all.end());
+            const auto queued =
+                std::ranges::stable_partition(all, [&](std::uint32_t to) { return !stands_in(to, wait); });
+            if (queued.begin() != all.begin()) {
+                all.erase(queued.begin(), all.end());
+                list->second.cut = all.size() > max_edges_per_lock;
+            }
+        }
+        std::size_t made = 0;
+        for (std::uint32_t to : list->second.all)
+            if (to != i && made++ < max_edges_per_lock)
                 picture.edges.push_back(
                     {.from = i,
                      .to = to,
                      .object = wait.address,
                      .what = wait.what,
                      .basis = wait.mode == WaitMode::send ? "will receive from it" : "will send to it",
-                     .certain = true});
+                     .certain = true,
+                     .others = list->second.cut});
     }
 }
 
@@ -82,20 +107,16 @@ void LockFinder::find_cycles() {
     for (auto& u : unknown)
         unknown_channels |=
             (u.kind == HoldKind::receive || u.kind == HoldKind::send) && !u.standard && waits[u.goroutine].empty();
-    auto may_be_served = [&](Address channel) { return unknown_channels || in_selects.contains(channel); };
-    picture.cycles = incident::find_cycles(nodes.count(), picture.edges, {may_be_served});
+    for (BlockEdge& edge : picture.edges)
+        if (edge.is_channel()) edge.others |= unknown_channels || in_selects.contains(edge.object);
+    picture.cycles = incident::find_cycles(nodes.count(), picture.edges);
 }
 
-std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vector<BlockEdge>& edges,
-                                                  const CycleHints& hints) {
+std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vector<BlockEdge>& edges) {
     std::vector<std::vector<std::size_t>> cycles, out(n);
     for (std::size_t e = 0; e < edges.size(); ++e) out[edges[e].from].push_back(e);
     std::vector<bool> stuck(n);
-    for (std::size_t i = 0; i < n; ++i) {
-        stuck[i] = !out[i].empty();
-        if (stuck[i] && edges[out[i][0]].is_channel() && hints.may_be_served)
-            stuck[i] = !hints.may_be_served(edges[out[i][0]].object);
-    }
+    for (std::size_t i = 0; i < n; ++i) stuck[i] = !out[i].empty() && !edges[out[i][0]].others;
     // Who waits for somebody that is not stuck is not stuck either; each time a node turns out free, those before it
     // are looked at again: chains are as long as there are goroutines.
     std::vector<std::vector<std::size_t>> before(n);

@@ -133,6 +133,7 @@ void bind_locks(py::module_& module) {
         .def_property_readonly(
             "to", [](const WaitEdge& e) -> const Actor& { return e.to; }, py::return_value_policy::reference_internal);
     edge.value("what", &WaitEdge::what).value("basis", &WaitEdge::basis).value("object", &WaitEdge::object);
+    edge.value("alternatives", &WaitEdge::alternatives);
     edge.repr([](const WaitEdge& e) {
         return to_valid_utf8(fmt::format("WaitEdge {} waits for {}: {}", who(e.from), who(e.to), e.what));
     });

@@ -328,6 +328,7 @@ void write_wait_graph(JsonWriter& json, const WaitGraph& graph) {
         json.text("what", edge.what);
         json.text("basis", edge.basis);
         json.address("object", edge.object);
+        json.string("alternatives", to_string(edge.alternatives));
         json.end_object();
     }
     json.end_array();

@@ -205,11 +205,21 @@ struct Lock {
     std::vector<LockHolder> holders;
 };
 
+/// What else could end the wait that an edge stands for.
+enum class Alternatives : std::uint8_t {
+    none,    ///< a lock: all who hold it have to give it back
+    known,   ///< a channel: any one of those to whom its waiter has edges will do
+    unknown  ///< a channel that somebody else may serve, too
+};
+
+std::string_view to_string(Alternatives alternatives);
+
 struct WaitEdge {
     Actor from, to;
     std::string what;  ///< "sync.Mutex main.accounts[2].mu"
     std::string basis;
     std::optional<Address> object;
+    Alternatives alternatives = Alternatives::none;
 };
 
 /// From somebody for whom nobody waits, over as many steps as there are, to the one on whom all of them hang.
@@ -219,7 +229,8 @@ struct WaitChain {
     bool into_cycle = false;         ///< it ends in a cycle: nobody at its end will ever move
 };
 
-/// Somebody on whom others wait while he himself waits for nobody (or in a cycle, of which each member is one).
+/// Somebody on whom others wait while he himself waits for nobody (or in a cycle, of which each member is one; or for
+/// what somebody unknown may give him).
 struct Blocker {
     Actor who;
     std::uint64_t direct = 0;            ///< wait for something of his

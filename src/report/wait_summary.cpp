@@ -29,18 +29,19 @@ WaitNodes::WaitNodes(const WaitGraph& graph) {
         from.push_back(find(edge.from));
         to.push_back(find(edge.to));
     }
-    auto index = [&](const std::vector<std::uint32_t>& ends, std::vector<std::uint32_t>& begin,
+    auto index = [&](const std::vector<std::uint32_t>& node_of, std::vector<std::uint32_t>& begin,
                      std::vector<std::uint32_t>& edges) {
         begin.assign(actors.size() + 1, 0);
-        for (auto node : ends) ++begin[node + 1];
+        for (auto node : node_of) ++begin[node + 1];
         for (std::size_t i = 1; i < begin.size(); ++i) begin[i] += begin[i - 1];
-        edges.resize(ends.size());
+        edges.resize(node_of.size());
         auto place = begin;
-        for (std::uint32_t e = 0; e < ends.size(); ++e) edges[place[ends[e]]++] = e;
+        for (std::uint32_t e = 0; e < node_of.size(); ++e) edges[place[node_of[e]]++] = e;
     };
     index(from, out_begin, out_edges);
     index(to, in_begin, in_edges);
-    find_cycles();
+    find_circles();
+    find_ends(graph);
 }
 
 std::uint32_t WaitNodes::find(const Actor& who) const {
@@ -49,9 +50,9 @@ std::uint32_t WaitNodes::find(const Actor& who) const {
 }
 
 /// Tarjan's strongly connected components, without recursion: a chain may be 10^5 long.
-void WaitNodes::find_cycles() {
+void WaitNodes::find_circles() {
     const auto n = static_cast<std::uint32_t>(actors.size());
-    in_cycle.assign(n, false);
+    circular.assign(n, false);
     std::vector<std::uint32_t> number(n, none), low(n, 0), next(n, 0), stack, path;
     std::vector<bool> on_stack(n, false);
     std::uint32_t counter = 0;
@@ -82,11 +83,47 @@ void WaitNodes::find_cycles() {
                 member = stack.back();
                 stack.pop_back();
                 on_stack[member] = false;
-                in_cycle[member] = several;
+                circular[member] = several;
                 order.push_back(member);
             }
         }
     }
+}
+
+/// Who waits for nobody moves; so does who needs all of those who move, or one of them. When that is at its end, who
+/// may be served by somebody unknown moves as well. Whoever never does hangs in a cycle, or behind one.
+void WaitNodes::find_ends(const WaitGraph& graph) {
+    const auto n = static_cast<std::uint32_t>(actors.size());
+    const auto alternatives = [&](std::uint32_t node) { return graph.edges[out(node).front()].alternatives; };
+    std::vector<std::uint32_t> missing(n), todo, unknown;
+    std::vector<bool> moves(n, false);
+    ends.assign(n, false);
+    const auto start = [&](std::uint32_t node) { moves[node] = ends[node] = true, todo.push_back(node); };
+    for (std::uint32_t node = 0; node < n; ++node) {
+        missing[node] = static_cast<std::uint32_t>(out(node).size());
+        if (missing[node] == 0)
+            start(node);
+        else if (alternatives(node) == Alternatives::unknown)
+            unknown.push_back(node);
+    }
+    for (bool served : {false, true}) {
+        if (served)
+            for (const std::uint32_t node : unknown)
+                if (!moves[node]) start(node);
+        while (!todo.empty()) {
+            const std::uint32_t node = todo.back();
+            todo.pop_back();
+            for (const std::uint32_t edge : in(node)) {
+                const std::uint32_t waiter = from[edge];
+                if (moves[waiter] || (--missing[waiter] != 0 && alternatives(waiter) == Alternatives::none)) continue;
+                moves[waiter] = true;
+                todo.push_back(waiter);
+            }
+        }
+    }
+    in_cycle.assign(n, false);
+    for (std::uint32_t node = 0; node < n; ++node)
+        if (circular[node] && !moves[node]) in_cycle[node] = ends[node] = true;
 }
 
 namespace {
@@ -96,7 +133,7 @@ void find_chains(const WaitNodes& nodes, WaitGraph& graph) {
     std::vector<std::uint32_t> depth(nodes.size(), 0), via(nodes.size(), WaitNodes::none), end(nodes.size());
     for (std::uint32_t node : nodes.order) {
         end[node] = node;
-        if (nodes.in_cycle[node]) continue;
+        if (nodes.circular[node]) continue;
         for (std::uint32_t edge : nodes.out(node)) {
             const std::uint32_t to = nodes.to[edge];
             if (depth[to] + 1 <= depth[node]) continue;
@@ -153,7 +190,7 @@ Weight weigh(const WaitNodes& nodes, const WaitGraph& graph, std::uint32_t node)
 void find_blockers(const WaitNodes& nodes, std::span<const Lock> locks, WaitGraph& graph) {
     std::vector<Blocker> all;
     for (std::uint32_t node = 0; node < nodes.size(); ++node) {
-        if (nodes.in(node).empty() || !(nodes.out(node).empty() || nodes.in_cycle[node])) continue;
+        if (nodes.in(node).empty() || !nodes.ends[node]) continue;
         const Weight weight = weigh(nodes, graph, node);
         all.push_back({nodes.actors[node], weight.direct, std::nullopt, 0, weight.objects, nodes.in_cycle[node]});
     }

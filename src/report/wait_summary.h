@@ -22,7 +22,9 @@ struct WaitNodes {
 
     std::vector<Actor> actors;            ///< sorted
     std::vector<std::uint32_t> from, to;  ///< nodes, by edge
-    std::vector<bool> in_cycle;           ///< by node
+    std::vector<bool> circular;           ///< by node: it waits for itself, over others
+    std::vector<bool> in_cycle;           ///< circular, and nobody else can ever serve it
+    std::vector<bool> ends;               ///< whoever waits for it waits for no one beyond
     std::vector<std::uint32_t> order;     ///< nodes: those for whom a node waits come before it, but in cycles
 
 private:
@@ -31,7 +33,8 @@ private:
                                                const std::vector<std::uint32_t>& edges, std::uint32_t node) {
         return {edges.data() + begin[node], edges.data() + begin[node + 1]};
     }
-    void find_cycles();
+    void find_circles();
+    void find_ends(const WaitGraph& graph);
 };
 
 /// Fills `chains` and `blockers`.

@@ -53,6 +53,15 @@ std::string_view to_string(Strength strength) {
     return "unknown";
 }
 
+std::string_view to_string(Alternatives alternatives) {
+    switch (alternatives) {
+        case Alternatives::none: return "none";
+        case Alternatives::known: return "known";
+        case Alternatives::unknown: return "unknown";
+    }
+    return "unknown";
+}
+
 std::string_view to_string(Severity severity) {
     switch (severity) {
         case Severity::info: return "info";

@@ -17,6 +17,13 @@ TEST(WaitCycles, OneOfAllHoldersOrEveryServer) {
     EXPECT_FALSE(find_cycles(3, {channel_edge(0, 1), channel_edge(0, 2), lock_edge(1, 0), lock_edge(2, 0)}).empty());
 }
 
+TEST(WaitCycles, SomebodyOfUnknownMindMayServe) {
+    std::vector<BlockEdge> edges{channel_edge(0, 1), lock_edge(1, 0)};
+    EXPECT_EQ(find_cycles(2, edges).size(), 1u);
+    edges[0].others = true;
+    EXPECT_TRUE(find_cycles(2, edges).empty());
+}
+
 TEST(WaitCycles, LongChainsInBothOrders) {
     constexpr std::uint32_t count = 300'000;
     std::vector<BlockEdge> up, down;

@@ -82,6 +82,34 @@ TEST(WaitSummary, ManyHoldersCountEachWaiterOnce) {
     }
 }
 
+// 2 waits for one of 1 and 3 to serve a channel, and 1 for a lock of 2: it is 3 on whom both of them hang.
+TEST(WaitSummary, ACircleWithAWayOutIsNone) {
+    auto graph = graph_of({{goroutine(2), goroutine(1)}, {goroutine(2), goroutine(3)}, {goroutine(1), goroutine(2)}});
+    graph.edges[0].alternatives = graph.edges[1].alternatives = Alternatives::known;
+    summarize(graph, {});
+    ASSERT_EQ(graph.blockers.size(), 1u);
+    EXPECT_EQ(graph.blockers[0].who, goroutine(3));
+    EXPECT_EQ(graph.blockers[0].total, 2u);
+    // Of a lock that both of them hold, 2 needs both.
+    graph.edges[0].alternatives = graph.edges[1].alternatives = Alternatives::none;
+    summarize(graph, {});
+    ASSERT_EQ(graph.blockers.size(), 3u);
+    EXPECT_EQ(std::ranges::count(graph.blockers, true, &Blocker::in_cycle), 2);
+}
+
+TEST(WaitSummary, WhomSomebodyUnknownMayServeIsInNoCycle) {
+    auto graph = graph_of({{goroutine(2), goroutine(1)}, {goroutine(1), goroutine(2)}});
+    graph.edges[0].alternatives = Alternatives::known;
+    summarize(graph, {});
+    ASSERT_EQ(graph.blockers.size(), 2u);
+    EXPECT_TRUE(graph.blockers[0].in_cycle && graph.blockers[1].in_cycle);
+    graph.edges[0].alternatives = Alternatives::unknown;
+    summarize(graph, {});
+    ASSERT_EQ(graph.blockers.size(), 1u);
+    EXPECT_EQ(graph.blockers[0].who, goroutine(2));
+    EXPECT_FALSE(graph.blockers[0].in_cycle);
+}
+
 TEST(WaitSummary, WhoMayReleaseIsToldApart) {
     WaitGraph graph;
     Lock lock{.address = {0x10},

@@ -159,8 +159,7 @@ void Forest::draw() {
         roots.push_back(node);
     }
     for (std::uint32_t node = 0; node < nodes_.size(); ++node)
-        if (!told.contains(node) && !nodes_.in(node).empty() && (nodes_.out(node).empty() || nodes_.in_cycle[node]))
-            roots.push_back(node);
+        if (!told.contains(node) && !nodes_.in(node).empty() && nodes_.ends[node]) roots.push_back(node);
     std::erase_if(roots, [&](std::uint32_t node) { return nodes_.in_cycle[node] && groups_below(node).empty(); });
     // Twenty readers of one lock have the same waiters: one tree.
     std::map<std::string, std::size_t> trees;
