@@ -41,15 +41,79 @@ private:
         }
         return at->second;
     }
-    void close(Address at) {
-        if (auto slot = slots_.find(at); slot != go::no_slot) reach_.close(slot);
-    }
+    /// The g's and sudogs of all goroutines.
+    void close_all(go::Reach& reach) const;
+    std::vector<go::SlotId> of_running_timers() const;
+    /// Joins those whose objects are reached, and what they reach, until nothing changes.
+    void spread(Leaks& leaks, std::vector<Blocked>& left);
 
     const Process& process_;
     go::Reach& reach_;
     const go::HeapSlots& slots_;
     std::unordered_map<std::uint64_t, bool> awake_;  // by channel
+    std::size_t checks_ = 0;
 };
+
+void Search::close_all(go::Reach& reach) const {
+    const auto close = [&](Address at) {
+        if (auto slot = slots_.find(at); slot != go::no_slot) reach.close(slot);
+    };
+    for (const auto& g : process_.goroutines->all) {
+        close(g.g);
+        for (const auto& sudog : go::waiting_sudogs(process_.memory, *process_.go, g)) close(sudog.at);
+    }
+    for (const auto& waiter : process_.waits->semaphores()) close(waiter.sudog);
+}
+
+/// A timer that fires is in no list any more: its function runs on a system stack, which has it in hand. go1.16–1.22
+/// src/runtime/time.go, runOneTimer; since 1.23 unlockAndRun.
+std::vector<go::SlotId> Search::of_running_timers() const {
+    constexpr std::uint64_t most_bytes = 16384;
+    std::vector<go::SlotId> slots;
+    for (const go::Machine_m& machine : process_.goroutines->machines) {
+        const auto threads = process_.core.threads();
+        const auto thread = std::ranges::find(threads, machine.tid, &ThreadState::tid);
+        if (thread == threads.end()) continue;
+        const auto handler = go::interrupted_context(process_.core, process_.memory, *process_.go, machine, *thread);
+        const Registers& registers = handler ? handler->registers : thread->registers;
+        const auto sp = registers.sp();
+        if (!sp || !machine.g0_stack.contains(*sp)) continue;
+        std::vector<Address> words;
+        bool fires = false;
+        for (unsigned row = 0; row < max_registers; ++row)
+            if (auto value = registers.get(row)) words.emplace_back(*value);
+        const Address end = std::min(machine.g0_stack.end, *sp + most_bytes);
+        for (Address at = sp->align_down(8); at < end; at += 8) {
+            auto word = process_.memory.load_address(at);
+            if (!word) break;
+            words.push_back(*word);
+            const auto func = process_.go->find_func(*word);
+            fires = fires ||
+                    (func && (func->name == "runtime.(*timer).unlockAndRun" || func->name == "runtime.runOneTimer"));
+        }
+        for (Address word : words)
+            if (auto slot = slots_.find(word); fires && slot != go::no_slot && slots_.allocated(slot))
+                slots.push_back(slot);
+    }
+    return slots;
+}
+
+void Search::spread(Leaks& leaks, std::vector<Blocked>& left) {
+    // To and fro, so that a chain is one pass in whichever order it was made.
+    for (bool changed = true; changed && leaks.complete;) {
+        changed = false;
+        for (auto& b : left) {
+            checks_ += b.objects.size() + 1;
+            if (!std::ranges::any_of(b.objects, [&](go::SlotId slot) { return reach_.contains(slot); })) continue;
+            reach_.add_goroutine(b.goroutine);
+            b.goroutine = go::no_owner;
+            changed = true;
+        }
+        std::erase_if(left, [](const Blocked& b) { return b.goroutine == go::no_owner; });
+        std::ranges::reverse(left);
+        leaks.complete = checks_ <= check_budget;
+    }
+}
 
 /// nullopt: it may run on, for all we know.
 std::optional<Blocked> Search::blocked(std::uint32_t i) {
@@ -77,11 +141,7 @@ Leaks Search::run() {
     Leaks leaks;
     std::vector<Blocked> left;
     const auto& all = process_.goroutines->all;
-    for (const auto& g : all) {
-        close(g.g);
-        for (const auto& sudog : go::waiting_sudogs(process_.memory, *process_.go, g)) close(sudog.at);
-    }
-    for (const auto& waiter : process_.waits->semaphores()) close(waiter.sudog);
+    close_all(reach_);
     reach_.add_shared();
     for (std::uint32_t i = 0; i < all.size(); ++i) {
         if (auto b = blocked(i))
@@ -90,20 +150,20 @@ Leaks Search::run() {
             reach_.add_goroutine(i);
     }
     leaks.asked = left.size();
-    // To and fro, so that a chain is one pass in whichever order it was made.
-    std::size_t checks = 0;
-    for (bool changed = true; changed && leaks.complete;) {
-        changed = false;
-        for (auto& b : left) {
-            checks += b.objects.size() + 1;
-            if (!std::ranges::any_of(b.objects, [&](go::SlotId slot) { return reach_.contains(slot); })) continue;
-            reach_.add_goroutine(b.goroutine);
-            b.goroutine = go::no_owner;
-            changed = true;
-        }
+    spread(leaks, left);
+    // Words of a system stack may be old: what they lead to is asked for beside the marking, which goes on to be that
+    // of the whole heap.
+    if (const auto fired = left.empty() ? std::vector<go::SlotId>() : of_running_timers(); !fired.empty()) {
+        go::Reach beside(reach_.graph());
+        close_all(beside);
+        beside.add(fired);
+        for (auto& b : left)
+            if (std::ranges::any_of(b.objects, [&](go::SlotId slot) { return beside.contains(slot); })) {
+                reach_.add_goroutine(b.goroutine);
+                b.goroutine = go::no_owner;
+            }
         std::erase_if(left, [](const Blocked& b) { return b.goroutine == go::no_owner; });
-        std::ranges::reverse(left);
-        leaks.complete = checks <= check_budget;
+        spread(leaks, left);
     }
     leaks.alive = leaks.asked - left.size();
     for (Blocked& b : left) {

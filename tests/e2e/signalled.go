@@ -46,6 +46,13 @@ func main() {
 		for {
 			_ = exec.Command("/bin/true").Run()
 		}
+	case "timer":
+		for {
+			c := make(chan int)
+			time.AfterFunc(50*time.Millisecond, func() { c <- 1 })
+			go func() { <-c }()
+			time.Sleep(100 * time.Millisecond)
+		}
 	case "recovers":
 		for {
 			recovers()
