@@ -45,11 +45,25 @@ std::string in_object(const Process& process, Address lock, std::string_view wan
                                                 : fmt::format("(*{}){}", name, text));
 }
 
+/// A symbol names the variable alone where the lock is its first field, or that of the struct it points to.
+std::string in_variable(const Process& process, const Locator& locator, Address lock, std::string_view wanted) {
+    std::string symbol = locator.symbol(lock);
+    if (symbol.empty() || !process.heap_types) return symbol;
+    const go::TypeTable& types = process.heap_types->types();
+    if (const auto* at = types.global_at(lock); at != nullptr && at->address == lock)
+        return symbol + escape_for_terminal(first_of_type(types, at->type, wanted));
+    if (!symbol.starts_with('*')) return symbol;
+    const auto* holder = types.find_global(std::string_view(symbol).substr(1));
+    if (holder == nullptr || types[holder->type].kind != go::Kind::pointer) return symbol;
+    const std::string field = first_of_type(types, types[holder->type].elem, wanted);
+    return field.empty() ? symbol : symbol.substr(1) + escape_for_terminal(field);
+}
+
 }  // namespace
 
 std::string lock_name(const Process& process, const Locator& locator, Address lock, std::string_view type) {
     switch (locator.place(lock).kind) {
-        case PlaceKind::image: return locator.symbol(lock);
+        case PlaceKind::image: return in_variable(process, locator, lock, type);
         case PlaceKind::go_object: return in_object(process, lock, type);
         default: return {};
     }

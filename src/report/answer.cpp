@@ -43,14 +43,15 @@ std::string quiet_why(const Report& report) {
     return text;
 }
 
-/// "goroutine 21 (sync.Mutex main.db.mu)": who it is, and of what, if for one thing only.
+/// "goroutine 21 (sync.Mutex main.db.mu, main.flush will release it)": who it is, and of what, if for one thing only.
 std::string awaited_name(const WaitGraph& graph, const Blocker& blocker) {
     std::string name = name_of(blocker.who);
     const auto edge = std::ranges::find(graph.edges, blocker.who, &WaitEdge::to);
     if (blocker.objects != 1 || edge == graph.edges.end()) return name;
     const std::string what = edge->what.substr(0, edge->what.find(','));  // a channel says how full it is
     const bool unnamed = edge->object && what.find(' ') == std::string::npos;
-    return fmt::format("{} ({}{})", name, what, unnamed ? fmt::format(" {:#x}", edge->object->value) : "");
+    const std::string address = unnamed ? fmt::format(" {:#x}", edge->object->value) : "";
+    return fmt::format("{} ({}{}{}{})", name, what, address, edge->basis.empty() ? "" : ", ", edge->basis);
 }
 
 /// Titles count alike what differs in its place only: then the place tells them apart.

@@ -14,9 +14,9 @@ struct Answer {
     std::string next{};                  ///< only where no finding is told, which has its own
 };
 
-/// On whom the others hang: "200 others wait for goroutine 21 (sync.Mutex main.db.mu): IO wait in main.flush db.go:33".
-/// Where somebody begins who asks why a process hung; no accusation. Empty: fewer than two wait, or several hold up as
-/// many.
+/// On whom the others hang: "200 others wait for goroutine 21 (sync.Mutex main.db.mu, main.flush will release it): IO
+/// wait in main.flush db.go:33". Where somebody begins who asks why a process hung; no accusation. Empty: fewer than
+/// two wait, or several hold up as many.
 std::string most_awaited(const Report& report);
 
 /// Of `analyze` and `crash`.

@@ -56,7 +56,7 @@ def test_a_hang_without_a_defect_says_on_whom_the_others_wait() -> None:
     for build in "dwarf", "stripped":
         for core in of(CORES, f"{build}.holder_syscall"):
             text = " ".join(core.print("analyze").split())
-            assert re.search(rf"WHY 3 others wait for goroutine {core.truth().ids['holder']} \(sync.Mutex (main.theLedger.mu|0x[0-9a-f]+)\): "
+            assert re.search(rf"WHY 3 others wait for goroutine {core.truth().ids['holder']} \(sync.Mutex (main.theLedger.mu|0x[0-9a-f]+), main\S+ will release it\): "
                              r"syscall in main.holdSyscall", text), core
             assert "who blocks most" not in text, core
     for core in of(CORES, "dwarf.rw_many_readers"):

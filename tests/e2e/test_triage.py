@@ -252,7 +252,7 @@ def test_quiet_hangs_say_on_whom_they_hang(tmp_path: pathlib.Path) -> None:
     jsonschema.validate(result, part("summary"))
     who, = result["awaited"]
     assert "holder_syscall" in who["path"] and re.fullmatch(
-        r"3 others wait for goroutine \d+ \(sync.Mutex main.theLedger.mu\): syscall in main.holdSyscall holders.go:\d+", who["awaited"])
+        r"3 others wait for goroutine \d+ \(sync.Mutex main.theLedger.mu, main\S+ will release it\): syscall in main.holdSyscall holders.go:\d+", who["awaited"])
     assert who["awaited"] in " ".join(run.out.split())
     assert "3 others wait for goroutine" in incident("triage", *cores, "--format", "markdown").out
 

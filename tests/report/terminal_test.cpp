@@ -422,7 +422,8 @@ TEST(Answer, SaysOnWhomTheOthersWait) {
     EXPECT_EQ(hang.awaited(), "");  // one waiter is every program's ordinary day
     hang.wait(6, 21, 0x1000);
     EXPECT_EQ(hang.awaited(),
-              "2 others wait for goroutine 21 (sync.Mutex main.db.mu): IO wait in main.(*DB).flush db.go:33");
+              "2 others wait for goroutine 21 (sync.Mutex main.db.mu, pending defer): IO wait in main.(*DB).flush "
+              "db.go:33");
     EXPECT_EQ(answer_of(hang.report, Severity::warning).why, hang.awaited());
     hang.wait(7, 5, 0x2000);
     hang.wait(8, 21, 0x3000);  // for another lock: no single name
