@@ -85,7 +85,7 @@ void bind_view(py::module_& module, const char* name) {
             },
             py::return_value_policy::reference_internal)
         .def("__getitem__",
-             [](py::object self, const py::slice& slice) {
+             [](const py::object& self, const py::slice& slice) {
                  const auto& view = self.cast<const View<T>&>();
                  py::ssize_t start = 0, stop = 0, step = 0, length = 0;
                  if (!slice.compute(static_cast<py::ssize_t>(view.items->size()), &start, &stop, &step, &length))
