@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <csignal>
 
+#include "base/go_names.h"
 #include "base/text.h"
 #include "detect/crash_remedy.h"
 #include "detect/fault_story.h"
@@ -33,8 +34,8 @@ using report::Frame;
 constexpr std::size_t most_of_title = 400;  // bytes of a message
 
 /// The first frame that is the program's own.
-std::size_t first_user_frame(const std::vector<Frame>& frames) {
-    auto own = [](const Frame& f) {
+std::size_t first_user_frame(std::span<const Frame> frames) {
+    const auto own = [](const Frame& f) {
         if (f.kind == report::FrameKind::go)
             return !is_machinery(f) && !is_go_machinery(f.function) && !f.function.starts_with("syscall.");
         return !is_machinery(f) && !f.module.empty();
@@ -42,6 +43,35 @@ std::size_t first_user_frame(const std::vector<Frame>& frames) {
     auto found = std::ranges::find_if(frames, [&](const Frame& f) { return own(f) && !of_the_cxx_headers(f); });
     if (found == frames.end()) found = std::ranges::find_if(frames, own);
     return found == frames.end() ? 0 : static_cast<std::size_t>(found - frames.begin());
+}
+
+bool of_go_library(const Frame& frame) {
+    return frame.kind == report::FrameKind::go && is_standard_library(frame.function);
+}
+
+/// The first of the program's own that is at or below the first user frame; that itself where there is none.
+std::size_t first_program_frame(std::span<const Frame> frames) {
+    const std::size_t user = first_user_frame(frames);
+    std::size_t at = user;
+    while (at < frames.size() && of_go_library(frames[at])) ++at;
+    return at < frames.size() && frames[at].kind == report::FrameKind::go && !is_machinery(frames[at]) ? at : user;
+}
+
+/// Where the program's author has to look. A fault may have been panicked again by a deferred function: it is not that
+/// one's.
+std::string place_to_read(const CrashContext& crash) {
+    std::span<const Frame> frames = crash.frames;
+    const auto handler = std::ranges::find(frames, std::string_view("runtime.sigpanic"), &Frame::function);
+    if (crash.faulted() && frames.end() - handler > 1)
+        frames = frames.subspan(static_cast<std::size_t>(handler - frames.begin()) + 1);
+    return frames.empty() ? std::string() : place_in_source(frames[first_program_frame(frames)]);
+}
+
+/// Of the standard library only what the program called of it: sync.(*RWMutex).RLock, not the sync/atomic.(*Int32).Add
+/// in it.
+std::size_t telling_frame(std::span<const Frame> frames) {
+    const std::size_t program = first_program_frame(frames);
+    return program != first_user_frame(frames) ? program - 1 : program;
 }
 
 /// What the frame called of a system library, as its code names it: "strlen"; of libc's own frames the names are
@@ -60,7 +90,7 @@ std::string called_in(const Process& process, const Frame& frame) {
 std::string where_of(const Process& process, const CrashContext& crash) {
     std::string where;
     if (!crash.frames.empty()) {
-        auto own = first_user_frame(crash.frames);
+        const auto own = telling_frame(crash.frames);
         auto fault = std::ranges::find_if(crash.frames.begin(), crash.frames.begin() + static_cast<std::ptrdiff_t>(own),
                                           [](const Frame& f) { return of_the_cxx_headers(f) && !is_machinery(f); });
         if (crash.faulted() && fault < crash.frames.begin() + static_cast<std::ptrdiff_t>(own))
@@ -77,6 +107,11 @@ std::string where_of(const Process& process, const CrashContext& crash) {
             // A deferred function is called by the panic, not by the code that panicked.
             const bool deferred = std::any_of(crash.frames.begin() + static_cast<std::ptrdiff_t>(own) + 1, caller,
                                               [](const Frame& f) { return f.function == "panic"; });
+            if (deferred) {
+                const auto panicked =
+                    std::span(crash.frames).subspan(static_cast<std::size_t>(caller - crash.frames.begin()));
+                caller += static_cast<std::ptrdiff_t>(first_program_frame(panicked));
+            }
             where += (deferred ? ", deferred, run by the panic in " : ", called from ") + place_in_source(*caller);
         }
     }
@@ -258,9 +293,7 @@ Detection detect_crash(const Process& process) {
                                     "__cxa_eh_globals of the thread"});
     add_fault_evidence(process, crash, access, finding);
     add_check(process, crash, finding);
-    finding.remedy =
-        crash_remedy(crash, crash.frames.empty() ? "" : place_in_source(crash.frames[first_user_frame(crash.frames)]),
-                     process.go || process.go_expected);
+    finding.remedy = crash_remedy(crash, place_to_read(crash), process.go || process.go_expected);
     finding.subject.what = "process";
     finding.subject.address = crash.fault_address;
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
