@@ -89,7 +89,8 @@ Result<void> write_pprof(const go::HeapTypes& types, const std::string& path) {
     Profile profile;
     profile.value_type(1, "inuse_objects", "count");
     profile.value_type(1, "inuse_space", "bytes");
-    const std::uint64_t live = profile.location("live"), garbage = profile.location("garbage");
+    const std::uint64_t live = profile.location("live"),
+                        garbage = profile.location(reaches_all(types.graph()) ? "garbage" : "not reached");
     for (const go::TypeCount& row : types.counts()) {
         const std::uint64_t type = profile.location(types.name_of_key(row.key));
         if (row.live_objects != 0) profile.sample({type, live}, row.live_objects, row.live_bytes);

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "heap_retainers.h"
+#include "report/weakens.h"
 
 namespace incident {
 
@@ -82,13 +83,14 @@ public:
             }
         std::ranges::stable_sort(out.types, [](auto& a, auto& b) { return a.live > b.live; });
         const auto& totals = graph_.totals();
+        const std::string unreached = reaches_all(graph_) ? "garbage" : "unreached";
         const auto& shares = types_.shares();
         out.totals = {{"allocated_objects", totals.allocated_objects},
                       {"allocated_bytes", totals.allocated_bytes},
                       {"live_objects", totals.live_objects},
                       {"live_bytes", totals.live_bytes},
-                      {"garbage_objects", totals.garbage_objects},
-                      {"garbage_bytes", totals.garbage_bytes},
+                      {unreached + "_objects", totals.garbage_objects},
+                      {unreached + "_bytes", totals.garbage_bytes},
                       {"typed_live_objects", shares.typed_objects},
                       {"typed_live_bytes", shares.typed_bytes},
                       {"untyped_noscan_bytes", shares.untyped_noscan},
@@ -109,8 +111,9 @@ public:
         }
         const auto found = go::shortest_path(graph_, *slot);
         if (!found) {
-            out.problem = graph_.live(*slot) ? "it counts as live, and no path was found"
-                                             : "nothing keeps it alive: the next collection would free it";
+            out.problem = graph_.live(*slot)    ? "it counts as live, and no path was found"
+                          : reaches_all(graph_) ? "nothing keeps it alive: the next collection would free it"
+                                                : "nothing that could be read leads to it, and not all roots could";
             return out;
         }
         go::NamedPath named = names_.path(*found);
@@ -138,7 +141,8 @@ public:
         out.state = state == go::SlotState::free      ? "free"
                     : state == go::SlotState::unknown ? "unknown"
                     : graph_.live(*slot)              ? "live"
-                                                      : "garbage";
+                    : reaches_all(graph_)             ? "garbage"
+                                                      : "not reached";
         out.type = types_.name_of(*slot);
         const go::ObjectType type = types_.type_of(*slot);
         out.basis = words_of(type.basis);
@@ -256,6 +260,12 @@ void add_object(const HeapObject& object, report::Location& out) {
 }
 
 }  // namespace
+
+bool reaches_all(const go::HeapGraph& graph) {
+    return std::ranges::none_of(graph.gaps(), [](const report::Gap& gap) {
+        return std::string_view(gap.weakens).ends_with(report::weakens_reach);
+    });
+}
 
 std::optional<report::Heap> heap_section(const Process& process, const Locator& locator, const AnalyzeOptions& options,
                                          report::Report& report) {

@@ -14,6 +14,9 @@ namespace incident {
 std::optional<report::Heap> heap_section(const Process& process, const Locator& locator, const AnalyzeOptions& options,
                                          report::Report& report);
 
+/// False: a root or an object's pointers could not be read. What is not reached is not known to be garbage then.
+bool reaches_all(const go::HeapGraph& graph);
+
 /// Writes the heap by type as a gzipped pprof protobuf: sample types objects and bytes, live and garbage apart. The
 /// error is one sentence.
 Result<void> write_pprof(const go::HeapTypes& types, const std::string& path);

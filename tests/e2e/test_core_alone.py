@@ -54,3 +54,16 @@ def test_wrong_executable_is_refused(case: Case, tmp_path) -> None:
     forced = report("crash", core, other, "--allow-mismatch")
     if not right_one_is_here:
         assert forced["input"]["executable"]["status"] == "unverified"
+
+
+@pytest.mark.cores(mode="heap", build="dwarf")
+def test_what_missing_roots_keep_is_no_garbage(case: Case, tmp_path) -> None:
+    """Without the executable no package variable is known: what is not reached may well be alive."""
+    core = tmp_path / "core"
+    core.symlink_to(case.core)
+    totals = report("heap", core)["heap"]["totals"]
+    assert totals["unreached_bytes"] > totals["live_bytes"] and "garbage_bytes" not in totals
+    out = incident("heap", core).out
+    assert "not reached, as roots are missing" in out and "garbage" not in out
+    whole = report("heap", case.core, case.exe)["heap"]["totals"]
+    assert "garbage_bytes" in whole and "unreached_bytes" not in whole

@@ -68,11 +68,11 @@ void HeapGraph::sum() {
                          "the bits of their spans are not in the core", "they count as allocated", true});
     if (slots_->too_large() != 0)
         gaps_.push_back({fmt::format("{} of 32 GB and more", count_of(slots_->too_large(), "heap object")), "not read",
-                         "what only they keep alive counts as garbage", true});
+                         "what only they keep alive is not reached", true});
     if (totals_.without_map != 0)
         gaps_.push_back({fmt::format("the pointers of {}", count_of(totals_.without_map, "live heap object")),
                          "its pointer map or its bytes could not be read",
-                         "objects that only they keep alive count as garbage", true});
+                         "objects that only they keep alive are not reached", true});
 }
 
 Reach::Reach(const HeapGraph& graph, unsigned jobs, bool strays)

@@ -38,7 +38,7 @@ public:
         module_ = 0;
         if (modules.empty())
             out_.gaps.push_back({"the package variables", "no module data was found",
-                                 "objects that only they keep alive count as garbage", true});
+                                 "objects that only they keep alive are not reached", true});
     }
 
     void specials() {
@@ -128,7 +128,7 @@ private:
         if (range.empty()) return;
         if (range.size() > section_limit) {
             out_.gaps.push_back({std::string(what), fmt::format("{} bytes cannot be", range.size()),
-                                 "objects that only they keep alive count as garbage", true});
+                                 "objects that only they keep alive are not reached", true});
             return;
         }
         std::uint64_t words = range.size() / 8, before = unreadable;
@@ -155,7 +155,7 @@ private:
         }
         if (unreadable != before)
             out_.gaps.push_back({fmt::format("{} words of the {}", unreadable - before, what), "not in the core",
-                                 "objects that only they keep alive count as garbage", true});
+                                 "objects that only they keep alive are not reached", true});
     }
 
     /// Everything that the object refers to is kept, the object itself is not, even if it points to itself (go1.27
@@ -186,7 +186,7 @@ void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) 
     if (input.goroutines == nullptr || input.stacks == nullptr ||
         input.stacks->size() != input.goroutines->all.size()) {
         out.gaps.push_back({"the goroutines' stacks", "they were not walked",
-                            "objects that only locals keep alive count as garbage", true});
+                            "objects that only locals keep alive are not reached", true});
         return;
     }
     std::size_t count = input.goroutines->all.size(), grain = 1024;
@@ -223,7 +223,7 @@ void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) 
     std::ranges::stable_sort(out.strays, {}, [](const StrayRoot& s) { return std::pair(s.goroutine + 1, s.where); });
     if (unreadable != 0)
         out.gaps.push_back({fmt::format("{} words of stacks", unreadable), "not in the core",
-                            "objects that only they keep alive count as garbage", true});
+                            "objects that only they keep alive are not reached", true});
     if (incomplete != 0)
         out.gaps.push_back({fmt::format("the roots on {}", count_of(incomplete, "stack")),
                             "a stack could not be walked to its end",

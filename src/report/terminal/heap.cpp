@@ -51,13 +51,17 @@ Line type_cell(Canvas& canvas, const std::string& name) {
         .add(Ink::quiet, plain ? "untyped, holds no pointers" : "untyped, may hold pointers");
 }
 
+/// Roots are missing.
+bool is_unsure(const Heap& heap) { return heap.totals.contains("unreached_objects"); }
+
 Line live_and_garbage(Canvas& canvas, const Heap& heap) {
-    const std::uint64_t garbage = total(heap, "garbage_objects");
+    const std::uint64_t garbage = total(heap, "garbage_objects") + total(heap, "unreached_objects");
     Line line = canvas.line(Ink::strong, fmt::format("{} live", human_size(total(heap, "live_bytes"))));
     line.add(fmt::format(" in {} objects", grouped(total(heap, "live_objects"))));
     if (garbage != 0)
-        line.dot().add(
-            fmt::format("{} garbage in {} objects", human_size(total(heap, "garbage_bytes")), grouped(garbage)));
+        line.dot().add(fmt::format(
+            "{} {} in {} objects", human_size(total(heap, "garbage_bytes") + total(heap, "unreached_bytes")),
+            is_unsure(heap) ? "not reached, as roots are missing," : "garbage", grouped(garbage)));
     return line;
 }
 
@@ -94,7 +98,7 @@ void print_types(Context& context, const Heap& heap) {
     Table table(canvas, 0, {0, 0, bar_width, 0, 0, 0});
     table.right(0).right(1).right(3).right(4);
     table.row({canvas.line(Ink::quiet, "live"), canvas.line(Ink::quiet, "share"), canvas.line(""),
-               canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, "garbage"),
+               canvas.line(Ink::quiet, "objects"), canvas.line(Ink::quiet, is_unsure(heap) ? "not reached" : "garbage"),
                canvas.line(Ink::quiet, "type")});
     for (std::size_t i = 0; i < shown; ++i) {
         const auto& type = heap.types[i];
