@@ -141,7 +141,7 @@ Result<Heaps> Heaps::read(const CoreFile& core, const Memory& memory, const Imag
     find_scattered_regions(*state, mappings);
     for (Region& region : state->regions)
         for (Corruption& corruption : region.corruptions) state->add(std::move(corruption));
-    find_mmapped(*state, mappings);
+    find_mmapped(*state, core, mappings);
     read_lists(*state, core);
     count_arenas(*state);
     state->index_ranges();

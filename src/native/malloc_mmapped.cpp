@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "core/holes.h"
 #include "native/malloc_state.h"
 
 namespace incident::native {
@@ -61,7 +62,7 @@ Chunk chunk_at_page(MemoryCursor& cursor, Address at, Address end, Address* afte
 
 }  // namespace
 
-void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings) {
+void find_mmapped(Heaps::State& state, const CoreFile& core, std::span<const Mapping> mappings) {
     std::uint64_t expected = 0;
     for (const MallocParameters& parameters : state.parameters) expected += parameters.mmaps;
     MemoryCursor cursor(*state.memory);
@@ -88,8 +89,15 @@ void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings) {
         if (at < pieces[i].end) rest.push_back({{at, pieces[i].end}, run_end});
     }
     Address behind{};
+    std::optional<Holes> holes;
     for (const auto& [range, run] : rest) {
         for (at = std::max(behind, range.begin); at < range.end && state.mmapped.size() < expected;) {
+            if (!holes) holes.emplace(core);
+            const Address data = holes->next_data(at).align_down(page);
+            if (data > at) {  // no header is zero
+                at = data;
+                continue;
+            }
             Address after = at + page;
             Chunk chunk = chunk_at_page(cursor, at, run, &after);
             if (chunk.size != 0) state.mmapped.push_back(chunk);

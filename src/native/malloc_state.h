@@ -97,7 +97,7 @@ void find_scattered_regions(Heaps::State& state, std::span<const Mapping> mappin
 /// Anonymous mappings without the heaps in them, sorted.
 std::vector<AddressRange> anonymous_pieces(const Heaps::State& state, std::span<const Mapping> mappings);
 void walk_region(const Memory& memory, Region& region, bool main, bool locked);
-void find_mmapped(Heaps::State& state, std::span<const Mapping> mappings);
+void find_mmapped(Heaps::State& state, const CoreFile& core, std::span<const Mapping> mappings);
 void read_lists(Heaps::State& state, const CoreFile& core);
 
 /// How many sound chunks follow each other from `at`, at most `limit`; `*reached` = ended at `stop`, or at end marks.

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 
+#include "core/holes.h"
 #include "native/malloc.h"
 #include "process/maps.h"
 
@@ -69,7 +70,8 @@ constexpr UseRow rows[uses] = {
 
 class Accountant {
 public:
-    explicit Accountant(const Locator& locator) : locator_(locator), context_(locator.context()) {}
+    explicit Accountant(const Locator& locator)
+        : locator_(locator), context_(locator.context()), holes_(context_.core) {}
 
     report::MemoryAccount run() {
         report::MemoryAccount account;
@@ -216,6 +218,10 @@ private:
     std::uint64_t touched_in(AddressRange range) {
         std::uint64_t bytes = 0;
         for (Address at = range.begin; at < range.end;) {
+            if (const Address data = holes_.next_data(at).align_down(page); data > at) {
+                at = data;
+                continue;
+            }
             Address next = std::min(at.align_down(page) + page, range.end);
             if (at.align_down(page) != page_ || !known_) {
                 page_ = at.align_down(page);
@@ -236,6 +242,7 @@ private:
 
     const Locator& locator_;
     const LocateContext& context_;
+    Holes holes_;
     std::array<Sum, uses> sums_{};
     Address page_;
     bool known_ = false, holds_ = false;
