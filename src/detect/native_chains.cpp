@@ -2,8 +2,8 @@
 //
 // Proof rule: unwind data (CFI) say where the frame's return address stands, and what stands there is no code. Proved
 // when the thread died on the way through it (a fault at the return itself), else likely. Innocent look-alikes: code
-// without unwind data and hand-written assembly have no rule and are not judged; the outermost frame's is undefined or
-// zero, and the walk ends there.
+// without unwind data and hand-written assembly have no rule and are not judged, nor is any frame under one that was
+// found by scan; the outermost frame's is undefined or zero, and the walk ends there.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -61,10 +61,13 @@ Detection detect_native_chains(const Process& process) {
             const auto& frame = physical[i];
             if (frame.kind != report::FrameKind::native || frame.native >= thread.stack.native.size()) continue;
             if (in_go_text(process, frame.pc)) continue;
+            // What unwind data say of a guessed frame's callers is no better than the guess (node: code made at run
+            // time is passed by scan, and a frame that returned long ago is taken up).
+            if (frame.trust >= report::Trust::frame_pointer) break;
             ++detection.checked;
-            // Whose caller was found in another way, or not at all; and which is not itself a guess.
+            // Whose caller was found in another way, or not at all.
             bool guessed = i + 1 == physical.size() || physical[i + 1].trust >= report::Trust::frame_pointer;
-            if (!guessed || frame.trust >= report::Trust::frame_pointer) continue;
+            if (!guessed) continue;
             const UnwindState& state = thread.stack.native[frame.native].state;
             auto sp = state.registers.sp();
             if (!sp) continue;
