@@ -77,12 +77,16 @@ std::optional<BucketArray> read_bucket_array(const Memory& memory, const native:
     BucketArray array{chunk.user.begin, count, 0, 0, false, 0};
     MemoryCursor cursor(memory);
     std::vector<Address> nodes;
+    bool empty = false, sparse = false, freed = false, freed_inside = false;
     for (Address at = chunk.user.begin + skip; at + 8 <= chunk.user.end; at += 8) {
         std::uint64_t word;
         if (!cursor.load(at, word)) return std::nullopt;
-        if (word == 0) continue;
         // Spare room behind the last bucket belongs to nobody.
-        bool last = at + 16 > chunk.user.end;
+        const bool last = at + 16 > chunk.user.end;
+        if (word == 0) {
+            empty |= !last;
+            continue;
+        }
         auto node = heaps.find(Address{word});
         if (!node || node->user.begin != Address{word} || node->address == chunk.address ||
             (array.node_size != 0 && node->size != array.node_size)) {
@@ -91,9 +95,14 @@ std::optional<BucketArray> read_bucket_array(const Memory& memory, const native:
         }
         array.node_size = node->size;
         ++array.used;
+        sparse |= empty;
+        freed |= node->free();
+        freed_inside |= node->free() && !nodes.empty();
         if (nodes.size() < 4096 && node->used()) nodes.push_back(Address{word});
     }
     if (array.used < 4 || nodes.size() < 3) return std::nullopt;
+    // A queue's block has its words side by side, and those it has taken out stay, in front (std::deque of unique_ptr).
+    if (empty ? !sparse : freed && !freed_inside) return std::nullopt;
     // The link: a place where every node has null or a node of the same size, and some have one.
     for (std::uint64_t offset = 0; offset + 8 <= array.node_size - 8 && offset < 64; offset += 8) {
         std::size_t linked = 0;
