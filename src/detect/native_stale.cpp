@@ -36,7 +36,12 @@ bool was_table(const Process& process, const Stale& stale) {
 }
 
 bool plausible_holder(const Process& process, const LiveMemory& live, const Stale& stale) {
-    if (stale.word.source == Source::data) return !LiveMemory::of_system_library(stale.word);
+    if (stale.word.source == Source::data) {
+        if (LiveMemory::of_system_library(stale.word)) return false;
+        // A word of a library that nothing names: nobody could say what it is for (libldap keeps such a one all its
+        // life).
+        return stale.word.image == process.images->executable() || !process.locator->symbol(stale.word.at).empty();
+    }
     const auto& holder = live.chunks()[stale.word.chunk];
     if (holder.depth != 1 || holder.user.size() > small_object) return false;
     // A container's node that only the stack leads to: the thread may be at taking it apart (clear() in a loop).
