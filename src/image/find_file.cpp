@@ -101,6 +101,7 @@ Search find_file(const MappedElf& mapped, bool is_main, const CoreFile& core, co
         const bool named = is_main && place.path == options.executable;
         auto file = ElfFile::open(place.path);
         if (!file) {
+            out.no_elf |= place.expected && !named && file.error().kind == ErrorKind::unsupported;
             if (named) out.refused.push_back(place.path + ": " + file.error().what), out.executable_refused = true;
             continue;
         }

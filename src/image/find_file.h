@@ -21,6 +21,7 @@ struct Search {
     std::optional<FoundFile> found;    ///< same or unknown; with allow_mismatch perhaps differs
     std::vector<std::string> refused;  ///< "/bin/x: its build-id is …": files at expected places that are others
     std::string refused_path;          ///< the first of these
+    bool no_elf = false;               ///< what lies at the target's own path is no ELF file
     bool executable_refused = false;   ///< the EXE that the user named is among them
 };
 

@@ -230,6 +230,8 @@ void Images::Matching::add_range(const MappedElf& mapped, std::size_t module) {
 
 void Images::Matching::add_file(const MappedElf& mapped, bool is_main) {
     Search search = find_file(mapped, is_main, core_, memory_, options_, paths_->debuginfod.get());
+    // SBCL maps code out of a file of its own kind, and not its first page.
+    if (!is_main && !mapped.elf && !search.found && search.no_elf) return;
     report::Module module;
     if (search.found) {
         module = use(*search.found, mapped, is_main);
