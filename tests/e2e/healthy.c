@@ -92,6 +92,25 @@ static void take_apart(void) {
     abort();
 }
 
+/* As std::deque of unique_ptr has its blocks: what was taken out is freed, and its word stays in front of the others. */
+static void queue(void) {
+    struct task { void* run; struct task* after; char rest[168]; } *task[9];
+    struct task** block = kept[0] = calloc(64, sizeof *block);
+    for (int i = 0; i < 9; ++i) {
+        block[i] = task[i] = calloc(1, sizeof **task);
+        if (i > 3) task[i - 1]->after = task[i];
+    }
+    free(task[0]);
+    free(task[1]);
+}
+
+/* The end of a mapping of 6 GB, as the kernel joins neighbours, is a large block of malloc's. */
+static void before_a_large_block(void) {
+    uintptr_t block = (uintptr_t)(kept[0] = malloc(8 << 20)) & -4096, size = 6ul << 30;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    need(mmap((void*)(block - size), size, PROT_READ | PROT_WRITE, flags, -1, 0) != MAP_FAILED, "neighbours");
+}
+
 /* The kernel cuts the mapping where its flags change. */
 static void cut_block(void) {
     char* block = malloc(8 << 20);
@@ -109,6 +128,14 @@ static void module_of_no_machine(void) {
     need(mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 0) != MAP_FAILED, "mmap");
 }
 
+/* Code of which the first page of its file is not mapped: nothing in the core says what the file is. */
+static void module_of_its_own_kind(void) {
+    static char pages[8192] = "SBCL";
+    int file = open("module", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    need(write(file, pages, sizeof pages) == sizeof pages, "write");
+    need(mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, file, 4096) != MAP_FAILED, "mmap");
+}
+
 int main(int count, char** arguments) {
     const char* how = count > 1 ? arguments[1] : "";
     if (!strcmp(how, "inside-malloc")) inside_malloc();
@@ -120,7 +147,10 @@ int main(int count, char** arguments) {
     else if (!strcmp(how, "lie-twelve")) let_lie(12, 0);
     else if (!strcmp(how, "apart")) take_apart();
     else if (!strcmp(how, "cut-block")) cut_block();
+    else if (!strcmp(how, "queue")) queue();
+    else if (!strcmp(how, "hole")) before_a_large_block();
     else if (!strcmp(how, "module")) module_of_no_machine();
+    else if (!strcmp(how, "image")) module_of_its_own_kind();
     else return 2;
     abort();
 }
