@@ -103,6 +103,10 @@ SpanReader::Outcome SpanReader::read(MemoryCursor& cursor, Address mspan, Span& 
     out.gcmark_bits = Address{raw.get(f.gcmarkBits)};
     out.specials = Address{raw.get(f.specials)};
     out.large_type = Address{raw.get(f.largeType)};
+    // Up to 1.23 whoever asked for a span's pages sets the limit, when it is in use already: until then it is that of
+    // the record's span before. go1.19 src/runtime/mcentral.go, grow.
+    if (out.alloc_count == 0 && out.free_index == 0 && (out.limit < begin || out.limit > out.range.end))
+        out.limit = begin + out.elem_count * out.elem_size;
     if (!sound(out)) return Outcome::damaged;
     // Spans whose generation is behind hold the marks of a finished collection: h-2 waits, h-1 is being swept, h+1 was
     // cached before and is not swept yet (go1.16–1.27 src/runtime/mheap.go, mspan.sweepgen).

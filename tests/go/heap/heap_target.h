@@ -49,6 +49,7 @@ struct TestSpan {
     std::uint32_t sweepgen = 10;
     std::vector<unsigned> allocated = {};  // bits of allocBits
     std::vector<unsigned> marked = {};
+    std::uint64_t limit = 0;  // 0: where its last slot ends
 };
 
 class HeapTarget {
@@ -109,7 +110,7 @@ private:
         put(f.spanclass, s.size_class * 2 + (s.noscan ? 1 : 0));
         put(f.state, s.state);
         put(f.elemsize, s.elem_size);
-        put(f.limit, s.begin + s.elem_size * s.elem_count);
+        put(f.limit, s.limit != 0 ? s.limit : s.begin + s.elem_size * s.elem_count);
     }
     void set(std::uint64_t bits, unsigned bit, const std::vector<unsigned>& all) {
         unsigned byte = bit / 8, value = 0;

@@ -150,6 +150,18 @@ TEST(Spans, DamagedSpansAnswerNothing) {
     EXPECT_FALSE(spans.is_free_page(Address{test_arena + 8192 * 3})) << "may belong to a span that could not be read";
 }
 
+TEST(Spans, ALimitThatIsNotSetYetIsNoDamage) {
+    HeapTarget heap(19);
+    heap.add({.begin = test_arena, .limit = test_arena + 8192 * 90});
+    heap.add({.begin = test_arena + 8192, .free_index = 3, .alloc_count = 3, .limit = test_arena + 8192 * 90});
+    auto target = heap.build();
+    Spans spans = must_read(heap, target);
+    ASSERT_EQ(spans.all().size(), 1u);
+    EXPECT_EQ(spans.all()[0].limit, Address{test_arena + 170 * 48});
+    ASSERT_EQ(spans.gaps().size(), 1u);
+    EXPECT_EQ(spans.gaps()[0].what, "1 of 2 heap spans") << "one that has given objects has its limit";
+}
+
 TEST(Spans, BitsThatAreNotInTheCoreLeaveSlotsUnknown) {
     HeapTarget heap(23);
     heap.add({.elem_count = 168, .free_index = 4, .alloc_count = 4});
