@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t max_unresolved = 8;
 constexpr std::uint8_t max_visits = 2;  // of one jump target: loops are followed twice
+constexpr std::size_t max_ways = 8;     // of one jump target: those that took, gave back or deferred something else
 constexpr int max_rounds = 6;           // of a loop: the first with what is known, the others with what any round has
 constexpr int max_depth = 5;
 constexpr std::size_t max_exits = 3;
@@ -26,6 +27,20 @@ HoldKind hold_kind(LockOp op) {
         case LockOp::send: return HoldKind::send;
         default: return HoldKind::exclusive;
     }
+}
+
+/// What a path has done with locks, and the bits of open-coded defers (bytes that the code itself set): by this the
+/// cases of a switch differ where they join.
+std::uint64_t way_of(const PathState& state) {
+    std::uint64_t way = state.deferred.size();
+    const auto add = [&way](std::uint64_t word) { way = (way ^ word) * 0x9e3779b97f4a7c15 + (way >> 29); };
+    for (const Count& c : state.counts) {
+        add(c.lock.base ^ c.lock.offset);
+        add(static_cast<std::uint64_t>(c.kind) << 32 ^ static_cast<std::uint32_t>(c.net));
+    }
+    for (const Cell& cell : state.memory)
+        if (cell.size == 1 && cell.value.literal) add(cell.at.base ^ cell.at.offset << 8 ^ cell.value.offset);
+    return way;
 }
 
 }  // namespace
@@ -118,12 +133,10 @@ void CodeRun::clobber(PathState& state, Address callee) {
 
 std::vector<PathState> CodeRun::call_closure(FunctionCode& code, const CodeStep& step, PathState state,
                                              Symbolic closure, int depth) {
-    if (!closure.known()) {
-        if (result_.unresolved.size() < max_unresolved) result_.unresolved.push_back(step.pc);
-        return {std::move(state)};
-    }
-    // A closure that the code itself has made on the stack is in no core yet.
+    // A closure that the code itself has made is in no core yet: on the stack, or where newobject will have put it.
     const Symbolic entry = cpu_.load(state, closure, 8);
+    if (!closure.known() && !entry.known() && result_.unresolved.size() < max_unresolved)
+        result_.unresolved.push_back(step.pc);
     if (!entry.known()) return {std::move(state)};
     state[rows().rdx] = closure;
     return call(code, step, std::move(state), Address{entry.offset}, depth);
@@ -149,7 +162,7 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             // What a new goroutine releases counts as this one's: it is certain to come.
             Symbolic closure = argument(state, register_arguments() ? 0 : 1);
             PathState other = state;
-            other[rows().sp] = {0, 0x10};  // nothing of ours is on its stack
+            other[rows().sp] = {0, 1ull << 61};  // nothing of ours is on its stack, and no slice of nothing leads there
             call_closure(code, step, std::move(other), closure, depth + 1);
             break;
         }
@@ -250,13 +263,24 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
     std::vector<std::pair<std::int32_t, PathState>> open;
     std::vector<std::uint8_t> visits(code.steps.size());
     std::unordered_map<std::int32_t, std::pair<CpuState, int>> heads;
+    std::unordered_map<std::int32_t, std::vector<std::uint64_t>> ways;
     open.emplace_back(first, std::move(start));
     auto branch = [&](std::int32_t to, PathState state) {
         // Loops have a bound of their own, below: cut here, their second round would never be seen as "any round".
         if (to < 0) return;
         const auto at = static_cast<std::size_t>(to);
-        if (code.loop_head[at] || visits[at]++ < (code.joined_from_below[at] ? max_rounds : max_visits))
-            open.emplace_back(to, std::move(state));
+        if (code.loop_head[at]) return open.emplace_back(to, std::move(state)), void();
+        std::vector<std::uint64_t>& known = ways[to];
+        const std::uint64_t way = way_of(state);
+        const bool another = std::ranges::find(known, way) == known.end();
+        if (another && known.size() < max_ways)
+            known.push_back(way);
+        else if (visits[at] >= (code.joined_from_below[at] ? max_rounds : max_visits)) {
+            result_.incomplete |= another;
+            return;
+        }
+        if (visits[at] < UINT8_MAX) ++visits[at];
+        open.emplace_back(to, std::move(state));
     };
     auto leave = [&](PathState&& state) {
         auto same = [&](const PathState& other) {

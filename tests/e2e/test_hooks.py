@@ -1,0 +1,29 @@
+"""Locks and groups that are given back by what the standard library calls, and in one of many cases of a switch."""
+import pathlib
+
+import pytest
+from support import GO, build_go, kernel_core, report
+
+HERE = pathlib.Path(__file__).parent
+pytestmark = pytest.mark.skipif(GO is None, reason="go is not installed")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    return build_go(HERE / "hooks.go", tmp_path_factory.mktemp("hooks") / "program")
+
+
+@pytest.mark.parametrize("mode,holder", [
+    ("connection", "net/http.(*conn).serve"),
+    ("queue", "main.(*queue).collect"),
+    ("switch", "main.(*book).read"),
+])
+def test_who_gives_back_is_told(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
+                                mode: str, holder: str) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    r = report("analyze", kernel_core(program, mode, tmp_path), program)
+    assert [f["kind"] for f in r["findings"] if f["severity"] != "info"] == []
+    holders = {h["goroutine"] for k in r["locks"] if k["waiters"] for h in k["holders"]}
+    functions = {f["function"] for g in r["goroutines"] if g["id"] in holders for f in g["frames"]}
+    assert holder in functions, r["locks"]
+    assert all(k["waiters"] for k in r["locks"] if k["type"] == "sync.WaitGroup"), "made of words that are no group"
