@@ -27,6 +27,7 @@ namespace {
 using report::Finding;
 
 constexpr std::int64_t shallow = 1024;           ///< bytes below sp that the next call covers anyway
+constexpr std::int64_t shallow_untyped = 4096;   ///< where nothing says that the word is a pointer (g++)
 constexpr std::size_t most_dead = 2;             ///< more words below sp: the program's habit
 constexpr std::uint64_t block_reach = 16 << 10;  ///< the thread block lies this close to its mapping's end
 constexpr std::uint64_t smallest_stack = 16 << 10;
@@ -154,6 +155,7 @@ private:
         if (place.part == StackPart::dead) {
             if (place.sp - place.address < shallow) return;
             auto name = name_of(image, at);
+            if (!name.typed && place.sp - place.address < shallow_untyped) return;
             auto finding = start(image, at, place.address, name);
             finding.strength = name.typed ? report::Strength::likely : report::Strength::possible;
             finding.mark.fault = "below the stack pointer";

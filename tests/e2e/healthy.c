@@ -92,6 +92,13 @@ static void take_apart(void) {
     abort();
 }
 
+/* Into a frame that the next calls will cover. */
+__attribute__((noinline)) static void leave_below(void) {
+    char volatile room[3000];
+    room[0] = 0;
+    kept[0] = (void*)&room[400 & -8];
+}
+
 /* As std::deque of unique_ptr has its blocks: what was taken out is freed, and its word stays in front of the others. */
 static void queue(void) {
     struct task { void* run; struct task* after; char rest[168]; } *task[9];
@@ -147,6 +154,7 @@ int main(int count, char** arguments) {
     else if (!strcmp(how, "lie-twelve")) let_lie(12, 0);
     else if (!strcmp(how, "apart")) take_apart();
     else if (!strcmp(how, "cut-block")) cut_block();
+    else if (!strcmp(how, "below")) leave_below();
     else if (!strcmp(how, "queue")) queue();
     else if (!strcmp(how, "hole")) before_a_large_block();
     else if (!strcmp(how, "module")) module_of_no_machine();

@@ -29,6 +29,7 @@ def analyze(program: pathlib.Path, how: str, folder: pathlib.Path) -> Run:
     "lie-four",  # a program that clears no pointer after free(): g++
     "lie-twelve",  # the same, of which one leads to the chunk that was freed last
     "apart",  # the thread is at taking a list apart: node in use, what it points to freed
+    "below",  # a word, of which nothing says that it is a pointer, into a frame just below the stack pointer: g++
     "queue",  # a block of a queue: words that lead to what was taken out and freed, then to what is in (node's tasks)
     "cut-block",  # a large block of which a part has other flags: several mappings (x264, 7z: huge pages)
     "module",  # executable mapping of an ELF file of no machine: Guile's compiled modules
