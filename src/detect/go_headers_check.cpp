@@ -177,7 +177,12 @@ private:
         if (negative) return HeaderFault::negative;
         const Address data{header.words[0]};
         if (cap == 0 || elem == 0) return std::nullopt;
-        if (go::SlotId slot = slots_.find(data); slot != go::no_slot) [[likely]] {
+        if (const go::HeapSlots::Place place = slots_.find_place(data); place.slot != go::no_slot) [[likely]] {
+            const go::SlotId slot = place.slot;
+            // Most are such: one look at the page's shape tells, without the span.
+            if (place.shape != go::HeapSlots::no_shape && cap <= (slots_.shape_size(place.shape) - place.offset) / elem)
+                [[likely]]
+                return std::nullopt;
             if (!slots_.allocated(slot)) return std::nullopt;  // freed: that is another finding
             const Address end = slots_.base(slot) + slots_.size(slot);
             const auto room = static_cast<std::uint64_t>(end - data);

@@ -167,9 +167,11 @@ std::optional<LedTo> led_to(const Process& process, const go::MapFinder& finder,
                 std::ranges::none_of(found.uses, [&](auto* other) { return other->goroutine == use.goroutine; }))
                 found.uses.push_back(&use);
         auto object = process.spans->find_object(found.header);
-        const bool whole = !object || (object->base == found.header && object->size == go::map_header_size);
+        const bool whole =
+            !object || (object->base == found.header && object->size == go::map_header_slot(process.go->layout()));
         if (whole && header_is_freed(process, found.header)) found.map = finder.recognise_freed(found.header);
-        // The header alone is 48 bytes that fit; without the cells or a frame that uses it, it may be another object.
+        // The header alone is a few words that fit; without the cells or a frame that uses it, it may be another
+        // object.
         const bool named = !finding.subject.type.empty() || !finding.subject.symbol.empty();
         if (!found.uses.empty() || (found.map && (found.map->intact || named))) return found;
     }
@@ -219,7 +221,8 @@ std::optional<go::MapUse> died_in_reused_map(const Process& process) {
             return std::nullopt;
     auto object = process.spans->find_object(use.header);
     if (!object || object->state != go::SlotState::allocated) return std::nullopt;
-    if (object->base == use.header && object->size == go::map_header_size && !object->span->noscan())
+    if (object->base == use.header && object->size == go::map_header_slot(process.go->layout()) &&
+        !object->span->noscan())
         return std::nullopt;
     return use;
 }

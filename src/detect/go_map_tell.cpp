@@ -173,10 +173,16 @@ std::string MapTeller::state(const go::MapWalk& walk) const {
 
 void MapTeller::add_verify(report::Finding& finding, Address header, bool swiss) const {
     if (header.is_null()) return;
-    finding.verify.push_back(gdb_words(process_, header, 6,
-                                       swiss
-                                           ? "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"
-                                           : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra"));
+    if (swiss) {
+        finding.verify.push_back(
+            gdb_words(process_, header, 6, "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"));
+        return;
+    }
+    const bool clears = process_.go->layout().hmap.extra.offset == 48;  // 1.24 and 1.25 with noswissmap
+    finding.verify.push_back(
+        gdb_words(process_, header, clears ? 7 : 6,
+                  clears ? "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, clearSeq, extra"
+                         : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra"));
 }
 
 void MapTeller::add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const {

@@ -3,7 +3,8 @@ from planted import Planted, each, of, planted
 
 KINDS = ("go.map.", "go.slice.", "go.string.", "go.interface.", "go.pool.")
 TWINS = {"map_kept", "map_range_left", "map_iterating", "map_delete_range", "map_one_writer", "map_shapes", "headers_right", "pool_right", "pool_victim", "server", "churn", "mid_gc", "graph"}
-CORES = [c for c in planted("heap", "heap-go1.*") + planted("heap", "left-go1.*") if c.mode in TWINS or any(e["kind"].startswith(KINDS) for e in c.case["expect"])]
+PACKS = ("heap-go1.*", "left-go1.*", "classic-go1.*", "bitmaps-go1.*")
+CORES = [c for pack in PACKS for c in planted("heap", pack) if c.mode in TWINS or any(e["kind"].startswith(KINDS) for e in c.case["expect"])]
 
 
 @each(CORES)

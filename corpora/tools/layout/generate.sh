@@ -57,7 +57,7 @@ overlays)
     file=$row; [ "${row#1.*.}" != "$row" ] || file=$row.0
     build "$work/exe" "$(old_toolchain $row)"; write "go${file//./_}.inc" --overlay "$work/exe"; chmod -R u+w "$work/modules"; rm -rf "$work/modules"
   done
-  for row in 24/noswissmap 25/noswissmap 25/greenteagc 26/nogreenteagc 27/nogreenteagc; do
+  for row in 22/noallocheaders 22/noexectracer2 24/nospinbitmutex 24/nosynchashtriemap 25/nosynchashtriemap 24/noswissmap 25/noswissmap 25/greenteagc 26/nogreenteagc 27/nogreenteagc; do
     build "$work/exe" "$toolchains/1.${row%/*}/bin/go" "${row#*/}"; write "go1_${row%/*}_${row#*/}.inc" --overlay "$work/exe"
   done;;
 *) sed -n '2,12p' "$0" >&2; exit 2;;

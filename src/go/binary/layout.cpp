@@ -82,6 +82,21 @@ constexpr Row go1_23_11[] = {
 constexpr Row go1_24_5[] = {
 #include "go/binary/layouts/go1_24_5.inc"
 };
+constexpr Row go1_22_noallocheaders[] = {
+#include "go/binary/layouts/go1_22_noallocheaders.inc"
+};
+constexpr Row go1_22_noexectracer2[] = {
+#include "go/binary/layouts/go1_22_noexectracer2.inc"
+};
+constexpr Row go1_24_nospinbitmutex[] = {
+#include "go/binary/layouts/go1_24_nospinbitmutex.inc"
+};
+constexpr Row go1_24_nosynchashtriemap[] = {
+#include "go/binary/layouts/go1_24_nosynchashtriemap.inc"
+};
+constexpr Row go1_25_nosynchashtriemap[] = {
+#include "go/binary/layouts/go1_25_nosynchashtriemap.inc"
+};
 constexpr Row go1_24_noswissmap[] = {
 #include "go/binary/layouts/go1_24_noswissmap.inc"
 };
@@ -129,14 +144,21 @@ struct ExperimentOverlay {
     std::span<const Row> rows;
 };
 constexpr ExperimentOverlay experiment_overlays[] = {
-    {24, "noswissmap", go1_24_noswissmap},     {25, "noswissmap", go1_25_noswissmap},
-    {25, "greenteagc", go1_25_greenteagc},     {26, "nogreenteagc", go1_26_nogreenteagc},
+    {22, "noallocheaders", go1_22_noallocheaders},
+    {22, "noexectracer2", go1_22_noexectracer2},
+    {24, "nospinbitmutex", go1_24_nospinbitmutex},
+    {24, "nosynchashtriemap", go1_24_nosynchashtriemap},
+    {25, "nosynchashtriemap", go1_25_nosynchashtriemap},
+    {24, "noswissmap", go1_24_noswissmap},
+    {25, "noswissmap", go1_25_noswissmap},
+    {25, "greenteagc", go1_25_greenteagc},
+    {26, "nogreenteagc", go1_26_nogreenteagc},
     {27, "nogreenteagc", go1_27_nogreenteagc},
 };
 
-/// Experiments that move fields of the list, and for which there is no overlay.
-constexpr std::string_view unmeasured_experiments[] = {"staticlockranking", "noallocheaders",    "noexectracer2",
-                                                       "nospinbitmutex",    "nosynchashtriemap", "pagetrace"};
+/// Experiments that move fields of the list, and for which there is no overlay. (What else could be set was measured:
+/// it moves none.)
+constexpr std::string_view unmeasured_experiments[] = {"staticlockranking", "pagetrace"};
 
 constexpr std::span<const Row> tables[] = {go1_16, go1_17, go1_18, go1_19, go1_20, go1_21,
                                            go1_22, go1_23, go1_24, go1_25, go1_26, go1_27};
@@ -278,18 +300,25 @@ Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVari
                         after = with_overlay(layout, neighbours.after);
     layout = neighbours.before == neighbours.after ? before : agreement(before, after);
     for (const ExperimentOverlay& overlay : experiment_overlays) {
-        const bool chosen =
-            overlay.name == "noswissmap" ? variant.classic_maps : (overlay.name == "greenteagc") == variant.green_tea;
+        const bool green_tea = overlay.name.ends_with("greenteagc");
+        const bool chosen = overlay.name == "noswissmap" ? variant.classic_maps
+                            : green_tea                  ? (overlay.name == "greenteagc") == variant.green_tea
+                                                         : has_experiment(version, overlay.name);
         if (overlay.minor == version.minor && chosen) apply(layout, overlay.rows);
     }
     layout.source = LayoutSource::table;
     return layout;
 }
 
-bool table_is_exact(const Version& version) {
-    if (version.minor < oldest_table || version.minor > newest_table || version.devel) return false;
+std::optional<std::string_view> unmeasured_experiment(const Version& version) {
     for (std::string_view name : unmeasured_experiments)
-        if (has_experiment(version, name)) return false;
+        if (has_experiment(version, name)) return name;
+    return std::nullopt;
+}
+
+bool table_is_exact(const Version& version) {
+    if (version.minor < oldest_table || version.minor > newest_table || version.devel || unmeasured_experiment(version))
+        return false;
     const Neighbours neighbours = neighbours_of(version);
     if (neighbours.before == neighbours.after) return true;
     RuntimeLayout table;

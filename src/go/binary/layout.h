@@ -88,6 +88,8 @@ Result<RuntimeLayout> layout_from_table(const Version& version, const LayoutVari
 /// False for builds whose layout the tables know only in part: between two measured patch releases, development
 /// versions, and GOEXPERIMENTs without an overlay. DWARF, when there is some, is the better source then.
 bool table_is_exact(const Version& version);
+/// A GOEXPERIMENT that this executable was built with and that moves fields in a way that was not measured.
+std::optional<std::string_view> unmeasured_experiment(const Version& version);
 inline constexpr int oldest_table = 16, newest_table = 27;  // minor versions
 
 /// The list of all structs and fields as data: for filling, comparing and printing layouts.

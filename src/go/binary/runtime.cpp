@@ -6,6 +6,9 @@
 // file.
 #include "go/binary/runtime.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "base/text.h"
@@ -263,8 +266,8 @@ void Search::fill_description(const std::vector<const Image*>& list) {
     // What the core itself holds of an image has no section headers: it says nothing of the file.
     if (image != nullptr && !image->found_at().empty()) out.debug_info = debug_info_of(*image);
     std::vector<std::string> words;
-    words.reserve(state.version.experiments.size() + 2);  // and what the build settings add
-    for (const std::string& experiment : state.version.experiments) words.push_back("GOEXPERIMENT " + experiment);
+    if (!state.version.experiments.empty())
+        words.push_back(fmt::format("GOEXPERIMENT {}", fmt::join(state.version.experiments, ",")));
     if (build_info) {
         auto setting = [&](std::string_view key) -> std::optional<std::string> {
             const std::string line = "build\t" + std::string(key) + "=";
@@ -301,10 +304,19 @@ Result<Runtime> Runtime::attach(const CoreFile& core, const Memory& memory, cons
     }
     state->variant = variant_of(state->version);
     state->layout = TRY(choose_layout(list.empty() ? nullptr : list.front(), state->version, state->variant));
-    if (state->layout.source == LayoutSource::table && !table_is_exact(state->version))
-        state->gaps.push_back({"the exact layout of some runtime structs",
-                               state->version.text + " lies between the versions that were measured",
-                               "fields that moved within go1." + std::to_string(state->version.minor), false});
+    if (state->layout.source == LayoutSource::table && !table_is_exact(state->version)) {
+        if (const auto experiment = unmeasured_experiment(state->version))
+            state->gaps.push_back({"the layout of the runtime's structs",
+                                   fmt::format("GOEXPERIMENT {} moves their fields, how was not measured, and the "
+                                               "executable has no DWARF to read it from",
+                                               *experiment),
+                                   "everything that is read from them: goroutines, what they wait for, the heap",
+                                   true});
+        else
+            state->gaps.push_back({"the exact layout of some runtime structs",
+                                   state->version.text + " lies between the versions that were measured",
+                                   "fields that moved within go1." + std::to_string(state->version.minor), false});
+    }
     search.find_all_modules(list);
     if (state->modules.empty())
         if (auto why = recognise_foreign(core, memory, images)) return fail(ErrorKind::unsupported, *why);

@@ -21,8 +21,9 @@
 
 namespace incident::go {
 
-/// Of hmap and of Map, every version: always an object of its own in the heap, of this size class.
-inline constexpr std::uint64_t map_header_size = 48;
+/// Bytes of the slot that the allocator gives an hmap or a Map, always an object of its own in the heap: 48, but 64
+/// where Go 1.24 and 1.25 were built with noswissmap (hmap.clearSeq came with Go 1.24).
+std::uint64_t map_header_slot(const RuntimeLayout& layout);
 
 /// What a map type says about its tables' memory.
 struct MapShape {

@@ -265,9 +265,10 @@ std::optional<RecognisedMap> MapFinder::recognise_freed(Address header) const {
 
 MapsInHeap MapFinder::find_all(unsigned jobs, const TypedHeader& typed) const {
     std::vector<const Span*> candidates;
+    const std::uint64_t header_slot = map_header_slot(layout_);
     if (!shapes_.empty())
         for (const Span& span : spans_.all())
-            if (span.state == SpanState::in_use && span.elem_size == map_header_size && !span.noscan())
+            if (span.state == SpanState::in_use && span.elem_size == header_slot && !span.noscan())
                 candidates.push_back(&span);
     std::vector<MapsInHeap> per_worker(std::max(jobs, 1u));
     parallel_chunks(jobs, candidates.size(), 8, [&](std::size_t begin, std::size_t end, unsigned worker) {

@@ -21,6 +21,12 @@ bool in_types(const Runtime& runtime, Address a) {
 
 }  // namespace
 
+std::uint64_t map_header_slot(const RuntimeLayout& layout) {
+    // Size classes go by 16 bytes there (go1.16–1.27 src/runtime/sizeclasses.go: 48, 64, 80).
+    const std::uint64_t size = layout.hmap.buckets.present() ? layout.hmap.size : layout.swiss_map.size;
+    return std::max<std::uint64_t>((size + 15) / 16 * 16, 48);
+}
+
 std::optional<MapShape> read_map_shape(const Runtime& runtime, Address rtype) {
     const RuntimeLayout& layout = runtime.layout();
     const auto& t = layout.type;

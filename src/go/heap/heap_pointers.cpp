@@ -1,4 +1,5 @@
-// HeapPointers: the parts that are not in the hot loop. Layout facts: go1.16–1.21 src/runtime/mheap.go, heapArena.
+// HeapPointers: the parts that are not in the hot loop. Layout facts: go1.16–1.21 src/runtime/mheap.go,
+// heapArena; go1.22 src/runtime/mbitmap_noallocheaders.go.
 #include "go/heap/heap_pointers.h"
 
 #include "go/heap/span_reader.h"
@@ -10,7 +11,7 @@ HeapPointers::HeapPointers(const Memory& memory, const RuntimeLayout& layout, co
                            std::span<const ModuleData> modules, Address mheap, const HeapSlots& slots)
     : slots_(slots), masks_(std::make_unique<TypeMasks>(memory, layout, version, modules)) {
     one_bit_ = layout.heapArena.noMorePtrs.present();
-    if (!version.at_least(22)) read_arenas(memory, layout, mheap);
+    if (keeps_arena_bitmaps(layout, version)) read_arenas(memory, layout, mheap);
 }
 
 Address HeapPointers::type_of(SlotId slot, const std::byte* data) const noexcept {

@@ -58,14 +58,14 @@ Result<std::optional<Span>> SpanLookup::find(Address a) const {
         case SpanReader::Outcome::good: break;
     }
     if (!span.range.contains(a)) return std::optional<Span>{};
-    bool inline_marks = false;
+    HeapEra era{.arena_bitmaps = keeps_arena_bitmaps(reader_.layout(), reader_.version())};
     if (fields.pageUseSpanInlineMarkBits.present()) {  // one bit per page, set on the first page of the span
         std::uint64_t first = span.range.begin.value % arena_bytes / page_bytes;
         auto byte = memory.load<std::uint8_t>(
             arena + static_cast<std::uint64_t>(fields.pageUseSpanInlineMarkBits.offset) + first / 8);
-        inline_marks = byte && (*byte >> (first % 8) & 1) != 0;
+        era.inline_marks = byte && (*byte >> (first % 8) & 1) != 0;
     }
-    describe_pointers(span, memory, reader_.version(), inline_marks);
+    describe_pointers(span, memory, era);
     return span;
 }
 

@@ -120,16 +120,20 @@ SpanReader::Outcome SpanReader::read(MemoryCursor& cursor, Address mspan, Span& 
     return Outcome::good;
 }
 
-void describe_pointers(Span& s, const Memory& memory, const Version& version, bool inline_marks) {
+bool keeps_arena_bitmaps(const RuntimeLayout& layout, const Version& version) {
+    return layout.heapArena.bitmap.present() || !version.at_least(22);
+}
+
+void describe_pointers(Span& s, const Memory& memory, HeapEra era) {
     if (s.state != SpanState::in_use) return;
     bool small = !s.large() && s.elem_size <= largest_in_span_bitmap;
-    if (inline_marks && small && s.elem_size >= 16) {
+    if (era.inline_marks && small && s.elem_size >= 16) {
         s.inline_mark_bits = true;
         s.mark_bytes = memory.data_at(s.range.end - inline_mark_block + inline_marks_offset,
                                       inline_mark_block - inline_marks_offset);
     }
     if (s.noscan()) return;
-    if (!version.at_least(22))
+    if (era.arena_bitmaps)
         s.pointers = PointerInfo::arena_bitmap;
     else if (small)
         s.pointers = PointerInfo::span_bitmap;

@@ -50,8 +50,17 @@ private:
     std::size_t span_bytes_ = 0;  // of an mspan, as far as we read it
 };
 
+/// How a runtime writes down which words are pointers, and what is marked.
+struct HeapEra {
+    bool arena_bitmaps = false;
+    bool inline_marks = false;  ///< green tea
+};
+
+/// Up to Go 1.21, and 1.22 built with noallocheaders.
+bool keeps_arena_bitmaps(const RuntimeLayout& layout, const Version& version);
+
 /// Where the pointer maps and mark bits of this span's objects are.
-void describe_pointers(Span& span, const Memory& memory, const Version& version, bool inline_marks);
+void describe_pointers(Span& span, const Memory& memory, HeapEra era);
 
 /// Arena numbers (address / 64 MB) from the runtime's own lists, at one machine's offset.
 Result<std::vector<std::uint64_t>> read_arenas(const Memory& memory, const RuntimeLayout& layout, Address mheap,

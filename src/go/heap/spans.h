@@ -26,7 +26,7 @@ enum class SlotState : std::uint8_t { allocated, free, unknown };
 /// Where the collector finds the pointer map of the objects in a span.
 enum class PointerInfo : std::uint8_t {
     none,          ///< noscan: no pointers
-    arena_bitmap,  ///< ≤1.21: heapArena.bitmap
+    arena_bitmap,  ///< ≤1.21, 1.22 with noallocheaders: heapArena.bitmap
     span_bitmap,   ///< 1.22+, elem_size ≤ 512: one bit per word at `heap_bits()`
     header,        ///< 1.22+, larger: the first word of each object is its *_type
     span_type,     ///< 1.22+, large objects: Span::large_type

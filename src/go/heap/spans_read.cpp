@@ -184,12 +184,13 @@ std::vector<Address> Spans::State::place(const std::vector<Span>& unsorted) {
 }
 
 /// Per span: where its pointer maps are, and whether its counts agree. Sums go into check and totals.
-void Spans::State::examine(const Memory& memory, const Version& version, unsigned jobs) {
-    bool inline_marks = version.at_least(25) && uses_inline_marks(spans);
+void Spans::State::examine(const Memory& memory, const RuntimeLayout& layout, const Version& version, unsigned jobs) {
+    const HeapEra era{.arena_bitmaps = keeps_arena_bitmaps(layout, version),
+                      .inline_marks = version.at_least(25) && uses_inline_marks(spans)};
     std::vector<std::uint32_t> allocated(spans.size());
     parallel_chunks(jobs, spans.size(), 4096, [&](std::size_t begin, std::size_t end, unsigned) {
         for (std::size_t i = begin; i < end; ++i) {
-            describe_pointers(spans[i], memory, version, inline_marks);
+            describe_pointers(spans[i], memory, era);
             if (spans[i].alloc_bytes != nullptr) allocated[i] = count_allocated(spans[i]);
         }
     });
@@ -236,7 +237,7 @@ Result<Spans> Spans::read(const Memory& memory, const RuntimeLayout& layout, con
     if (!rejected.empty()) reading.example = rejected.front();
     reading.good = {};
     state->complete = reading.unreadable + reading.damaged == 0;
-    state->examine(memory, version, jobs);
+    state->examine(memory, layout, version, jobs);
     report_losses(reading, state->check, state->gaps);
     return Spans(std::move(state));
 }

@@ -35,7 +35,7 @@ struct Spans::State {
     void index_arenas(std::vector<std::uint64_t> numbers);
     PageTable* table_of(Address a);
     std::vector<Address> place(const std::vector<Span>& unsorted);
-    void examine(const Memory& memory, const Version& version, unsigned jobs);
+    void examine(const Memory& memory, const RuntimeLayout& layout, const Version& version, unsigned jobs);
 };
 
 }  // namespace incident::go

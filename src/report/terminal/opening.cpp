@@ -33,6 +33,8 @@ void add_core(Line& line, const CoreInput& core) {
 
 void add_go(Line& line, const GoRuntime& go) {
     std::string text = go.version.empty() ? "Go of unknown version" : go.version;
+    // "go1.25.12 X:noswissmap", "go1.26.8-X:nogreenteagc": the variant says it in words.
+    if (const auto x = text.find("X:"); x != text.npos && x > 0 && !go.variant.empty()) text.resize(x - 1);
     if (go.debug_info == "stripped") text += ", stripped";
     if (go.debug_info == "symbols") text += ", no DWARF";
     if (!go.variant.empty()) text += ", " + go.variant;

@@ -96,7 +96,11 @@ TEST(LayoutTable, FollowsBuildExperiments) {
     const RuntimeLayout both = text("go1.25.12 X:noswissmap,greenteagc");
     EXPECT_TRUE(both.spanInlineMarkBits.marks.present());
     EXPECT_TRUE(both.hmap.buckets.present());
-    EXPECT_FALSE(table_is_exact(*parse_version("go1.24.13 X:nospinbitmutex")));
+    EXPECT_TRUE(text("go1.22.12 X:noallocheaders").heapArena.bitmap.present());
+    EXPECT_FALSE(text("go1.22.12").heapArena.bitmap.present());
+    EXPECT_NE(text("go1.24.13 X:nospinbitmutex").m.vdsoSP.offset, text("go1.24.13").m.vdsoSP.offset);
+    EXPECT_TRUE(table_is_exact(*parse_version("go1.24.13 X:nospinbitmutex")));
+    EXPECT_FALSE(table_is_exact(*parse_version("go1.24.13 X:staticlockranking")));
     EXPECT_FALSE(table_is_exact(*parse_version("devel go1.27-0123 Mon")));
     EXPECT_TRUE(table_is_exact(*parse_version("go1.27.1")));
 }
@@ -214,6 +218,11 @@ TEST_P(ToolchainConformance, TableEqualsDwarf) {
         int oldest, newest;
     };
     for (const Build& build : {Build{"", 16, 27},
+                               {"noallocheaders", 22, 22},
+                               {"noexectracer2", 22, 22},
+                               {"nospinbitmutex", 24, 24},
+                               {"nosynchashtriemap", 24, 25},
+                               {"noswissmap,nospinbitmutex,nosynchashtriemap", 24, 24},
                                {"noswissmap", 24, 25},
                                {"greenteagc", 25, 25},
                                {"nogreenteagc", 26, 27},
