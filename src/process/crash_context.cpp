@@ -38,7 +38,7 @@ struct Candidate {
     go::GoStack stack;
     std::optional<SignalFrame> signal;
     bool foreign = false;  ///< a thread that Go did not make: the goroutine that its handler borrowed is not its own
-    const go::PhysicalFrame* fatal = nullptr;
+    FatalFrames fatal;
 };
 
 class Finder {
@@ -60,7 +60,7 @@ public:
             best.thread = &dying;
             walk(best);
         }
-        if (!best.signal && best.fatal == nullptr && best.machine == nullptr) look_below_handlers(context, best);
+        if (!best.signal && best.fatal.death == nullptr && best.machine == nullptr) look_below_handlers(context, best);
         fill(context, best, dying);
         return context;
     }
@@ -121,7 +121,7 @@ private:
         } else {
             candidate.stack = walk_native_thread(process_, *candidate.thread, steps_);
         }
-        candidate.fatal = find_fatal_frame(candidate.stack);
+        candidate.fatal = find_fatal_frames(candidate.stack);
     }
 
     Candidate find_in_go(const ThreadState& dying) {
@@ -147,7 +147,7 @@ private:
                           (candidate.rank == best.rank && candidate.rank == Candidate::runtime_fatal &&
                            machine.dying != 0 && (best.machine == nullptr || best.machine->dying == 0));
             if (better) best = std::move(candidate);
-            if (best.fatal != nullptr) best.fatal = find_fatal_frame(best.stack);
+            best.fatal = find_fatal_frames(best.stack);
         }
         return best;
     }
@@ -169,7 +169,7 @@ private:
     }
 
     static Candidate::Rank rank_of(const Candidate& c, std::int32_t own_pid) {
-        if (c.fatal != nullptr) return Candidate::runtime_fatal;
+        if (c.fatal.death != nullptr) return Candidate::runtime_fatal;
         if (!c.signal) return Candidate::kernel;
         auto& info = c.signal->info;
         if (info.code > 0) return Candidate::fault;
@@ -223,13 +223,14 @@ private:
                 context.goroutine = static_cast<std::size_t>(goroutine - process_.goroutines->all.data());
             }
         }
-        if (best.fatal != nullptr)
+        if (best.fatal.death != nullptr)
             fill_runtime_fatal(context, best, goroutine);
         else if (best.signal)
             fill_signal(context, *best.signal, best);
         else
             fill_kernel(context, dying, best);
         if (context.frames.empty()) context.frames = best.stack.frames;
+        if (best.fatal.while_printing != nullptr) note_second_throw(context, *best.fatal.while_printing);
         choose_stack(context, best);
         if (const go::Goroutine* asleep = sleeper(context)) tell_of_sleeper(context, *asleep);
         if (context.kind == report::CrashKind::abort) {
@@ -243,9 +244,16 @@ private:
                                            context.registers ? &*context.registers : nullptr);
     }
 
+    /// It cut the traces short that people look for in the log, and its text is the last thing that stands there.
+    void note_second_throw(CrashContext& context, const go::PhysicalFrame& frame) const {
+        auto text = fatal_text(process_.memory, *process_.go, frame);
+        context.notes.push_back(fmt::format("the {} in its log came second, while the runtime printed its traces",
+                                            text ? "\"fatal error: " + *text + '"' : "fatal error"));
+    }
+
     void fill_runtime_fatal(CrashContext& context, const Candidate& best, const go::Goroutine* goroutine) {
-        context.runtime_function = best.fatal->name();
-        context.frames = frames_from(best.stack, *best.fatal);
+        context.runtime_function = best.fatal.death->name();
+        context.frames = frames_from(best.stack, *best.fatal.death);
         auto noted = has_frame(best.stack, "runtime.sigpanic") ? noted_signal(best, goroutine) : std::nullopt;
         bool from_signal = noted.has_value();
         if (noted) {
@@ -259,10 +267,10 @@ private:
             return;
         }
         context.kind = report::CrashKind::go_fatal;
-        context.message = fatal_text(process_.memory, *process_.go, *best.fatal);
+        context.message = fatal_text(process_.memory, *process_.go, *best.fatal.death);
         // sigpanic throws "fault" (or "unexpected signal …") for what it will not turn into a panic: that is a plain
         // fault.
-        if (from_signal && throws_for_signal(best.stack, *best.fatal)) context.kind = report::CrashKind::signal;
+        if (from_signal && throws_for_signal(best.stack, *best.fatal.death)) context.kind = report::CrashKind::signal;
     }
 
     /// "all goroutines are asleep" is found on a thread that has nothing to do: the story is where the program waits,

@@ -6,12 +6,36 @@
 
 namespace incident {
 
-const go::PhysicalFrame* find_fatal_frame(const go::GoStack& stack) {
-    for (auto& frame : stack.physical) {
-        auto name = frame.name();
-        if (name == "runtime.throw" || name == "runtime.fatal" || name == "runtime.fatalpanic") return &frame;
+namespace {
+
+bool ends_the_process(std::string_view name) {
+    return name == "runtime.throw" || name == "runtime.fatal" || name == "runtime.fatalpanic";
+}
+
+/// What sighandler calls once it has decided that the signal is the end (src/runtime/signal_unix.go).
+bool prints_the_end(std::string_view name) {
+    return name.starts_with("runtime.traceback") || name == "runtime.goroutineheader" || name == "runtime.dumpregs" ||
+           name == "runtime.fatalsignal" || name == "runtime.startpanic_m";
+}
+
+}  // namespace
+
+// The runtime's traces read what is broken, and may throw in their turn. What it printed them for came first: an outer
+// throw or panic, or the signal in whose handler it stands.
+FatalFrames find_fatal_frames(const go::GoStack& stack) {
+    FatalFrames found;
+    for (std::size_t i = 0; i < stack.physical.size(); ++i) {
+        auto& frame = stack.physical[i];
+        if (ends_the_process(frame.name())) {
+            if (found.death != nullptr && found.while_printing == nullptr) found.while_printing = found.death;
+            found.death = &frame;
+        } else if (found.death != nullptr && frame.name() == "runtime.sighandler" &&
+                   prints_the_end(stack.physical[i - 1].name())) {
+            if (found.while_printing == nullptr) found.while_printing = found.death;
+            found.death = nullptr;
+        }
     }
-    return nullptr;
+    return found;
 }
 
 bool has_frame(const go::GoStack& stack, std::string_view name) {

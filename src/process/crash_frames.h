@@ -10,8 +10,12 @@
 
 namespace incident {
 
-/// The frame of the runtime function that ends the process, on this stack: throw, fatal or fatalpanic. Null: none.
-const go::PhysicalFrame* find_fatal_frame(const go::GoStack& stack);
+/// Frames of the runtime functions that end a process: throw, fatal, fatalpanic. Null: none.
+struct FatalFrames {
+    const go::PhysicalFrame* death = nullptr;           ///< what the process died of
+    const go::PhysicalFrame* while_printing = nullptr;  ///< a throw that befell the runtime while it told the death
+};
+FatalFrames find_fatal_frames(const go::GoStack& stack);
 bool has_frame(const go::GoStack& stack, std::string_view name);
 /// Was the fatal error about the signal itself? A signal that had become a panic is the panic's story, also when the
 /// runtime gave up over that panic: "panic while printing panic value". `fatal`: a frame of this stack.
