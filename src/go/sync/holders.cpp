@@ -2,6 +2,7 @@
 #include "go/sync/holders.h"
 
 #include "go/stacks/stackmaps.h"
+#include "go/sync/frame_runs.h"
 #include "go/sync/holders_run.h"
 #include "go/sync/waits.h"
 
@@ -12,7 +13,26 @@ struct RemainingCode::State {
     const Runtime& runtime;
     CodeBook book;
     std::uint64_t serial = 0;
-    State(const Memory& m, const Runtime& r, const Disassembler& d) : memory(m), runtime(r), book(m, r, d) {}
+    FrameRuns runs;
+    bool reuse = true;
+    std::size_t frames_followed = 0;
+    State(const Memory& m, const Runtime& r, const Disassembler& d, bool reuse_runs)
+        : memory(m), runtime(r), book(m, r, d), runs(m, r), reuse(reuse_runs) {}
+
+    /// A closure that was preempted before it had fetched what it captured: only rdx tells of that.
+    std::optional<Address> preempted_context(const Goroutine& g, const GoStack& stack, std::uint32_t index) const {
+        const PhysicalFrame& frame = stack.physical[index];
+        // morestack, which a preempted function's prologue calls, saves it; gogo clears it. 1.16–1.27 asm_amd64.s
+        if (index == 0 && frame.pc == g.sched_pc && frame.sp == g.sched_sp)
+            if (auto saved = StructView(memory, g.g).get(runtime.layout().g.sched_ctxt); saved && !saved->is_null())
+                return *saved;
+        // It pushes rbp and the flags, then ax, cx and dx are the lowest words. 1.16–1.27 src/runtime/preempt_amd64.s
+        constexpr std::uint64_t saved_rdx = 16;
+        if (index == 0 || frame.after_call || stack.physical[index - 1].name() != "runtime.asyncPreempt")
+            return std::nullopt;
+        auto saved = memory.load_address(stack.physical[index - 1].sp + saved_rdx);
+        return saved ? std::optional(*saved) : std::nullopt;
+    }
 
     Remaining run_entry(Address entry, std::optional<Address> closure, std::optional<Address> argument,
                         std::optional<Address> sp) {
@@ -59,16 +79,19 @@ struct RemainingCode::State {
     }
 };
 
-RemainingCode::RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler)
-    : state_(new State(memory, runtime, disassembler)) {}
+RemainingCode::RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler, bool reuse)
+    : state_(new State(memory, runtime, disassembler, reuse)) {}
 RemainingCode::~RemainingCode() = default;
+
+std::size_t RemainingCode::frames_followed() const { return state_->frames_followed; }
 
 bool RemainingCode::interesting(Address pc) {
     FunctionCode* code = state_->book.function(pc);
     return code != nullptr && state_->book.interesting_from(*code, code->step_at(pc));
 }
 
-Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index) {
+Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
+                                  std::optional<Address> context) {
     Remaining result;
     const PhysicalFrame& frame = stack.physical[index];
     FunctionCode* code = frame.func() == nullptr ? nullptr : state_->book.function(frame.pc);
@@ -81,28 +104,47 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
         result.incomplete = true;
         return result;
     }
+    // What a channel or select will write when it comes back is not there yet.
+    std::vector<Address> to_come;
+    for (const Sudog& sudog : waiting_sudogs(state_->memory, state_->runtime, g))
+        if (!sudog.channel.is_null() && !frame.cfa.is_null() && sudog.element >= frame.sp && sudog.element < frame.cfa)
+            to_come.push_back(sudog.element);
+    std::optional<Address> bp;
+    if (!frame.bp.is_null())
+        bp = frame.bp;
+    else if (frame.frame_has_saved_bp && !frame.cfa.is_null())
+        bp = frame.cfa - 16;
+    FrameRuns::Start start{frame.pc, frame.sp, frame.cfa, bp, g.g, g.stack, {}};
+    for (const Address element : to_come) start.to_come.push_back(static_cast<std::uint64_t>(element - frame.sp));
+    if (!context) context = state_->preempted_context(g, stack, index);
+    Footprint* footprint = nullptr;
+    if (!context && state_->reuse) {
+        if (auto known = state_->runs.find(start)) return std::move(*known);
+        footprint = state_->runs.begin(start);
+    }
+    ++state_->frames_followed;
     CodeRun run(state_->book, result, state_->serial);
     run.stack = g.stack;
+    if (footprint != nullptr) run.tell(*footprint);
     if (auto maps = frame_maps(state_->memory, state_->runtime, frame))
         for (const StackObject& object : maps->objects) run.objects.push_back(object.range);
+    auto given = [&](Address value) {
+        return footprint != nullptr ? footprint->input(value.value) : Symbolic{0, value.value};
+    };
     PathState state = run.blank();
-    state[rows().sp] = {0, frame.sp.value};
-    if (!frame.bp.is_null())
-        state[rows().bp] = {0, frame.bp.value};
-    else if (frame.frame_has_saved_bp && !frame.cfa.is_null())
-        state[rows().bp] = {0, frame.cfa.value - 16};
-    state[rows().r14] = {0, g.g.value};
-    // What a channel or select will write when it comes back is not there yet.
-    for (const Sudog& sudog : waiting_sudogs(state_->memory, state_->runtime, g)) {
-        if (sudog.channel.is_null() || sudog.element < frame.sp || frame.cfa.is_null() || sudog.element >= frame.cfa)
-            continue;
-        AddressRange range{sudog.element.align_down(8), sudog.element + 8};
+    state[rows().sp] = run.on_stack(frame.sp);
+    state[rows().r14] = given(g.g);
+    if (bp) state[rows().bp] = given(*bp);
+    if (context) state[rows().rdx] = {0, context->value};
+    for (const Address element : to_come) {
+        AddressRange range{element.align_down(8), element + 8};
         for (const AddressRange& object : run.objects)
-            if (object.contains(sudog.element)) range = object;
+            if (object.contains(element)) range = object;
         for (Address word = range.begin; word < range.end && word < range.begin + 1024; word += 8)
             run.forget(state, word);
     }
     run.finish(run.follow(*code, step, std::move(state), 0));
+    if (footprint != nullptr) state_->runs.end(result, run.released, run.balanced);
     return result;
 }
 

@@ -55,11 +55,14 @@ struct Remaining {
 
 class RemainingCode {
 public:
-    RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler);
+    /// `reuse`: what one frame's code was found to do serves all frames that are alike (frame_runs.h).
+    RemainingCode(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler, bool reuse = true);
     ~RemainingCode();
 
-    /// Code of physical frame `index` from its pc on, without what it had deferred before.
-    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index);
+    /// Code of physical frame `index` from its pc on, without what it had deferred before. `context`: the closure that
+    /// it runs, where a thread's register still tells; what a preempted goroutine was stopped with is found here.
+    Remaining of_frame(const Goroutine& g, const GoStack& stack, std::uint32_t index,
+                       std::optional<Address> context = std::nullopt);
     /// A function value: called with `argument` in the first argument's place.
     Remaining of_closure(Address closure, std::optional<Address> argument = std::nullopt);
     Remaining of_defer(const PendingDefer& pending);
@@ -69,6 +72,7 @@ public:
     Remaining of_unborn(const Goroutine& g);
     /// Is there anything to follow in a frame with this pc? Cheap once a pc is known.
     bool interesting(Address pc);
+    std::size_t frames_followed() const;  ///< by of_frame, not served by another's
 
 private:
     struct State;

@@ -53,14 +53,17 @@ Symbolic CodeRun::argument(PathState& state, unsigned number) {
 bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, const CodeStep& step,
                     const FunctionCode& code, bool rwmutex) {
     const HoldKind kind = hold_kind(op);
+    cpu_.touch(lock, 1);  // way_of compares it with those of other paths
     bool takes = op == LockOp::lock || op == LockOp::try_lock || op == LockOp::rlock;
     if (op == LockOp::group_add) {
         if (!delta.known()) return true;  // the usual Add(n) of a starter
+        cpu_.needs(delta);
         takes = static_cast<std::int64_t>(delta.offset) > 0;
         if (delta.offset == 0) return true;
     }
     const bool channel = kind == HoldKind::receive || kind == HoldKind::send;
-    auto at = std::ranges::find_if(state.counts, [&](const Count& c) { return c.lock == lock && c.kind == kind; });
+    auto at =
+        std::ranges::find_if(state.counts, [&](const Count& c) { return c.kind == kind && cpu_.equal(c.lock, lock); });
     if (at == state.counts.end()) {
         state.counts.push_back({lock, kind, 0});
         at = state.counts.end() - 1;
@@ -74,16 +77,23 @@ bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
     if (at->net >= 0 && !channel) return true;
     // An address in the first page is a slot that nobody has filled yet: as good as unknown.
     auto address = lock.known() && lock.offset >= 4096 ? std::optional(Address{lock.offset}) : std::nullopt;
-    bool listed = std::ranges::any_of(result_.releases, [&](const Release& r) {
-        return r.kind == kind && r.address == address && (address || r.site == step.pc);
-    });
-    if (!listed && result_.releases.size() < 256)
+    bool listed = false;
+    for (std::size_t i = 0; i < result_.releases.size() && !listed; ++i) {
+        const Release& r = result_.releases[i];
+        if (r.kind != kind || r.address.has_value() != address.has_value()) continue;
+        listed = address ? cpu_.equal(released[i], lock) : r.site == step.pc;
+    }
+    if (!listed && result_.releases.size() < 256) {
         result_.releases.push_back({kind, address, step.pc, code.func.name, code.facts.standard, rwmutex});
+        released.push_back(lock);
+    }
     return true;
 }
 
 void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
-    if (!value.known() || !stack.contains(Address{value.offset})) return;
+    if (!value.known()) return;
+    cpu_.touch(value, 1);
+    if (!stack.contains(Address{value.offset})) return;
     Address at{value.offset};
     AddressRange range{at, at + 8};
     for (const AddressRange& object : objects)
@@ -91,17 +101,19 @@ void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
     const bool closure = made_closure(state, range.begin);
     for (Address word = range.begin.align_down(8); word < range.end && word < range.begin + 2048; word += 8) {
         if (deep) {
-            Symbolic inner = cpu_.load(state, {0, word.value}, 8);
-            if (inner.known() && inner.offset != value.offset) forget_passed(state, inner, false);
+            Symbolic inner = cpu_.load(state, on_stack(word), 8);
+            if (inner.known() && !cpu_.equal(inner, value)) forget_passed(state, inner, false);
         }
-        if (!closure) cpu_.store(state, {0, word.value}, 8, cpu_.fresh());
+        if (!closure) cpu_.store(state, on_stack(word), 8, cpu_.fresh());
     }
 }
 
 bool CodeRun::made_closure(const PathState& state, Address at) {
+    cpu_.touch(on_stack(at), 8);
     const auto made = std::ranges::find_if(
         state.memory, [&](const Cell& cell) { return cell.size == 8 && cell.at == Symbolic{0, at.value}; });
     if (made == state.memory.end() || !made->value.known() || made->value.offset == 0) return false;
+    cpu_.needs(made->value);
     const Address entry{made->value.offset};
     const auto func = book_.runtime().find_func(entry);
     return func && func->entry == entry;
@@ -138,6 +150,7 @@ std::vector<PathState> CodeRun::call_closure(FunctionCode& code, const CodeStep&
     if (!closure.known() && !entry.known() && result_.unresolved.size() < max_unresolved)
         result_.unresolved.push_back(step.pc);
     if (!entry.known()) return {std::move(state)};
+    cpu_.needs(entry);
     state[rows().rdx] = closure;
     return call(code, step, std::move(state), Address{entry.offset}, depth);
 }
@@ -229,6 +242,7 @@ std::optional<Address> CodeRun::target_of(const PathState& state, const CodeStep
         value = cpu_.load(state, cpu_.operand(state, step), 8);
     else if (const Symbolic* source = state.find(step.source))
         value = *source;
+    cpu_.needs(value);
     return value.known() && value.offset != 0 ? std::optional(Address{value.offset}) : std::nullopt;
 }
 
@@ -251,6 +265,7 @@ void CodeRun::note_defer(PathState& state, Address target) {
     call.captured = cpu_.load(state, call.closure.plus(8), 8);
     if (!register_arguments()) {
         const Symbolic size = record ? field(layout.siz.offset, 4) : cpu_.load(state, state[rows().sp], 4);
+        cpu_.needs(size);
         const Symbolic from = record ? first.plus(layout.size) : state[rows().sp].plus(16);
         for (std::uint64_t at = 0; size.known() && at < std::min(size.offset, max_deferred_bytes); at += 8)
             call.arguments.push_back(cpu_.load(state, from.plus(at), 8));
@@ -284,8 +299,8 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
     };
     auto leave = [&](PathState&& state) {
         auto same = [&](const PathState& other) {
-            return std::ranges::equal(other.counts, state.counts, [](const Count& a, const Count& b) {
-                return a.lock == b.lock && a.kind == b.kind && a.net == b.net;
+            return std::ranges::equal(other.counts, state.counts, [this](const Count& a, const Count& b) {
+                return a.kind == b.kind && a.net == b.net && cpu_.equal(a.lock, b.lock);
             });
         };
         if (exits.size() < max_exits + (depth == 0 ? 29 : 0) && std::ranges::none_of(exits, same))
@@ -369,17 +384,20 @@ void CodeRun::finish(const std::vector<PathState>& exits) {
     for (const PathState& exit : exits)
         for (const Count& c : exit.counts) {
             if (!c.lock.known()) continue;
-            auto same = [&](const Balance& b) { return b.address.value == c.lock.offset && b.kind == c.kind; };
-            if (std::ranges::any_of(result_.balances, same)) continue;
+            bool listed = false;
+            for (std::size_t i = 0; i < result_.balances.size() && !listed; ++i)
+                listed = result_.balances[i].kind == c.kind && cpu_.equal(balanced[i], c.lock);
+            if (listed) continue;
             Balance balance{Address{c.lock.offset}, c.kind, 1000, -1000};
             for (const PathState& other : exits) {
-                auto found = std::ranges::find_if(other.counts,
-                                                  [&](const Count& o) { return o.lock == c.lock && o.kind == c.kind; });
+                auto found = std::ranges::find_if(
+                    other.counts, [&](const Count& o) { return o.kind == c.kind && cpu_.equal(o.lock, c.lock); });
                 const int net = found == other.counts.end() ? 0 : found->net;
                 balance.least = std::min(balance.least, net);
                 balance.most = std::max(balance.most, net);
             }
             result_.balances.push_back(balance);
+            balanced.push_back(c.lock);
         }
 }
 

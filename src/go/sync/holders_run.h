@@ -36,9 +36,16 @@ public:
     std::vector<PathState> follow(FunctionCode& code, std::int32_t step, PathState state, int depth);
     /// Nothing known, nothing done.
     PathState blank() { return {cpu_.blank(), {}, {}}; }
-    /// The word will hold something else by the time the code runs.
-    void forget(PathState& state, Address word) { cpu_.store(state, {0, word.value}, 8, cpu_.fresh()); }
+    /// The word of the frame will hold something else by the time the code runs.
+    void forget(PathState& state, Address word) { cpu_.store(state, on_stack(word), 8, cpu_.fresh()); }
     void finish(const std::vector<PathState>& exits);
+    void tell(Footprint& footprint) { cpu_.footprint = &footprint; }
+    Symbolic on_stack(Address word) const {
+        return {0, word.value, false, cpu_.footprint != nullptr ? Footprint::sp_root : Footprint::no_root};
+    }
+
+    /// Of result's releases and balances, in their order: from which words the addresses came.
+    std::vector<Symbolic> released, balanced;
 
     std::vector<AddressRange> objects;  ///< of the outermost frame: its variables whose address is taken
     AddressRange stack;                 ///< of the goroutine; empty: none

@@ -46,10 +46,15 @@ CpuState SymbolicCpu::blank() {
 }
 
 Symbolic SymbolicCpu::load(const CpuState& state, Symbolic at, unsigned size) {
+    touch(at, size);
     for (std::size_t i = state.memory.size(); i-- > 0;) {
         const Cell& cell = state.memory[i];
         if (!overlaps(cell, at, size)) continue;
         return cell.at == at && cell.size == size ? cell.value : fresh();
+    }
+    if (at.known() && footprint != nullptr) {
+        const auto value = footprint->read(at, size);
+        return value ? *value : fresh();
     }
     if (at.known()) {
         std::uint64_t value = 0;
@@ -64,6 +69,7 @@ Symbolic SymbolicCpu::load(const CpuState& state, Symbolic at, unsigned size) {
 }
 
 void SymbolicCpu::store(CpuState& state, Symbolic at, unsigned size, Symbolic value) {
+    touch(at, std::min(size, 64u));
     std::erase_if(state.memory, [&](const Cell& cell) { return cell.at == at && cell.size <= size; });
     if (state.memory.size() >= max_cells) {
         state.memory.erase(state.memory.begin());
@@ -80,14 +86,20 @@ Symbolic SymbolicCpu::operand(const CpuState& state, const CodeStep& step) {
     if (step.index < 0) return sum;
     const Symbolic* index = state.find(step.index);
     if (index == nullptr || !index->known()) return fresh();
+    needs(*index);
     return sum.plus(index->offset * static_cast<unsigned>(step.scale));
+}
+
+Symbolic SymbolicCpu::part(const Symbolic& value, unsigned size) const {
+    needs(value);
+    return {0, value.offset & ((1ull << size * 8) - 1), value.literal};
 }
 
 void SymbolicCpu::put(CpuState& state, int row, Symbolic value, unsigned width) {
     Symbolic* to = state.find(row);
     if (to == nullptr) return;
     if (width == 4 && value.known())
-        value.offset &= 0xffffffffu;
+        value = part(value, 4);
     else if (width < 4 || (width == 4 && value.offset != 0))
         value = fresh();
     *to = value;
@@ -99,7 +111,10 @@ void SymbolicCpu::add(CpuState& state, const CodeStep& step) {
     if (old == nullptr) return;
     Symbolic value = *old;
     Symbolic by = step.has_memory ? fresh() : source_of(*this, state, step);
-    if (!by.known() && value.known() && step.kind == StepKind::add) std::swap(by, value);
+    const bool swaps = by.known() && value.known() ? by.root != Footprint::no_root && value.root == Footprint::no_root
+                                                   : !by.known() && value.known();
+    if (swaps && step.kind == StepKind::add) std::swap(by, value);
+    if (by.known()) needs(by);
     if (by.known())
         value = value.plus(step.kind == StepKind::add ? by.offset : -by.offset);
     else
@@ -138,7 +153,7 @@ void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
         case StepKind::move:
             if (step.has_memory && step.destination < 0) {
                 Symbolic value = source_of(*this, state, step);
-                if (value.known() && step.memory_size < 8) value.offset &= (1ull << step.memory_size * 8) - 1;
+                if (value.known() && step.memory_size < 8) value = part(value, step.memory_size);
                 store(state, operand(state, step), step.memory_size, value);
             } else if (step.has_memory) {
                 Symbolic value = step.tls ? fresh() : load(state, operand(state, step), step.memory_size);
@@ -197,11 +212,11 @@ void SymbolicCpu::apply(CpuState& state, const CodeStep& step) {
 void SymbolicCpu::widen(CpuState& state, const CpuState& before) {
     const GeneralRows& r = rows();
     for (unsigned row = 0; row < state.registers.size(); ++row) {
-        if (row != r.sp && row != r.bp && !(state[row] == before[row])) state[row] = fresh();
+        if (row != r.sp && row != r.bp && !equal(state[row], before[row])) state[row] = fresh();
         state[row].literal &= before[row].literal;
     }
     for (Cell& cell : state.memory)
-        if (!(load(before, cell.at, cell.size) == cell.value)) cell.value = fresh();
+        if (!equal(load(before, cell.at, cell.size), cell.value)) cell.value = fresh();
 }
 
 }  // namespace incident::go

@@ -6,19 +6,11 @@
 #include <optional>
 #include <vector>
 
+#include "go/sync/footprint.h"
 #include "go/sync/holders_code.h"
+#include "go/sync/symbol.h"
 
 namespace incident::go {
-
-/// A number when base is 0, else an unknown plus an offset. Equal symbols mean equal values.
-struct Symbolic {
-    std::uint64_t base = 0, offset = 0;
-    /// The code itself wrote the number: no other goroutine can change it, so that a branch on it is decided.
-    bool literal = false;
-    bool known() const { return base == 0; }
-    Symbolic plus(std::uint64_t bytes) const { return {base, offset + bytes}; }
-    bool operator==(const Symbolic& other) const { return base == other.base && offset == other.offset; }
-};
 
 struct Cell {
     Symbolic at, value;
@@ -47,6 +39,21 @@ public:
     /// `serial` numbers the symbols: one for all states that are ever compared.
     SymbolicCpu(const Memory& memory, std::uint64_t& serial) : memory_(memory), serial_(serial) {}
 
+    /// What is told of all that depends on the core's values; null: nobody.
+    Footprint* footprint = nullptr;
+    /// A comparison on which the run's steps depend.
+    bool equal(const Symbolic& a, const Symbolic& b) const {
+        if (footprint != nullptr) footprint->compared(a, b);
+        return a == b;
+    }
+    /// The number itself decides, not only what it leads to.
+    void needs(const Symbolic& value) const {
+        if (footprint != nullptr) footprint->needs(value);
+    }
+    void touch(const Symbolic& at, unsigned size) const {
+        if (footprint != nullptr) footprint->touch(at, size);
+    }
+
     /// A symbol for what is not known.
     Symbolic fresh() { return {++serial_ | 1ull << 63, 0}; }
     /// All registers unknown, nothing written.
@@ -67,6 +74,8 @@ public:
     bool dropped_cells() const { return dropped_cells_; }
 
 private:
+    /// The low bytes of a number.
+    Symbolic part(const Symbolic& value, unsigned size) const;
     void put(CpuState& state, int row, Symbolic value, unsigned width);
     void add(CpuState& state, const CodeStep& step);
     void bit_and(CpuState& state, const CodeStep& step);
