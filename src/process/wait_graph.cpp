@@ -185,7 +185,7 @@ void LockFinder::follow(std::uint32_t i) {
         ++picture.frames;
         if (!code.interesting(frame.pc)) continue;
         const std::size_t first = holds.size();
-        note(i, code.of_frame(g, stack, f), HoldBasis::frame, f, {}, balances);
+        note(i, code.of_frame(g, stack, f, running_closure(g, frame)), HoldBasis::frame, f, {}, balances);
         for (std::size_t h = first; h < holds.size(); ++h) holds[h].in = frame.name();
     }
     run_defers(std::nullopt);

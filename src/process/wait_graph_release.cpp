@@ -50,6 +50,26 @@ std::string_view innermost(const go::PhysicalFrame& frame) {
 
 }  // namespace
 
+std::optional<Registers> LockFinder::registers_of(const go::Goroutine& g) const {
+    for (const ThreadState& thread : process.core.threads()) {
+        if (!g.tid || thread.tid != *g.tid) continue;
+        const auto* machine = process.goroutines->machine_of_thread(thread.tid);
+        const auto interrupted = machine != nullptr
+                                     ? interrupted_context(process.core, process.memory, *process.go, *machine, thread)
+                                     : std::nullopt;
+        return interrupted ? interrupted->registers : thread.registers;
+    }
+    return std::nullopt;
+}
+
+std::optional<Address> LockFinder::running_closure(const go::Goroutine& g, const go::PhysicalFrame& frame) const {
+    if (g.status != go::Status::running || frame.after_call) return std::nullopt;
+    const auto registers = registers_of(g);
+    if (!registers || registers->pc() != frame.pc || registers->sp() != frame.sp) return std::nullopt;
+    const auto rdx = registers->get("rdx");
+    return rdx ? std::optional(Address{*rdx}) : std::nullopt;
+}
+
 void LockFinder::note_release_under_way(std::uint32_t goroutine, const go::GoStack& stack) {
     const go::Goroutine& g = process.goroutines->all[goroutine];
     if (g.status == go::Status::waiting) return;
@@ -77,16 +97,9 @@ void LockFinder::note_release_under_way(std::uint32_t goroutine, const go::GoSta
             holds.push_back(hold);
         }
     };
-    for (const ThreadState& thread : process.core.threads()) {
-        if (!g.tid || thread.tid != *g.tid) continue;
-        const auto* machine = process.goroutines->machine_of_thread(thread.tid);
-        const auto interrupted = machine != nullptr
-                                     ? interrupted_context(process.core, process.memory, *process.go, *machine, thread)
-                                     : std::nullopt;
-        const Registers& registers = interrupted ? interrupted->registers : thread.registers;
-        for (unsigned i = 0; i < registers.machine().registers.size(); ++i)
-            if (const auto word = registers.get(i)) note(*word);
-    }
+    if (const auto registers = registers_of(g))
+        for (unsigned i = 0; i < registers->machine().registers.size(); ++i)
+            if (const auto word = registers->get(i)) note(*word);
     // What morestack, asyncPreempt or the function itself has saved, and the first argument's place.
     const bool inlined = function != at->name();
     if (top->sp.is_null() || at->cfa.is_null()) return;

@@ -50,6 +50,9 @@ struct LockFinder {
     GoLock& lock_at(Address address, go::WaitObject type);
     void read_waiters();
     void follow(std::uint32_t goroutine);
+    std::optional<Registers> registers_of(const go::Goroutine& g) const;  ///< of its thread, under any handler
+    /// Of the frame that the thread runs: rdx, which in a closure's first instructions is the closure.
+    std::optional<Address> running_closure(const go::Goroutine& g, const go::PhysicalFrame& frame) const;
     void note_release_under_way(std::uint32_t goroutine, const go::GoStack& stack);  ///< wait_graph_release.cpp
     void note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
               std::optional<std::uint32_t> physical, std::string_view deferred, std::vector<go::Balance>& before);

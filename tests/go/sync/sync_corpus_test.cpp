@@ -110,6 +110,54 @@ TEST_P(SyncCorpus, APendingDeferIsARelease) {
     EXPECT_TRUE(found);
 }
 
+/// Preempted before its first instruction, a deferred closure has what it captured behind the context register alone.
+TEST_P(SyncCorpus, AClosureThatWasStoppedInItsPrologueIsKnown) {
+    if (!open("holder_defer")) GTEST_SKIP();
+    if (!core->runtime.version().at_least(17)) GTEST_SKIP();  // no closure: the record has the argument
+    const auto& holder = goroutine("holder");
+    CalleeResolver callees(core->memory, core->runtime, *core->goroutines.code, &core->disassembler);
+    const auto pending = read_defers(core->memory, core->runtime, holder, stack_of(holder), callees).pending;
+    ASSERT_FALSE(pending.empty());
+    const Address closure = pending.front().closure;
+    const auto entry = core->memory.load_address(closure);
+    ASSERT_TRUE(entry);
+    Goroutine g = holder;
+    g.sched_pc = *entry;
+    GoStack stack = stack_of(holder);
+    stack.physical.erase(stack.physical.begin(), stack.physical.end() - 1);
+    PhysicalFrame& frame = stack.physical.front();
+    frame.code = core->goroutines.code->at(*entry, false);
+    frame.pc = *entry;
+    frame.after_call = false;
+    frame.sp = g.sched_sp = (g.stack.begin + 512).align_down(16);
+    frame.cfa = frame.sp + 8;
+    auto gives_back = [&](const Memory& memory, std::uint32_t index, std::optional<Address> context) {
+        RemainingCode code(memory, core->runtime, core->disassembler);
+        const auto rest = code.of_frame(g, stack, index, context);
+        return std::ranges::any_of(rest.releases, [&](const Release& r) { return r.address == lock; });
+    };
+    EXPECT_FALSE(gives_back(core->memory, 0, std::nullopt));
+    EXPECT_TRUE(gives_back(core->memory, 0, closure)) << "a thread's register";
+    auto lying = [&](Address at) {
+        auto memory = std::make_unique<Memory>();
+        core->core.fill(*memory);
+        core->images.splice_into(*memory);
+        memory->add({{at, at + 8}, reinterpret_cast<const std::byte*>(&closure), Origin::core, 6});
+        memory->freeze();
+        return memory;
+    };
+    const auto saved = static_cast<std::uint64_t>(core->runtime.layout().g.sched_ctxt.offset);
+    EXPECT_TRUE(gives_back(*lying(g.g + saved), 0, std::nullopt)) << "g.sched.ctxt, by morestack";
+    const auto preempt = core->runtime.find_func("runtime.asyncPreempt");
+    ASSERT_TRUE(preempt);
+    g.sched_pc = {};
+    PhysicalFrame above = frame;
+    above.code = core->goroutines.code->at(preempt->entry, false);
+    above.sp = frame.sp - 256;
+    stack.physical.insert(stack.physical.begin(), above);
+    EXPECT_TRUE(gives_back(*lying(stack.physical.front().sp + 16), 1, std::nullopt)) << "asyncPreempt's frame";
+}
+
 // sync.Once.doSlow defers two calls, one of them in an `if`: its code tests bits that it has set itself. Whoever takes
 // such a branch for open thinks that the lock may stay taken, and misses that Do of Do waits for itself.
 TEST_P(SyncCorpus, BitsOfDefersDecideTheirBranches) {
