@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "report/actors.h"
+#include "report/wait_summary.h"
 
 namespace incident::report {
 
@@ -43,15 +44,59 @@ std::string quiet_why(const Report& report) {
     return text;
 }
 
+/// "sync.Mutex main.db.mu", "sync.Mutex 0xc000012340"
+std::string object_text(const WaitEdge& edge) {
+    const std::string what = edge.what.substr(0, edge.what.find(','));  // a channel says how full it is
+    const bool unnamed = edge.object && what.find(' ') == std::string::npos;
+    return unnamed ? fmt::format("{} {:#x}", what, edge.object->value) : what;
+}
+
 /// "goroutine 21 (sync.Mutex main.db.mu, main.flush will release it)": who it is, and of what, if for one thing only.
 std::string awaited_name(const WaitGraph& graph, const Blocker& blocker) {
     std::string name = name_of(blocker.who);
     const auto edge = std::ranges::find(graph.edges, blocker.who, &WaitEdge::to);
     if (blocker.objects != 1 || edge == graph.edges.end()) return name;
-    const std::string what = edge->what.substr(0, edge->what.find(','));  // a channel says how full it is
-    const bool unnamed = edge->object && what.find(' ') == std::string::npos;
-    const std::string address = unnamed ? fmt::format(" {:#x}", edge->object->value) : "";
-    return fmt::format("{} ({}{}{}{})", name, what, address, edge->basis.empty() ? "" : ", ", edge->basis);
+    return fmt::format("{} ({}{}{})", name, object_text(*edge), edge->basis.empty() ? "" : ", ", edge->basis);
+}
+
+/// What it does, and where: ": IO wait in main.flush db.go:33".
+std::string doing(const Report& report, const Blocker& blocker) {
+    std::string text;
+    if (blocker.who.goroutine && report.goroutines) {
+        auto g = std::ranges::find(*report.goroutines, *blocker.who.goroutine, &Goroutine::id);
+        if (g != report.goroutines->end())
+            text = fmt::format(": {}", g->wait_reason.empty() ? g->status : g->wait_reason);
+    }
+    const Frame* frame = telling_frame(report, blocker.who);
+    const std::string place = frame == nullptr ? std::string() : place_text(*frame);
+    return place.empty() ? text : fmt::format("{}{} in {}", text, blocker.who.goroutine ? "" : ",", place);
+}
+
+/// An edge of the one thing for which all of them are waited on, an RWMutex with several readers; null: several things.
+const WaitEdge* only_object(const WaitGraph& graph, std::span<const Blocker> blockers) {
+    const WaitEdge* common = nullptr;
+    for (const Blocker& blocker : blockers) {
+        const auto edge = std::ranges::find(graph.edges, blocker.who, &WaitEdge::to);
+        if (blocker.objects != 1 || edge == graph.edges.end() || !edge->object) return nullptr;
+        if (common != nullptr && common->object != edge->object) return nullptr;
+        common = &*edge;
+    }
+    return common;
+}
+
+/// "goroutine 21 and goroutine 22", "goroutine 21 and 19 more"
+std::string names_of(std::span<const Blocker> blockers) {
+    const std::string first = name_of(blockers[0].who);
+    if (blockers.size() == 2) return fmt::format("{} and {}", first, name_of(blockers[1].who));
+    return fmt::format("{} and {}{} more", first, blockers.size() < most_blockers ? "" : "at least ",
+                       blockers.size() - 1);
+}
+
+/// What all of them do; empty: not the same.
+std::string all_doing(const Report& report, std::span<const Blocker> blockers) {
+    const std::string first = doing(report, blockers[0]);
+    const bool all = std::ranges::all_of(blockers, [&](const Blocker& b) { return doing(report, b) == first; });
+    return all ? first : std::string();
 }
 
 /// Titles count alike what differs in its place only: then the place tells them apart.
@@ -77,20 +122,22 @@ std::string others(const std::vector<Finding>& findings, const Finding& first, S
 
 std::string most_awaited(const Report& report) {
     if (!report.wait_graph || report.wait_graph->blockers.empty()) return {};
-    const auto& blockers = report.wait_graph->blockers;
+    const std::span<const Blocker> blockers = report.wait_graph->blockers;
     const auto waiters = [](const Blocker& b) { return b.total.value_or(b.direct); };
     const Blocker& first = blockers.front();
-    if (waiters(first) < 2 || (blockers.size() > 1 && waiters(blockers[1]) == waiters(first))) return {};
-    std::string text = fmt::format("{}{} others wait for {}", first.total ? "" : "at least ", waiters(first),
-                                   awaited_name(*report.wait_graph, first));
-    if (first.who.goroutine && report.goroutines) {
-        auto g = std::ranges::find(*report.goroutines, *first.who.goroutine, &Goroutine::id);
-        if (g != report.goroutines->end())
-            text += fmt::format(": {}", g->wait_reason.empty() ? g->status : g->wait_reason);
+    if (waiters(first) < 2) return {};
+    const auto less = std::ranges::find_if(blockers, [&](const Blocker& b) { return waiters(b) != waiters(first); });
+    const auto tied = blockers.first(static_cast<std::size_t>(less - blockers.begin()));
+    const std::string count = fmt::format("{}{} others wait for ", first.total ? "" : "at least ", waiters(first));
+    const auto whole = [&](const Blocker& b) { return awaited_name(*report.wait_graph, b) + doing(report, b); };
+    if (tied.size() == 1) return count + whole(first);
+    if (const WaitEdge* common = only_object(*report.wait_graph, tied)) {
+        const bool all = common->alternatives == Alternatives::none;
+        return fmt::format("{}{}{} ({}){}", count, all ? "" : "one of ", names_of(tied), object_text(*common),
+                           all_doing(report, tied));
     }
-    const Frame* frame = telling_frame(report, first.who);
-    const std::string place = frame == nullptr ? std::string() : place_text(*frame);
-    return place.empty() ? text : fmt::format("{}{} in {}", text, first.who.goroutine ? "" : ",", place);
+    if (tied.size() == 2) return fmt::format("{}{}; {} for {}", count, whole(tied[0]), waiters(first), whole(tied[1]));
+    return fmt::format("{}each of {}{}", count, names_of(tied), all_doing(report, tied));
 }
 
 Answer answer_of(const Report& report, Severity min_severity) {

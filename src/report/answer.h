@@ -15,8 +15,8 @@ struct Answer {
 };
 
 /// On whom the others hang: "200 others wait for goroutine 21 (sync.Mutex main.db.mu, main.flush will release it): IO
-/// wait in main.flush db.go:33". Where somebody begins who asks why a process hung; no accusation. Empty: fewer than
-/// two wait, or several hold up as many.
+/// wait in main.flush db.go:33". Where somebody begins who asks why a process hung; no accusation. Of several that hold
+/// up as many, the others too. Empty: fewer than two wait.
 std::string most_awaited(const Report& report);
 
 /// Of `analyze` and `crash`.

@@ -12,7 +12,6 @@ namespace incident::report {
 namespace {
 
 constexpr std::size_t most_chains = 8;
-constexpr std::size_t most_blockers = 20;
 constexpr std::size_t budget = 4u << 20;  // edges walked backwards, for all blockers together
 
 }  // namespace

@@ -37,6 +37,8 @@ private:
     void find_ends(const WaitGraph& graph);
 };
 
+constexpr std::size_t most_blockers = 20;  ///< that a graph lists
+
 /// Fills `chains` and `blockers`.
 void summarize(WaitGraph& graph, std::span<const Lock> locks);
 

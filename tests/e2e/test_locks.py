@@ -61,7 +61,8 @@ def test_a_hang_without_a_defect_says_on_whom_the_others_wait() -> None:
             assert "who blocks most" not in text, core
     for core in of(CORES, "dwarf.rw_many_readers"):
         text = core.print("analyze")
-        assert "others wait for" not in text and re.search(r"who blocks most\n +goroutine \d+, and 19 more like it +main.slowReader", text), core
+        assert re.search(r"WHY +2 others wait for goroutine \d+ and at least 19 more \(sync.RWMutex main.theBook.rw\): sleep in", text), core
+        assert re.search(r"who blocks most\n +goroutine \d+, and 19 more like it +main.slowReader", text), core
     for core in of(CORES, "dwarf.orphan_panic"):
         assert "who blocks most" not in core.print("analyze") and "others wait for" not in core.print("analyze"), core
 

@@ -433,11 +433,27 @@ TEST(Answer, SaysOnWhomTheOthersWait) {
     EXPECT_EQ(answer_of(hang.report, Severity::warning).why, "");
 }
 
-TEST(Answer, NamesNobodyWhereSeveralHoldUpAsMany) {
+TEST(Answer, NamesAllWhoHoldUpAsMany) {
     Hang readers;
     for (std::int64_t writer : {5, 6})
         for (std::int64_t reader : {21, 22}) readers.wait(writer, reader, 0x1000);
-    EXPECT_EQ(readers.awaited(), "");
+    EXPECT_EQ(readers.awaited(), "2 others wait for goroutine 21 and goroutine 22 (sync.Mutex main.db.mu)");
+    for (auto& edge : readers.report.wait_graph->edges) edge.alternatives = Alternatives::known;
+    EXPECT_EQ(readers.awaited(), "2 others wait for one of goroutine 21 and goroutine 22 (sync.Mutex main.db.mu)");
+
+    Hang halves;
+    for (std::int64_t waiter : {5, 6}) halves.wait(waiter, 21, 0x1000), halves.wait(waiter + 2, 22, 0x2000);
+    EXPECT_EQ(halves.awaited(),
+              "2 others wait for goroutine 21 (sync.Mutex main.db.mu, pending defer): IO wait in main.(*DB).flush "
+              "db.go:33; 2 for goroutine 22 (sync.Mutex main.db.mu, pending defer)");
+
+    Hang many;
+    for (std::int64_t holder = 21; holder < 27; ++holder)
+        for (std::int64_t waiter : {100, 200})
+            many.wait(waiter + holder, holder, 0x1000 + static_cast<std::uint64_t>(holder));
+    EXPECT_EQ(many.awaited(), "2 others wait for each of goroutine 21 and 5 more");
+    many.wait(300, 24, 0x1000 + 24);
+    EXPECT_EQ(many.awaited(), "3 others wait for goroutine 24 (sync.Mutex main.db.mu, pending defer)");
 }
 
 }  // namespace
