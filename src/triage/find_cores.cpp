@@ -103,6 +103,10 @@ public:
         for (; at != end; at.increment(error)) {
             if (error) return complain(path, error.message());
             std::error_code ignored;
+            if (at->is_symlink(ignored) && at->is_directory(ignored)) {
+                links_.push_back(at->path());
+                continue;
+            }
             if (!at->is_regular_file(ignored)) continue;
             auto name = at->path().string();
             auto looked = look(name);
@@ -117,13 +121,35 @@ public:
     void complain(const std::string& path, const std::string& why) {
         found_.complaints.push_back(fmt::format("{}: {}", path, why));
     }
-    FoundCores finish() {
+    FoundCores finish(const std::vector<std::string>& paths) {
+        tell_of_links(paths);
         std::ranges::sort(found_.cores, {}, &CoreFileFound::path);
         return std::move(found_);
     }
 
 private:
+    /// As find and `grep -r` do: what a link below a folder leads to may be anything, the folder itself too. But who
+    /// has his cores behind one must not take silence for health.
+    void tell_of_links(const std::vector<std::string>& paths) {
+        std::error_code ignored;
+        std::vector<fs::path> searched;
+        for (const auto& path : paths) searched.push_back(fs::canonical(path, ignored));
+        std::erase_if(links_, [&](const fs::path& link) {
+            const fs::path to = fs::canonical(link, ignored);
+            return std::ranges::any_of(
+                searched, [&](const fs::path& root) { return std::ranges::mismatch(root, to).in1 == root.end(); });
+        });
+        std::ranges::sort(links_);
+        if (links_.size() == 1)
+            complain(links_.front().string(), "a link to a folder, not followed: name it to have it searched");
+        else if (!links_.empty())
+            complain(links_.front().string(), fmt::format("this and {} more links to folders were not followed: name "
+                                                          "them to have them searched",
+                                                          links_.size() - 1));
+    }
+
     FoundCores found_;
+    std::vector<fs::path> links_;  ///< to folders
     std::set<std::pair<dev_t, ino_t>> seen_;
 };
 
@@ -144,7 +170,7 @@ std::expected<FoundCores, std::string> find_cores(const std::vector<std::string>
         if (!looked->regular) return std::unexpected(path + " is no regular file");
         search.take(*looked);
     }
-    return search.finish();
+    return search.finish(paths);
 }
 
 }  // namespace incident::triage

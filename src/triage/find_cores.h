@@ -18,10 +18,11 @@ struct CoreFileFound {
 
 struct FoundCores {
     std::vector<CoreFileFound> cores;     ///< sorted by path; each file once, however it was named
-    std::vector<std::string> complaints;  ///< folders and files that could not be read
+    std::vector<std::string> complaints;  ///< folders and files that were not read
 };
 
-/// The error: a path that is not there. Folders are searched to the bottom; links to folders are not followed.
+/// The error: a path that is not there. Folders are searched to the bottom. Links to folders are followed where they are
+/// named, not where they are met: then a complaint says so, unless they lead to what is searched anyway.
 std::expected<FoundCores, std::string> find_cores(const std::vector<std::string>& paths);
 
 }  // namespace incident::triage

@@ -238,7 +238,7 @@ void TerminalSummary::write() {
     lost(t);
     if (!s_.result.complaints.empty()) {
         canvas_.blank();
-        canvas_.heading("Could not be read");
+        canvas_.heading("Not read");
         for (const auto& text : s_.result.complaints) canvas_.wrap(canvas_.line("  " + text), 4);
     }
 }
@@ -343,7 +343,7 @@ void render_summary_markdown(const Summary& s, const report::RenderOptions&, con
                                    in_markdown(s.result.records[i].reason));
     }
     if (!s.result.complaints.empty()) {
-        out += "\n## Could not be read\n\n";
+        out += "\n## Not read\n\n";
         for (const auto& text : s.result.complaints) out += fmt::format("- {}\n", in_markdown(text));
     }
     sink(out);

@@ -148,6 +148,25 @@ def test_compressed_copies_and_news(tmp_path: pathlib.Path) -> None:
     assert {c["kind"]: c["new"] for c in run.json["clusters"]} == {"crash.panic": False, "go.mutex.orphaned": True}
 
 
+def test_links_to_folders_are_followed_where_they_are_named(tmp_path: pathlib.Path) -> None:
+    core, = bundled(1)
+    (tmp_path / "host").mkdir()
+    os.symlink(core, tmp_path / "host" / "core.1")
+    (tmp_path / "all").mkdir()
+    link = tmp_path / "all" / "host"
+    os.symlink(tmp_path / "host", link)
+
+    def triage(*paths: pathlib.Path) -> tuple[int, list[str]]:
+        found = incident("triage", *paths, "--sysroot", core.parent.parent, "--format", "json").json
+        return len(found["clusters"]), found["complaints"]
+
+    assert triage(link) == (1, [])
+    assert triage(tmp_path / "all") == (0, [f"{link}: a link to a folder, not followed: name it to have it searched"])
+    assert triage(tmp_path / "all", tmp_path / "host") == (1, []), "it leads to what is searched anyway"
+    os.symlink(tmp_path, tmp_path / "all" / "up")
+    assert triage(tmp_path) == (1, []), "nor round in circles"
+
+
 def test_signature_and_runbook() -> None:
     cases = sorted(CORPORA.glob("go1.*/*.nilderef/core"))
     signatures = {json.loads(incident("signature", c, "--format", "json").out)["signature"]["id"] for c in cases}
@@ -250,7 +269,9 @@ def test_quiet_hangs_say_on_whom_they_hang(tmp_path: pathlib.Path) -> None:
     run = incident("triage", *cores, "--json", summary)
     result = json.loads(summary.read_text())
     jsonschema.validate(result, part("summary"))
-    who, = result["awaited"]
+    who, readers = result["awaited"]
+    assert "rw_many_readers" in readers["path"] and re.fullmatch(
+        r"2 others wait for goroutine \d+ and at least 19 more \(sync.RWMutex main.theBook.rw\): sleep in main.slowReader handovers.go:\d+", readers["awaited"])
     assert "holder_syscall" in who["path"] and re.fullmatch(
         r"3 others wait for goroutine \d+ \(sync.Mutex main.theLedger.mu, main\S+ will release it\): syscall in main.holdSyscall holders.go:\d+", who["awaited"])
     assert who["awaited"] in " ".join(run.out.split())
