@@ -195,8 +195,10 @@ void HeaderTeller::add_death(report::Finding& finding, const BadHeader& bad) con
 void HeaderTeller::add_frame(report::Finding& finding, const BadHeader& bad) const {
     const go::GoStack stack = process_.stacks.load(bad.goroutine);
     const std::int64_t goid = process_.goroutines->all[bad.goroutine].goid;
+    const report::Frame* declares = frame_of_variable(process_, stack, bad.frame, bad.variable, bad.at);
     finding.where =
-        fmt::format("variable {} of {}, goroutine {}", bad.variable, place_in_source(stack, bad.frame), goid);
+        fmt::format("variable {} of {}, goroutine {}", bad.variable,
+                    declares != nullptr ? place_in_source(*declares) : place_in_source(stack, bad.frame), goid);
     finding.goroutines.push_back(goid);
     add_frame_snapshot(process_, finding, stack, bad.frame, goid);
 }

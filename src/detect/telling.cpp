@@ -50,6 +50,31 @@ std::string place_in_source(const go::GoStack& stack, std::size_t physical) {
     return physical < stack.physical.size() ? std::string(stack.physical[physical].name()) : std::string();
 }
 
+const report::Frame* frame_of_variable(const Process& process, const go::GoStack& stack, std::size_t physical,
+                                       std::string_view name, Address at) {
+    std::vector<const report::Frame*> levels;
+    for (std::size_t i = 0; i < stack.frames.size(); ++i)
+        if (stack.frame_of[i] == physical) levels.push_back(&stack.frames[i]);
+    if (levels.empty() || physical >= stack.physical.size()) return nullptr;
+    const go::PhysicalFrame& frame = stack.physical[physical];
+    const Address pc = frame.pc - (frame.after_call ? 1 : 0);
+    const Image* image = process.images ? process.images->find(pc) : nullptr;
+    // The outermost holds the words at least.
+    if (image == nullptr || levels.size() == 1 || frame.cfa.is_null()) return levels.back();
+    Registers registers(process.core.machine());
+    registers.set_pc(frame.pc);
+    registers.set_sp(frame.sp);
+    if (!frame.bp.is_null()) registers.set_fp(frame.bp);
+    const std::vector<Variable> variables = image->variables_at(pc, registers, frame.cfa, process.memory);
+    const auto found = std::ranges::find_if(variables, [&](const Variable& variable) {
+        return variable.name == name && variable.address && at >= *variable.address &&
+               at - *variable.address < static_cast<std::int64_t>(std::max<std::uint64_t>(variable.size, 1));
+    });
+    const bool shown = found != variables.end() && found->level < levels.size() &&
+                       image->inline_frames_at(pc).size() == levels.size();  // wrappers are not
+    return shown ? levels[found->level] : levels.back();
+}
+
 std::string text_in(std::uint64_t word) {
     std::string text;
     for (unsigned i = 0; i < 8; ++i) {

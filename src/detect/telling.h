@@ -24,6 +24,10 @@ std::string place_in_source(const report::Frame& frame);
 std::string place_in_source(const report::Frame* frame);
 /// Of stack.physical[physical], with what was inlined there.
 std::string place_in_source(const go::GoStack& stack, std::size_t physical);
+/// The frame whose function declares the variable at `at` of physical frame `physical`: of several that were inlined
+/// into each other only one knows it. Null: there is none to show.
+const report::Frame* frame_of_variable(const Process& process, const go::GoStack& stack, std::size_t physical,
+                                       std::string_view name, Address at);
 /// Of stack.physical[physical]: the function itself, not what was inlined into it; null: none.
 const report::Frame* logical_frame(const go::GoStack& stack, std::size_t physical);
 /// Of the Go runtime or of what locks and channels are made of: never where a person looks for the fault.
