@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-type server struct {
+type service struct {
 	mu sync.Mutex
 	rw sync.RWMutex
 	wg sync.WaitGroup
@@ -15,7 +15,7 @@ type server struct {
 }
 
 //go:noinline
-func give(s *server, what string) {
+func give(s *service, what string) {
 	const while = 2 * time.Second
 	switch what {
 	case "mutex":
@@ -38,7 +38,7 @@ func give(s *server, what string) {
 }
 
 //go:noinline
-func want(s *server, what string) {
+func want(s *service, what string) {
 	time.Sleep(100 * time.Millisecond)
 	switch what {
 	case "mutex":
@@ -55,7 +55,7 @@ func want(s *server, what string) {
 }
 
 func main() {
-	s := &server{}
+	s := &service{}
 	s.wg.Add(1)
 	go give(s, os.Args[1])
 	for i := 0; i < 2; i++ {

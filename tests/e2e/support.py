@@ -5,6 +5,7 @@ INCIDENT_PATIENCE multiplies the time that a command gets (a sanitizer build nee
 """
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
 import json
@@ -13,6 +14,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -137,6 +139,30 @@ def build_go(source: pathlib.Path, program: pathlib.Path, *flags: str, cgo: bool
     environment = os.environ | {"GO111MODULE": "off", "GOPROXY": "off", "CGO_ENABLED": "1" if cgo else "0", "GOTOOLCHAIN": "local"}
     subprocess.run([GO, "build", *flags, "-o", program, source], cwd=source.parent, env=environment, check=True, capture_output=True)
     return program
+
+
+@functools.cache
+def _built(name: str, flags: tuple[str, ...]) -> pathlib.Path:
+    folder = tempfile.mkdtemp(prefix=f"incident-{name}-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build_go(pathlib.Path(__file__).with_name(f"{name}.go"), pathlib.Path(folder) / "program", *flags)
+
+
+def bundled_core(name: str, how: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """The core that corpora/tools/take_e2e.sh took of a test's own Go program, and its executable."""
+    pack = CORPORA / "e2e-go1.26"
+    core = pack / f"linked.{name}{'-' if how else ''}{how}" / "core"
+    return (core, pack / "exe.linked") if core.exists() else pytest.skip("go is not installed, and there is no bundled core")
+
+
+def go_core(name: str, how: str, folder: pathlib.Path, *flags: str) -> tuple[pathlib.Path, pathlib.Path]:
+    """A core of a test's own Go program NAME.go, run as `program HOW`, and its executable: made now, or bundled where Go is missing."""
+    if GO is None:
+        return bundled_core(name, how)
+    program = _built(name, flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOTRACEBACK", "crash")
+        return kernel_core(program, how, folder), program
 
 
 def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:

@@ -3,15 +3,7 @@ import pathlib
 import re
 
 import pytest
-from support import GO, build_go, kernel_core, report
-
-HERE = pathlib.Path(__file__).parent
-pytestmark = pytest.mark.skipif(GO is None, reason="go is not installed")
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    return build_go(HERE / "library_panics.go", tmp_path_factory.mktemp("library_panics") / "program")
+from support import go_core, report
 
 
 @pytest.mark.parametrize("how,where,read", [
@@ -20,8 +12,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
      r"main\.\(\*tree\)\.walk"),
     ("repeat", r"strings\.Repeat \(strings\.go:\d+\), called from main\.pad \(library_panics\.go:23\), goroutine 1", r"main\.pad"),
 ])
-def test_where(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, how: str, where: str, read: str) -> None:
-    monkeypatch.setenv("GOTRACEBACK", "crash")
-    finding, = report("analyze", kernel_core(program, how, tmp_path), program)["findings"]
+def test_where(tmp_path: pathlib.Path, how: str, where: str, read: str) -> None:
+    finding, = report("analyze", *go_core("library_panics", how, tmp_path))["findings"]
     assert finding["kind"] == "crash.panic" and re.fullmatch(where, finding["where"]), finding["where"]
     assert re.match(rf"read {read} \(library_panics\.go", finding["remedy"]), finding["remedy"]
