@@ -35,7 +35,7 @@ func churn(m *sync.Map) {
 
 func main() {
 	m := new(sync.Map)
-	text := strings.Repeat("x", 1<<18)
+	text := strings.Repeat("x", 1<<20)
 	m.Store(*filled(text), 1)
 	for i := 0; i < numbers; i++ {
 		m.Store(i, 0)
