@@ -178,11 +178,11 @@ void MapTeller::add_verify(report::Finding& finding, Address header, bool swiss)
             gdb_words(process_, header, 6, "used, seed, dirPtr, dirLen, depth|shift|writing, clearSeq"));
         return;
     }
-    const bool clears = process_.go->layout().hmap.extra.offset == 48;  // 1.24 and 1.25 with noswissmap
-    finding.verify.push_back(
-        gdb_words(process_, header, clears ? 7 : 6,
-                  clears ? "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, clearSeq, extra"
-                         : "count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate, extra"));
+    const std::uint32_t words = process_.go->layout().hmap.size / 8;
+    finding.verify.push_back(gdb_words(process_, header, words,
+                                       fmt::format("count, flags|B|noverflow|hash0, buckets, oldbuckets, nevacuate,{} "
+                                                   "extra",
+                                                   words > 6 ? " clearSeq," : "")));  // go_map.h, map_header_slot
 }
 
 void MapTeller::add_verify_bytes(report::Finding& finding, Address at, std::string_view remark) const {

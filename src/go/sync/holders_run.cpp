@@ -284,17 +284,18 @@ std::vector<PathState> CodeRun::follow(FunctionCode& code, std::int32_t first, P
         // Loops have a bound of their own, below: cut here, their second round would never be seen as "any round".
         if (to < 0) return;
         const auto at = static_cast<std::size_t>(to);
-        if (code.loop_head[at]) return open.emplace_back(to, std::move(state)), void();
-        std::vector<std::uint64_t>& known = ways[to];
-        const std::uint64_t way = way_of(state);
-        const bool another = std::ranges::find(known, way) == known.end();
-        if (another && known.size() < max_ways)
-            known.push_back(way);
-        else if (visits[at] >= (code.joined_from_below[at] ? max_rounds : max_visits)) {
-            result_.incomplete |= another;
-            return;
+        if (!code.loop_head[at]) {
+            std::vector<std::uint64_t>& known = ways[to];
+            const std::uint64_t way = way_of(state);
+            const bool another = std::ranges::find(known, way) == known.end();
+            if (another && known.size() < max_ways) {
+                known.push_back(way);
+            } else if (visits[at] >= (code.joined_from_below[at] ? max_rounds : max_visits)) {
+                result_.incomplete |= another;
+                return;
+            }
+            if (visits[at] < UINT8_MAX) ++visits[at];
         }
-        if (visits[at] < UINT8_MAX) ++visits[at];
         open.emplace_back(to, std::move(state));
     };
     auto leave = [&](PathState&& state) {
