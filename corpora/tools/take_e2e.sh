@@ -9,14 +9,14 @@ tests=$(cd "$(dirname "$0")/../../tests/e2e" && pwd)
 ulimit -c unlimited
 export GOENV=off GOTOOLCHAIN=local GOFLAGS= GO111MODULE=off GOPROXY=off CGO_ENABLED=0 GOTRACEBACK=crash
 modes="pools:busy pools:circle lock_names: library_panics:nil library_panics:again library_panics:repeat sync_map:
-  circles:nobody circles:sleeper circles:selects"
+  circles:nobody circles:sleeper circles:selects stopped_timers:leaks stopped_timers:healthy"
 # Stopped by gdb where the function begins: giving_back.
 stopped='writer:sync.(*RWMutex).Unlock reader:sync.(*RWMutex).rUnlockSlow group:sync.(*WaitGroup).Add'
 
 d=$out/e2e/$("$go" version | sed -n 's/.* \(go1\.[0-9]*\).*/\1/p'); mkdir -p "$d"; d=$(cd "$d" && pwd)
 t=$(mktemp -d)
 { printf 'package main\n\nimport "os"\n\nfunc main() {\n\tname := os.Args[1]\n\tos.Args = os.Args[1:]\n\tswitch name {\n'
-  for name in pools lock_names library_panics sync_map circles giving_back; do
+  for name in pools lock_names library_panics sync_map circles stopped_timers giving_back; do
     sed "s/^func main() {/func main_$name() {/" "$tests/$name.go" >"$t/$name.go"
     printf '\tcase "%s":\n\t\tmain_%s()\n' $name $name
   done; printf '\t}\n}\n'; } >"$t/main.go"

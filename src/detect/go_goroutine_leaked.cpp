@@ -74,6 +74,10 @@ std::string_view remedy_of(const BlockedForever& b, const report::Frame* asking,
     if (channel && channel->capacity != 0 && channel->queued == channel->capacity && channel->element == "struct {}")
         return "it is full, and looks like a semaphore: whoever took a place has to give it back on all ways out, with "
                "`defer func() { <-sem }()`";
+    if (channel && channel->timer)
+        return "a stopped timer sends nothing, one that has fired nothing more: Reset it, or wait in a select with "
+               "another "
+               "way out";
     switch (b.object) {
         case go::WaitObject::wait_group: return "look why the goroutines that were counted never come to Done";
         case go::WaitObject::cond: return "whoever makes the condition true has to call Signal or Broadcast";

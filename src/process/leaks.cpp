@@ -31,13 +31,13 @@ public:
 
 private:
     std::optional<Blocked> blocked(std::uint32_t i);
-    /// A timer's channel, a closed one, whose waiters are being woken one by one, or none that can be read. Asked once
-    /// for each channel: reading one walks its queues, and 10^5 goroutines may stand in one.
+    /// A running timer's channel, a closed one, whose waiters are being woken one by one, or none that can be read.
+    /// Asked once for each channel: reading one walks its queues, and 10^5 goroutines may stand in one.
     bool wakes_by_itself(Address channel) {
         auto [at, fresh] = awake_.try_emplace(channel.value, true);
         if (fresh) {
             auto read = go::read_channel(process_.memory, *process_.go, channel);
-            at->second = !read || read->timer || read->closed;
+            at->second = !read || read->timer_runs || read->closed;
         }
         return at->second;
     }

@@ -78,7 +78,13 @@ Result<ChannelSummary> read_channel(const Memory& memory, const Runtime& runtime
         return fail(ErrorKind::corrupt, fmt::format("channel with {} of {} elements", summary.queued, summary.capacity),
                     channel);
     }
-    summary.timer = !view.get(layout.hchan.timer).value_or(Address{}).is_null();
+    if (const auto timer = view.get(layout.hchan.timer); timer && !timer->is_null()) {
+        summary.timer = true;
+        // Zero when it was stopped, and when it has fired for the last time. go1.23–1.27 src/runtime/time.go, stop and
+        // unlockAndRun
+        const auto when = StructView(memory, *timer).get(layout.timer.when);
+        summary.timer_runs = !when || *when != 0;
+    }
     for_each_waiter(memory, layout, channel, layout.hchan.recvq_first, [&](Address) { ++summary.receivers; });
     for_each_waiter(memory, layout, channel, layout.hchan.sendq_first, [&](Address) { ++summary.senders; });
     if (auto type = view.get(layout.hchan.elemtype)) summary.element = runtime.type_name(*type).value_or("");
@@ -90,7 +96,7 @@ std::string ChannelSummary::text() const {
     if (!element.empty()) words += ' ' + element;
     words += fmt::format(", {} of {} queued", queued, capacity);
     if (closed) words += ", closed";
-    if (timer) words += ", of a timer";
+    if (timer) words += timer_runs ? ", of a timer" : ", of a timer that does not run";
     if (receivers > 0) words += ", " + count_of(receivers, "receiver waits", "receivers wait");
     if (senders > 0) words += ", " + count_of(senders, "sender waits", "senders wait");
     return words;

@@ -55,6 +55,7 @@ struct ChannelSummary {
     std::uint64_t queued = 0, capacity = 0;
     bool closed = false;
     bool timer = false;                      ///< of a Timer or Ticker (1.23+ tells)
+    bool timer_runs = false;                 ///< and that one is going to fire, or may for all that can be read
     std::size_t receivers = 0, senders = 0;  ///< that wait; bounded counts
     std::string element;                     ///< type; empty: unknown
     std::string text() const;                ///< "chan int, 0 of 4 queued, 2 receivers wait"

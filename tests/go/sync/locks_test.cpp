@@ -119,7 +119,11 @@ TEST(ChannelWords, SayWhoWaits) {
     channel.senders = 1;
     channel.receivers = 2;
     channel.timer = true;
+    channel.timer_runs = true;
     EXPECT_EQ(channel.text(), "chan int, 4 of 4 queued, closed, of a timer, 2 receivers wait, 1 sender waits");
+    channel.timer_runs = channel.closed = false;
+    EXPECT_EQ(channel.text(),
+              "chan int, 4 of 4 queued, of a timer that does not run, 2 receivers wait, 1 sender waits");
 }
 
 }  // namespace
