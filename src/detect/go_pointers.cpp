@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
 #include "base/text.h"
@@ -76,29 +75,6 @@ private:
     std::int32_t elem_ = -1;
 };
 
-/// Objects that allocations under way have taken and not cleared yet: their words are those of whoever had them before.
-/// Only frames from mallocgc inwards name them, and registers.
-std::vector<go::SlotId> in_the_making(const Process& process) {
-    constexpr std::uint32_t farthest = 8;  // frames: mallocgc calls little
-    std::vector<go::SlotId> out;
-    std::unordered_map<std::uint32_t, std::optional<std::uint32_t>> allocating;  // goroutine → mallocgc's frame
-    for (const go::Root& root : process.heap->roots().all) {
-        if (root.goroutine == go::no_owner || root.target == go::no_slot) continue;
-        // Between taking a slot and clearing it mallocgc neither waits nor can be preempted.
-        if (process.goroutines->all[root.goroutine].status != go::Status::running) continue;
-        const bool in_register = root.kind == go::RootKind::register_;
-        if (!in_register && root.frame >= farthest) continue;
-        auto [known, fresh] = allocating.try_emplace(root.goroutine);
-        for (std::uint32_t f = 0; fresh && f < farthest; ++f)
-            if (const auto frame = process.stacks.frame(root.goroutine, f);
-                frame && frame->name().starts_with("runtime.mallocgc"))
-                known->second = f;
-        if (known->second && (in_register || root.frame <= *known->second)) out.push_back(root.target);
-    }
-    std::ranges::sort(out);
-    return out;
-}
-
 /// Pointer words that the collector follows: of live objects, package variables and frames.
 void check_followed(const Process& process, const Locator& locator, std::vector<Suspect>& suspects,
                     std::uint64_t& checked) {
@@ -111,9 +87,7 @@ void check_followed(const Process& process, const Locator& locator, std::vector<
     };
     std::optional<RuntimeRecords> records;
     checked += heap.totals().live_objects + heap.roots().all.size();
-    const auto unmade = heap.strays().empty() ? std::vector<go::SlotId>{} : in_the_making(process);
     for (const go::Stray& stray : heap.strays()) {
-        if (std::ranges::binary_search(unmade, stray.holder)) continue;
         if (!records) records.emplace(process);
         const Address base = slots.base(stray.holder);
         suspect(base + stray.offset, stray.value, records->holds(base, stray.offset));

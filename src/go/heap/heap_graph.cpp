@@ -33,6 +33,7 @@ void HeapGraph::mark(unsigned jobs, const std::function<void(Reach&)>& first) {
     auto rest = live_.words();
     auto allocated = slots_->allocated_bits().words();
     for (std::size_t i = 0; i < rest.size(); ++i) rest[i] = allocated[i] & ~rest[i];
+    for (SlotId slot : roots_.unmade) live_.set(slot);
     totals_.without_map = marked.without_map;
     // Of each free slot the first word that leads there, whichever worker found it.
     strays_ = std::move(marked.strays);

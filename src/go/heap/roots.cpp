@@ -214,6 +214,7 @@ void collect_stacks(const HeapInput& input, const HeapSlots& slots, Roots& out) 
     std::uint64_t unreadable = 0, incomplete = 0;
     for (const StackRoots& worker : workers) {
         out.strays.insert(out.strays.end(), worker.strays.begin(), worker.strays.end());
+        out.unmade.insert(out.unmade.end(), worker.unmade.begin(), worker.unmade.end());
         out.conservative_frames += worker.conservative_frames;
         out.frames_without_maps += worker.frames_without_maps;
         unreadable += worker.unreadable_words;

@@ -81,6 +81,9 @@ struct Roots {
     std::vector<Root>
         all;  ///< only words that lead to a slot; globals first, then specials, then goroutine by goroutine
     std::vector<StrayRoot> strays;
+    /// Objects that allocations under way have taken and perhaps not cleared yet: nobody's garbage, but their words are
+    /// those of whoever had them before. Nothing in `all` leads to them.
+    std::vector<SlotId> unmade;
     std::vector<report::Gap> gaps;
     std::uint64_t conservative_frames = 0;
     std::uint64_t frames_without_maps = 0;  ///< of these, though they wait for a call: no table, or a damaged one

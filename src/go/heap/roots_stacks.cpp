@@ -16,6 +16,7 @@ constexpr std::int32_t args_size_unknown = INT32_MIN;  // reflect stubs
 constexpr std::uint64_t conservative_limit = 1
                                              << 26;  // bytes of one range: Go stacks end at 1 GB, and are sparse there
 constexpr std::uint64_t arguments_limit = 1 << 16;   // of an old defer record
+constexpr std::uint32_t allocation_depth = 8;        // frames: mallocgc calls little
 
 }  // namespace
 
@@ -26,6 +27,10 @@ void StackRoots::value(Address where, std::uint64_t value, RootKind kind, bool c
         return;
     }
     SlotId slot = slots_.find(to);
+    if (allocating_) {
+        if (slot != no_slot && slots_.allocated(slot)) unmade.push_back(slot);
+        return;
+    }
     if (slot == no_slot && !conservative && input_.spans.in_arena(to) && strays.size() < strays_kept)
         strays.push_back({where, to, goroutine_, frame_, kind});
     if (slot == no_slot || (conservative && !slots_.allocated(slot))) return;
@@ -242,6 +247,20 @@ void StackRoots::objects() {
         }
 }
 
+/// How many of the innermost frames are mallocgc's and what it called. Between taking a slot and clearing it it neither
+/// waits nor can be preempted, so only running goroutines have any; the collector itself never sees them. Without names
+/// (the executable is missing) any frame may be.
+std::uint32_t StackRoots::of_an_allocation(const Goroutine& g, const PhysicalFrames& frames) const {
+    if (g.status != Status::running) return 0;
+    std::uint32_t count = 0;
+    bool named = false;
+    for (std::uint32_t i = 0; i < std::min<std::size_t>(frames.size(), allocation_depth); ++i) {
+        named |= frames[i].func() != nullptr;
+        if (frames[i].name().starts_with("runtime.mallocgc")) count = i + 1;
+    }
+    return named ? count : allocation_depth;
+}
+
 void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     const Goroutine& g = input_.goroutines->all[goroutine];
     const GoStack& stack = input_.stacks->shape(goroutine);
@@ -261,6 +280,7 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     }
     bool stopped_in_go = false, arguments_say_all = false;
     Address last;
+    const std::uint32_t allocation = of_an_allocation(g, frames);
     for (std::uint32_t i = 0; i < frames.size(); ++i) {
         const PhysicalFrame f = frames[i];
         if (f.owner != StackOwner::goroutine || f.kind == report::FrameKind::native) continue;
@@ -272,7 +292,9 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
             stopped_in_go = true;
             arguments_say_all = takes_all_from_stack(f);
         }
+        allocating_ = i < allocation;
         frame(f, i);
+        allocating_ = false;
         if (!f.cfa.is_null()) last = f.cfa;
     }
     if (!stack.complete && g.status != Status::idle) {
@@ -284,7 +306,9 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
             conservative({from, stack_.end}, RootKind::local);
         }
     }
+    allocating_ = allocation != 0;
     if ((stopped_in_go || g.status == Status::running) && !arguments_say_all) registers(g);
+    allocating_ = false;
     defers(g);
     objects();
 }

@@ -15,6 +15,7 @@ public:
     void collect(std::uint32_t goroutine, std::vector<Root>& out);
 
     std::vector<StrayRoot> strays;
+    std::vector<SlotId> unmade;
     std::uint64_t conservative_frames = 0, frames_without_maps = 0, unreadable_words = 0, incomplete = 0;
 
 private:
@@ -24,6 +25,7 @@ private:
         FrameMaps maps;
     };
     const Shape& shape_of(const PhysicalFrame& frame);
+    std::uint32_t of_an_allocation(const Goroutine& g, const PhysicalFrames& frames) const;
     void frame(const PhysicalFrame& frame, std::uint32_t index);
     void scan(const PhysicalFrame& frame, std::uint32_t index, bool interrupted);
     void map(const PointerMap& map, Address base, RootKind kind, bool conservative = false);
@@ -54,6 +56,7 @@ private:
     std::vector<Root>* out_ = nullptr;
     AddressRange stack_;
     std::uint32_t goroutine_ = no_owner, frame_ = no_owner;
+    bool allocating_ = false;                 ///< the words at hand are those of an allocation under way
     SpecialFunc called_ = SpecialFunc::none;  ///< what the frame at hand called, or was interrupted by
     std::vector<OwnPointer> own_;             ///< pointers into this very stack: they make stack objects live
     std::vector<LiveObject> objects_;
