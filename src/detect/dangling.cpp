@@ -27,11 +27,12 @@ bool at_rest(const Process& process, std::int64_t goid) {
            !g.scanning;
 }
 
-/// A span of objects that ends exactly there: the value may be one past the last of them.
-bool one_past_a_span(const Process& process, Address value) {
-    if (value.value % page != 0) return false;
-    const go::Span* before = process.spans->find(value - 1);
-    return before != nullptr;
+/// A span of objects that ends exactly there: the value may be one past the last of them. Its last object.
+std::optional<AddressRange> one_past_a_span(const Process& process, Address value) {
+    if (value.value % page != 0) return std::nullopt;
+    const auto before = process.spans->find_object(value - 1);
+    if (before) return AddressRange{before->base, value};
+    return process.spans->find(value - 1) != nullptr ? std::optional(AddressRange{value - page, value}) : std::nullopt;
 }
 
 void judge_slot(const Process& process, Judgement& judgement) {
@@ -119,7 +120,11 @@ Judgement judge(const Process& process, const Locator& locator, Address value) {
         case PlaceKind::go_object: judge_slot(process, judgement); break;
         case PlaceKind::go_stack: judge_stack(process, judgement); break;
         case PlaceKind::go_free_page:
-            if (one_past_a_span(process, value)) break;
+            if (const auto before = one_past_a_span(process, value)) {
+                judgement.may_end = *before;
+                judgement.innocent.push_back(
+                    fmt::format("one past the end of what lies before it, {:#x}", before->begin.value));
+            }
             if (was_stack(process, value)) {
                 judgement.gone = Gone::freed_stack;
                 judgement.state =

@@ -25,7 +25,7 @@ struct Judgement {
     Gone gone = Gone::no;
     Placement place;
     std::string state;     ///< "free slot 12 of a span of 64 B objects"
-    AddressRange may_end;  ///< of a free slot: the object in use before it, whose end the value may be; else empty
+    AddressRange may_end;  ///< the object in use right before it, whose end the value may be; else empty
     std::vector<std::string> innocent;
     bool stack() const { return gone >= Gone::freed_stack; }
 };

@@ -146,7 +146,7 @@ private:
         else if (step.op == PlanStep::Op::string)
             fault = extent(header, header.words[1], header.words[1], 1, static_cast<std::int64_t>(header.words[1]) < 0);
         else
-            fault = interface(header.words[0], step.op == PlanStep::Op::eface);
+            fault = interface(header.words[0], header.words[1], step.op == PlanStep::Op::eface);
         if (!fault) [[likely]]
             return true;
         if (out.bad.size() >= most_kept) {
@@ -211,14 +211,18 @@ private:
         return last_segment_;
     }
 
-    std::optional<HeaderFault> interface(std::uint64_t word, bool empty) {
+    std::optional<HeaderFault> interface(std::uint64_t word, std::uint64_t data, bool empty) {
         if (word == 0 || ~word == 0) return std::nullopt;  // ~0: an atomic.Value being stored, up to Go 1.18
-        if (word == last_good_[empty]) [[likely]]
+        const bool has_data = data >= first_page;
+        if (has_data && word == last_good_[empty]) [[likely]]
             return std::nullopt;
         // Most of them are few types: ask the table before the memory.
-        if (types_.dynamic_type(Address{word}, empty) != go::no_type) {
+        if (const go::TypeId known = types_.dynamic_type(Address{word}, empty); known != go::no_type) {
             last_good_[empty] = word;
-            return std::nullopt;
+            const go::Type& type = types_[known];
+            // What is no pointer itself is kept behind one, which the compiler never leaves nil.
+            const bool boxed = !type.direct_interface && type.size != 0 && !type.rtype.is_null();
+            return has_data || !boxed ? std::nullopt : std::optional(HeaderFault::no_value);
         }
         if (empty) {
             if (is_type_descriptor(process_, locator_, Address{word}).value_or(true)) return std::nullopt;

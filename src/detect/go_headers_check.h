@@ -26,6 +26,7 @@ enum class HeaderFault : std::uint8_t {
     runtimes_own,  ///< data in memory that the runtime allots to its own structures
     bad_type,      ///< an interface's first word is no type descriptor
     bad_itab,      ///< … no itab
+    no_value,      ///< an interface whose type is kept behind a pointer, and the pointer is nil or a small number
 };
 
 struct BadHeader {

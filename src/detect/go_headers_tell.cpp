@@ -47,6 +47,7 @@ std::string_view fault_words(HeaderFault fault) {
         case HeaderFault::runtimes_own: return "data that is not mapped";  // the runtime may have mapped it again since
         case HeaderFault::bad_type: return "no type word";
         case HeaderFault::bad_itab: return "no itab word";
+        case HeaderFault::no_value: return "a type without a value";
     }
     return "";
 }
@@ -94,6 +95,8 @@ std::string HeaderTeller::fault_text(const BadHeader& bad) const {
         case HeaderFault::bad_itab:
             return fmt::format("its itab word {:#x} is no itab: {}", bad.words[0],
                                locator_.describe(Address{bad.words[0]}));
+        case HeaderFault::no_value:
+            return fmt::format("values of its type are kept behind a pointer, and that is {:#x}", bad.words[1]);
     }
     return "";
 }
@@ -111,8 +114,13 @@ report::Finding HeaderTeller::tell(const BadHeader& bad) const {
     report::Finding finding;
     finding.kind = std::string(header_kind(bad));
     const bool own_words = bad.fault == HeaderFault::negative || bad.fault == HeaderFault::len_over_cap;
-    finding.strength = own_words ? report::Strength::proved : report::Strength::likely;
-    finding.severity = bad.fault == HeaderFault::cap_outside ? report::Severity::warning : report::Severity::error;
+    const bool no_value = bad.fault == HeaderFault::no_value;
+    finding.strength = own_words  ? report::Strength::proved
+                       : no_value ? report::Strength::possible
+                                  : report::Strength::likely;
+    finding.severity =
+        no_value || bad.fault == HeaderFault::cap_outside ? report::Severity::warning : report::Severity::error;
+    if (no_value) finding.innocent.push_back("a library that makes interfaces by hand, to pass a type without a value");
     finding.why = fault_text(bad);
     finding.where = fmt::format("{} bytes into the {} at {:#x}", bad.offset, type_name(bad), bad.object.value);
     const bool type_word = bad.fault == HeaderFault::bad_type || bad.fault == HeaderFault::bad_itab;

@@ -77,8 +77,10 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     const go::MapContradiction& first = walk.contradictions[0];
     finding.title =
         fmt::format("A map contradicts itself: {}, {}", teller.name(walk.header), go::to_string(first.fault));
-    finding.where = fmt::format("map header {:#x}, cells like those of a {}", walk.header.value, type);
-    finding.why = fmt::format("{}: {}{}", first.what, first.value,
+    finding.where = walk.units != 0 ? fmt::format("map header {:#x}, cells like those of a {}", walk.header.value, type)
+                                    : fmt::format("map header {:#x}, a {} by its type", walk.header.value, type);
+    const bool place = first.fault == go::MapFault::unmapped;  // an address, no count
+    finding.why = fmt::format("{}: {}{}", first.what, place ? hex(first.value) : std::to_string(first.value),
                               first.expected != 0 ? fmt::format(", the rest says {}", first.expected) : std::string());
     finding.evidence.push_back({"the map's header", walk.header, teller.state(walk), "core", "map header"});
     const std::size_t shown = std::min<std::size_t>(walk.found, walk.contradictions.size());
@@ -92,11 +94,15 @@ report::Finding tell_corrupt(const MapTeller& teller, const go::MapFinder& finde
     if (walk.found > shown)
         finding.evidence.push_back(
             {fmt::format("{} more contradictions", walk.found - shown), std::nullopt, "", "core", ""});
-    finding.evidence.push_back(
-        {fmt::format("everything else reads as a map: {} in {}", count_of(walk.cells, "full cell"),
-                     count_of(walk.units, walk.swiss ? "group" : "bucket")),
-         walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
-         map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
+    if (walk.units == 0)
+        finding.evidence.push_back({"its count, depth and sizes agree with each other: only the table is nowhere",
+                                    walk.header, "", "core", "types of heap objects and variables"});
+    else
+        finding.evidence.push_back(
+            {fmt::format("everything else reads as a map: {} in {}", count_of(walk.cells, "full cell"),
+                         count_of(walk.units, walk.swiss ? "group" : "bucket")),
+             walk.buckets, fmt::format("{:#x}", walk.buckets.value), "core",
+             map.typed ? "types of heap objects and variables" : "map types of the program, spans"});
     if (auto variable = teller.variable(walk.header))
         finding.evidence.push_back(
             {"the variable that holds it", variable, fmt::format("{:#x}", walk.header.value), "core", "data sections"});

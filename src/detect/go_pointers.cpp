@@ -17,6 +17,7 @@
 #include "detect/dangling.h"
 #include "detect/go_map.h"
 #include "detect/hidden_words.h"
+#include "detect/off_heap_words.h"
 #include "detect/pointers.h"
 #include "detect/telling.h"
 #include "go/heap/heap_graph.h"
@@ -83,6 +84,8 @@ void check_followed(const Process& process, const Locator& locator, std::vector<
     auto suspect = [&](Address word, Address value, bool runtime) {
         auto judgement = judge(process, locator, value);
         if (judgement.gone == Gone::no || (runtime && judgement.stack())) return;
+        // The collector would have stopped the process for a pointer to a free page: one past the end it passes over.
+        if (judgement.place.kind == PlaceKind::go_free_page && !judgement.may_end.empty()) return;
         suspects.push_back({word, value, go::AddressWord::Kind::pointer, false, std::move(judgement)});
     };
     std::optional<RuntimeRecords> records;
@@ -166,6 +169,21 @@ void check_hidden(const Process& process, const Locator& locator, const std::vec
     for (const HiddenWord& word : hidden)
         if (auto judgement = judge(process, locator, word.value); judgement.gone != Gone::no)
             suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement)});
+}
+
+/// Words off the heap that typed pointers lead to.
+void check_off_heap(const Process& process, const Locator& locator, const std::vector<OffHeapWord>& words,
+                    std::vector<Suspect>& suspects) {
+    for (const OffHeapWord& word : words) {
+        auto judgement = judge(process, locator, word.value);
+        if (judgement.gone == Gone::no) {
+            if (word.kind == go::AddressWord::Kind::uintptr) continue;
+            auto alone = only_off_heap(process, locator, word.value);
+            if (!alone) continue;
+            judgement = std::move(*alone);
+        }
+        suspects.push_back({word.word, word.value, word.kind, true, std::move(judgement)});
+    }
 }
 
 /// Words that hold the map which the process died in, when its memory is another object's by now: such a word alone
@@ -356,8 +374,12 @@ Detection detect_pointers(const Process& process) {
     std::vector<Suspect> suspects;
     check_boxed(process, locator, boxed, suspects, detection.checked);
     if (process.heap) check_followed(process, locator, suspects, detection.checked);
-    const auto hidden = find_hidden_words(process, most_suspects, detection.checked);
+    auto hidden = find_hidden_words(process, most_suspects, detection.checked);
     check_hidden(process, locator, hidden, suspects);
+    const auto off_heap = find_off_heap_words(process, locator, most_suspects, detection.checked);
+    check_off_heap(process, locator, off_heap, suspects);
+    hidden.insert(hidden.end(), off_heap.begin(), off_heap.end());  // for their names
+    std::ranges::sort(hidden, {}, &HiddenWord::word);
     check_reused(process, locator, boxed, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());

@@ -399,6 +399,7 @@ LockPicture find_locks(const Process& process) {
     finder.assign_holders();
     finder.read_callbacks();
     finder.find_references();
+    finder.find_function_values();
     finder.add_possible();
     finder.connect();
     finder.find_cycles();

@@ -19,6 +19,9 @@
 
 namespace incident {
 
+namespace go {
+class HeapGraph;
+}
 struct Process;
 
 enum class HoldBasis : std::uint8_t {
@@ -51,6 +54,7 @@ struct PossibleReleaser {
     std::string what;  ///< "goroutine 12 (main.finisher): …", "timer …"
     std::optional<std::uint32_t> goroutine;
     bool certain = false;  ///< it names this very lock
+    Address value = {};    ///< of the function value in the heap that it is; null: none
 };
 
 struct GoLock {
@@ -91,6 +95,9 @@ struct LockPicture {
 
 /// Needs goroutines, stacks and waits; joins the pthread locks when there are any. Without Go those alone.
 LockPicture find_locks(const Process& process);
+
+/// Function values that only garbage leads to release nothing: to be told once the heap is marked.
+void forget_garbage(LockPicture& picture, const go::HeapGraph& heap);
 
 /// Cycles of edges over `nodes` nodes, each of two or more. Waiting for a lock is waiting for all its holders; waiting
 /// on a channel is waiting for any of those who will serve it.

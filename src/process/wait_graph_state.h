@@ -61,6 +61,7 @@ struct LockFinder {
     std::optional<std::uint32_t> stuck_finalizer_goroutine() const;
     void read_callbacks();
     void find_references();
+    void find_function_values();  ///< wait_graph_values.cpp
     void add_possible();
     void connect();  ///< wait_graph_cycles.cpp
     void find_cycles();

@@ -176,8 +176,9 @@ constexpr Explanation go_memory_kinds[] = {
      "Copy strings that come from mapped files or C memory before the memory goes away."},
     {"go.interface.bad", "an interface whose type word or data contradicts itself",
      "A torn write by a data race, or overwritten memory.",
-     "The type word leads to no type of this program, or the data to no object of that type. Likely; possible as for "
-     "go.slice.bad.",
+     "The type word leads to no type of this program: likely. A type whose values are kept behind a pointer, and that "
+     "is "
+     "nil: possible. Possible as for go.slice.bad.",
      "A torn write on a running thread at the moment of the core.",
      "Guard the variable with a lock or atomic.Value; run with -race."},
     {"go.pool.duplicate", "the same object twice in a sync.Pool",

@@ -55,12 +55,12 @@ const MapShape* MapFinder::shape_of(Address rtype) const {
     return at != shapes_.end() && at->rtype == rtype ? &*at : nullptr;
 }
 
-std::optional<RecognisedMap> MapFinder::recognise(Address header) const {
+std::optional<RecognisedMap> MapFinder::recognise(Address header, bool typed) const {
     if (shapes_.empty()) return std::nullopt;
-    return shapes_.front().swiss ? recognise_swiss(header) : recognise_classic(header);
+    return shapes_.front().swiss ? recognise_swiss(header, typed) : recognise_classic(header, typed);
 }
 
-std::optional<RecognisedMap> MapFinder::recognise_classic(Address header) const {
+std::optional<RecognisedMap> MapFinder::recognise_classic(Address header, bool typed) const {
     const auto& f = layout_.hmap;
     MemoryCursor cursor(memory_);
     std::int64_t count = 0;
@@ -69,7 +69,7 @@ std::optional<RecognisedMap> MapFinder::recognise_classic(Address header) const 
     Address buckets, old, extra;
     if (!load_field(cursor, header, f.buckets, buckets) || buckets.is_null() || !spans_.in_arena(buckets) ||
         !buckets.is_aligned(8) || !load_field(cursor, header, f.hash0, seed) || seed == 0 ||
-        !load_field(cursor, header, f.count, count) || count < 0 || count >> 40 != 0 ||
+        !load_field(cursor, header, f.count, count) || (!typed && (count < 0 || count >> 40 != 0)) ||
         !load_field(cursor, header, f.flags, flags) || flags > 15 || !load_field(cursor, header, f.B, depth) ||
         !load_field(cursor, header, f.oldbuckets, old) || (!old.is_null() && !spans_.in_arena(old)) ||
         !load_field(cursor, header, f.extra, extra) || (!extra.is_null() && !spans_.in_arena(extra)))
@@ -112,7 +112,7 @@ std::optional<RecognisedMap> MapFinder::recognise_classic(Address header) const 
     return best;
 }
 
-std::optional<RecognisedMap> MapFinder::recognise_swiss(Address header) const {
+std::optional<RecognisedMap> MapFinder::recognise_swiss(Address header, bool typed) const {
     const auto& f = layout_.swiss_map;
     const auto& t = layout_.swiss_table;
     MemoryCursor cursor(memory_);
@@ -123,7 +123,7 @@ std::optional<RecognisedMap> MapFinder::recognise_swiss(Address header) const {
     if (!load_field(cursor, header, f.dirLen, length) || length <= 0 || length > (std::int64_t{1} << 28) ||
         !std::has_single_bit(static_cast<std::uint64_t>(length)) || !load_field(cursor, header, f.dirPtr, directory) ||
         !spans_.in_arena(directory) || !directory.is_aligned(8) || !load_field(cursor, header, f.seed, seed) ||
-        seed == 0 || !load_field(cursor, header, f.used, used) || used >> 40 != 0 ||
+        seed == 0 || !load_field(cursor, header, f.used, used) || (!typed && used >> 40 != 0) ||
         !load_field(cursor, header, f.writing, writing) || writing > 1)
         return std::nullopt;
     auto entries = spans_.find_object(directory);
@@ -178,7 +178,11 @@ std::optional<RecognisedMap> MapFinder::check_typed(Address header, const MapSha
     map.shape = static_cast<std::uint32_t>(&shape - shapes_.data());
     map.typed = true;
     if (map.walk.sound()) return map;
-    if (auto by_structure = recognise(header)) return by_structure;
+    if (auto by_structure = recognise(header, true)) return by_structure;
+    // A table where no memory is: nothing can be counted, but the header's other words may bear the type out.
+    if (map.walk.contradictions[0].fault == MapFault::unmapped && map.walk.units == 0 && !map.walk.growing &&
+        agrees_but_for_table(header))
+        return map;
     // A type is a claim. It is believed when the header's other words are those of such a map and its one array is an
     // object of the very size; larger maps are recognised by what they hold.
     MemoryCursor cursor(memory_);
@@ -209,6 +213,33 @@ std::optional<RecognisedMap> MapFinder::check_typed(Address header, const MapSha
         return map;
     }
     return std::nullopt;
+}
+
+bool MapFinder::agrees_but_for_table(Address header) const {
+    MemoryCursor cursor(memory_);
+    if (!shapes_.front().swiss) {
+        const auto& f = layout_.hmap;
+        std::int64_t count = 0;
+        std::uint8_t flags = 0, depth = 0;
+        std::uint32_t seed = 0;
+        Address extra;
+        if (!load_field(cursor, header, f.count, count) || !load_field(cursor, header, f.flags, flags) ||
+            !load_field(cursor, header, f.B, depth) || !load_field(cursor, header, f.hash0, seed) ||
+            !load_field(cursor, header, f.extra, extra))
+            return false;
+        // go1.16–1.23 src/runtime/map.go: it grows at 6.5 cells for each bucket; three quarters may be deleted again.
+        return seed != 0 && flags <= 15 && depth != 0 && depth <= deepest && count <= (std::int64_t{13} << depth) / 2 &&
+               count > (std::int64_t{13} << depth) / 16 && (extra.is_null() || spans_.in_arena(extra));
+    }
+    const auto& f = layout_.swiss_map;
+    std::uint64_t used = 0, seed = 0;
+    std::int64_t length = 0;
+    std::uint8_t depth = 0, shift = 0, writing = 0;
+    return load_field(cursor, header, f.seed, seed) && seed >> 32 != 0 && load_field(cursor, header, f.used, used) &&
+           load_field(cursor, header, f.dirLen, length) && load_field(cursor, header, f.globalDepth, depth) &&
+           load_field(cursor, header, f.globalShift, shift) && load_field(cursor, header, f.writing, writing) &&
+           writing <= 1 && used != 0 && depth <= deepest && length == std::int64_t{1} << depth && shift == 64 - depth &&
+           used <= static_cast<std::uint64_t>(length) * 1024;
 }
 
 bool MapFinder::plausible_header(Address header) const {

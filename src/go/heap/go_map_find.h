@@ -40,7 +40,7 @@ public:
     const MapReader& reader() const { return reader_; }
 
     /// Is the object at `header` a map? nullopt: it does not look like one, or too small to be sure. [any thread]
-    std::optional<RecognisedMap> recognise(Address header) const;
+    std::optional<RecognisedMap> recognise(Address header, bool typed = false) const;
     /// Was the freed memory at `header` a map? [any thread]
     std::optional<RecognisedMap> recognise_freed(Address header) const;
     /// A header that a type names. nullopt: neither sound, nor so near to a map of this shape, or of any, that the
@@ -50,8 +50,10 @@ public:
     MapsInHeap find_all(unsigned jobs, const TypedHeader& typed = {}) const;
 
 private:
-    std::optional<RecognisedMap> recognise_classic(Address header) const;
-    std::optional<RecognisedMap> recognise_swiss(Address header) const;
+    std::optional<RecognisedMap> recognise_classic(Address header, bool typed) const;
+    std::optional<RecognisedMap> recognise_swiss(Address header, bool typed) const;
+    /// All that the header says but where its table lies: B or depth, lengths and count agree with each other.
+    bool agrees_but_for_table(Address header) const;
     bool plausible_header(Address header) const;
     bool array_fits(Address at, std::uint64_t bytes, const MapShape& shape) const;
 

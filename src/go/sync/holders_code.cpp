@@ -130,6 +130,9 @@ bool is_local_closure(std::string_view name) {
 /// down, and Close waits for that.
 bool runs_hooks(std::string_view name) { return name == "net/http.(*conn).setState"; }
 
+/// The method value mu.Unlock: what it does is in its own code, to the lock that it was made of.
+bool is_method_value(std::string_view name) { return name.starts_with("sync.(*") && name.ends_with("-fm"); }
+
 }  // namespace
 
 CalleeFacts facts_of(std::string_view name) {
@@ -162,7 +165,7 @@ CalleeFacts facts_of(std::string_view name) {
     else if (name == "runtime.deferreturn")
         facts.kind = CalleeKind::deferreturn;
     else if (name.starts_with("sync.(*Once") || name.starts_with("sync.OnceFunc") || is_local_closure(name) ||
-             runs_hooks(name))
+             is_method_value(name) || runs_hooks(name))
         facts.kind = CalleeKind::ordinary;
     else
         facts.kind = CalleeKind::opaque;

@@ -1,0 +1,109 @@
+// Function values in the heap that would give back a lock which nobody is known to hold: `acquire()` returned
+// mu.Unlock, and it waits in a channel, a queue or a field for whoever will call it.
+//
+// Surprising: a function value that takes the lock before it gives it back is none of these; so each is followed, not
+// only looked at. Those that only garbage leads to will never be called; they are told apart when the heap is marked,
+// which goes on meanwhile.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "go/heap/heap_graph.h"
+#include "process/wait_graph_state.h"
+
+namespace incident {
+
+using go::HoldKind;
+using go::WaitObject;
+
+namespace {
+
+constexpr std::uint64_t largest_value = 256;  // bytes: a function value that has captured some thirty words
+constexpr std::size_t most_followed = 10000;
+
+struct Target {
+    AddressRange object;  ///< what the lock lies in
+    std::size_t lock;
+};
+
+}  // namespace
+
+void LockFinder::find_function_values() {
+    if (!process.spans) return;
+    std::vector<Target> targets;
+    for (std::size_t l = 0; l < picture.locks.size(); ++l) {
+        const GoLock& lock = picture.locks[l];
+        if (lock.waiters.empty() || !lock.readable || !lock.holders.empty() || !lock.possible.empty()) continue;
+        if (!held(lock, HoldKind::exclusive) && !held(lock, HoldKind::shared) && !held(lock, HoldKind::group)) continue;
+        AddressRange around{lock.state.address, lock.state.address + 24};
+        if (const auto object = process.spans->find_object(lock.state.address))
+            around = {object->base, object->base + object->size};
+        targets.push_back({around, l});
+    }
+    if (targets.empty()) return;
+    std::ranges::sort(targets, {}, [](const Target& t) { return t.object.begin; });
+    auto names_a_lock = [&](Address value) {
+        auto at = std::ranges::upper_bound(targets, value, {}, [](const Target& t) { return t.object.begin; });
+        return at != targets.begin() && (at - 1)->object.contains(value);
+    };
+    // A captured variable that changes is a box of its own.
+    auto leads_to_a_lock = [&](Address value) {
+        if (names_a_lock(value)) return true;
+        const auto box = process.spans->find_object(value);
+        if (!box || box->size > largest_value || box->span->noscan()) return false;
+        const auto inner = process.memory.load_address(value);
+        return inner && names_a_lock(*inner);
+    };
+    std::size_t followed = 0;
+    for (const go::Span& span : process.spans->all()) {
+        if (span.state != go::SpanState::in_use || span.noscan() || span.elem_size < 16 ||
+            span.elem_size > largest_value)
+            continue;
+        const std::byte* data = process.memory.data_at(span.range.begin, span.elem_count * span.elem_size);
+        if (data == nullptr) continue;
+        for (std::uint32_t i = 0; i < span.elem_count; ++i) {
+            const std::byte* object = data + i * span.elem_size;
+            auto word = [&](std::uint64_t at) {
+                Address value;
+                std::memcpy(&value.value, object + at, 8);
+                return value;
+            };
+            const Address entry = word(0);
+            if (entry.is_null() || process.spans->in_arena(entry)) continue;
+            if (go::Spans::slot_state(span, i) != go::SlotState::allocated) continue;
+            bool leads = false;
+            for (std::uint64_t at = 8; at + 8 <= span.elem_size && !leads; at += 8) leads = leads_to_a_lock(word(at));
+            if (!leads) continue;
+            const auto func = process.go->find_func(entry);
+            if (!func || func->entry != entry) continue;
+            const Address value = span.slot(i);
+            if (++followed > most_followed) {
+                picture.not_searched.push_back("some function values in the heap");
+                return;
+            }
+            for (const go::Release& release : code.of_closure(value).releases) {
+                if (!release.address || release.kind == HoldKind::send || release.kind == HoldKind::receive) continue;
+                const auto known = index.find(*release.address);
+                if (known == index.end()) continue;
+                GoLock& lock = picture.locks[known->second];
+                if (held(lock, release.kind) && lock.possible.size() < 8)
+                    lock.possible.push_back(
+                        {fmt::format(
+                             "the function value at {:#x} ({}) would release it: whoever holds that may call it",
+                             value.value, func->name),
+                         std::nullopt, true, value});
+            }
+        }
+    }
+}
+
+void forget_garbage(LockPicture& picture, const go::HeapGraph& heap) {
+    for (GoLock& lock : picture.locks)
+        std::erase_if(lock.possible, [&](const PossibleReleaser& releaser) {
+            const auto slot = releaser.value.is_null() ? std::nullopt : heap.slot_of(releaser.value);
+            return slot && !heap.live(*slot);
+        });
+}
+
+}  // namespace incident

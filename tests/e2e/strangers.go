@@ -1,0 +1,197 @@
+// Faults that a stranger to the detectors planted, each with a healthy twin: `strangers NAME bad|good`.
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+type ledger struct {
+	mu   sync.Mutex
+	rows []int
+}
+
+//go:noinline
+func (l *ledger) add(row int) {
+	l.mu.Lock()
+	l.rows = append(l.rows, row)
+	l.mu.Unlock()
+}
+
+func (l *ledger) acquire() func() {
+	l.mu.Lock()
+	return l.mu.Unlock
+}
+
+type task struct{ done func() }
+
+type order struct {
+	id   int
+	next *order
+	pad  [1500]byte // a size that nothing else asks for soon
+}
+
+type slot struct {
+	seq   uint64
+	order *order
+}
+
+type ringBuffer struct {
+	head  uint64
+	slots [32]slot
+}
+
+type service struct {
+	name string
+	ring *ringBuffer
+}
+
+type sensor struct {
+	name  string
+	value interface{}
+}
+
+var (
+	ring    *ringBuffer
+	server  *service
+	kept    []interface{}
+	counts  map[uint32]string
+	buffer  uintptr
+	sensors []*sensor
+)
+
+// On a stack that is gone afterwards.
+func away(f func()) {
+	done := make(chan int)
+	go func() { f(); close(done) }()
+	<-done
+}
+
+func collect() {
+	for i := 0; i < 3; i++ {
+		runtime.GC()
+	}
+}
+
+func wait(l *ledger) {
+	time.Sleep(20 * time.Millisecond)
+	for i := 0; i < 2; i++ {
+		go l.add(i)
+	}
+}
+
+func fill(r *ringBuffer, bad bool) {
+	away(func() {
+		for i := range r.slots[:8] {
+			o := &order{id: i}
+			r.slots[i].order = o
+			if !bad || i != 4 {
+				kept = append(kept, o)
+			}
+		}
+	})
+}
+
+func mapped() *ringBuffer {
+	memory, err := syscall.Mmap(-1, 0, 8192, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		panic(err)
+	}
+	return (*ringBuffer)(unsafe.Pointer(&memory[0]))
+}
+
+func filled() unsafe.Pointer {
+	counts = map[uint32]string{}
+	for i := uint32(0); i < 300; i++ {
+		counts[i] = fmt.Sprint(i)
+	}
+	kept = append(kept, counts)
+	return *(*unsafe.Pointer)(unsafe.Pointer(&counts))
+}
+
+var modes = map[string]func(bad bool){
+	// A method value in a frame, or nowhere.
+	"unlock-value": func(bad bool) {
+		l := &ledger{}
+		go func() {
+			release := l.acquire()
+			if bad {
+				return
+			}
+			time.Sleep(time.Hour)
+			release()
+		}()
+		wait(l)
+	},
+	// A function value that waits in a channel: of a goroutine that will come for it, or that nobody has any more.
+	"unlock-queue": func(bad bool) {
+		l, queue := &ledger{}, make(chan task, 2)
+		away(func() {
+			l.mu.Lock()
+			if bad {
+				make(chan task, 1) <- task{func() { l.mu.Unlock() }}
+			} else {
+				queue <- task{func() { l.mu.Unlock() }}
+			}
+		})
+		collect() // a thread's registers may still name what is lost
+		go func() {
+			time.Sleep(time.Hour)
+			(<-queue).done()
+		}()
+		wait(l)
+	},
+	"map-count": func(bad bool) {
+		if header := filled(); bad {
+			*(*uint64)(header) = 0x7070707070707070
+		}
+	},
+	"map-table": func(bad bool) {
+		if header := filled(); bad {
+			*(*uint64)(unsafe.Pointer(uintptr(header) + 16)) = 0x123450
+		}
+	},
+	// Large objects begin with a page: right behind whatever lies before them.
+	"large-buffer": func(bad bool) {
+		away(func() {
+			for i := 0; i < 2; i++ {
+				b := make([]byte, 1<<20)
+				buffer = uintptr(unsafe.Pointer(&b[0]))
+				if !bad || i == 0 {
+					kept = append(kept, b)
+				}
+			}
+		})
+		collect()
+	},
+	"nil-value": func(bad bool) {
+		s := &sensor{name: "a", value: fmt.Sprint("text", 5)}
+		sensors = append(sensors, s, &sensor{name: "b", value: (*order)(nil)}, &sensor{name: "c", value: struct{}{}},
+			&sensor{name: "d", value: struct{ p *order }{}}, &sensor{name: "e", value: false})
+		if bad {
+			(*[2]uintptr)(unsafe.Pointer(&s.value))[1] = 0
+		}
+	},
+	"off-heap": func(bad bool) {
+		ring = mapped()
+		fill(ring, bad)
+	},
+	"off-heap-freed": func(bad bool) {
+		server = &service{name: os.Args[1], ring: mapped()}
+		fill(server.ring, bad)
+		collect()
+	},
+}
+
+func main() {
+	modes[os.Args[1]](os.Args[2] == "bad")
+	time.Sleep(50 * time.Millisecond)
+	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
+	time.Sleep(time.Hour)
+	fmt.Println(kept, counts, sensors, server)
+}

@@ -1,0 +1,40 @@
+"""Faults in shapes that the corpora's programs do not have, beside healthy twins: found by the right kind, in plain words;
+the twins stay silent."""
+import pathlib
+
+import pytest
+from support import GO, build_go, kernel_core, report
+
+HERE = pathlib.Path(__file__).parent
+FAULTS = {
+    "unlock-value": ("go.mutex.orphaned", "main.ledger"),
+    "unlock-queue": ("go.mutex.orphaned", "main.ledger"),
+    "map-count": ("go.map.corrupt", "main.counts, a count that is not the number of its cells"),
+    "map-table": ("go.map.corrupt", "main.counts, its table is not in memory"),
+    "large-buffer": ("go.pointer.freed", "A uintptr leads to a freed page: main.buffer"),
+    "nil-value": ("go.interface.bad", "value of the main.sensor"),
+    "off-heap": ("go.pointer.offheap-only", "main.ring.slots[4].order"),
+    "off-heap-freed": ("go.pointer.freed", "slots[4].order"),
+}
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    if GO is None:
+        pytest.skip("go is not installed")
+    return build_go(HERE / "strangers.go", tmp_path_factory.mktemp("strangers") / "program")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    for twin in ("bad", "good"):
+        (folder := tmp_path / twin).mkdir()
+        r = report("analyze", kernel_core(program, f"{fault} {twin}", folder), program)
+        loud = [f for f in r["findings"] if f["severity"] != "info"]
+        if twin == "good":
+            assert loud == []
+            continue
+        kind, words = FAULTS[fault]
+        assert [f["kind"] for f in loud] == [kind], loud
+        assert words in loud[0]["title"]
