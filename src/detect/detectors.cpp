@@ -189,8 +189,10 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
                     continue;
                 gone[g] = true;
                 if (findings[g].kind == findings[s].kind) continue;
-                findings[s].related.push_back(findings[g].kind);
-                std::ranges::copy(findings[g].related, std::back_inserter(findings[s].related));
+                std::vector<std::string>& related = findings[s].related;
+                related.push_back(findings[g].kind);
+                for (const std::string& kind : findings[g].related)
+                    if (std::ranges::find(related, kind) == related.end()) related.push_back(kind);
             }
         }
     std::size_t at = 0;

@@ -13,6 +13,14 @@
 
 namespace incident::detect {
 
+namespace {
+
+std::string_view word_of(const GoLock& lock) {
+    return lock.state.type == go::WaitObject::wait_group ? "wait group" : "lock";
+}
+
+}  // namespace
+
 std::string LockTeller::name(const GoLock& lock) const {
     const std::string_view type = to_string(lock.state.type);
     std::string name = lock_name(process_, locator_, lock.state.address, type);
@@ -40,7 +48,7 @@ report::Finding LockTeller::start(const GoLock& lock, std::string kind) const {
     finding.subject = {lock.state.address, "lock", std::string(to_string(lock.state.type)),
                        lock_name(process_, locator_, lock.state.address, to_string(lock.state.type))};
     if (finding.subject.symbol.empty())
-        finding.explanation = "the lock lies in " + locator_.describe(lock.state.address);
+        finding.explanation = fmt::format("the {} lies in {}", word_of(lock), locator_.describe(lock.state.address));
     for (auto& waiter : lock.waiters) finding.goroutines.push_back(goid(waiter.goroutine));
     std::ranges::sort(finding.goroutines);
     finding.evidence.push_back({fmt::format("state: {}", lock.state.words()), lock.state.address,
@@ -63,10 +71,11 @@ void LockTeller::add_search(report::Finding& finding, const GoLock& lock) const 
     if (picture_.exported > 0) searched.push_back(count_of(picture_.exported, "function") + " that C may call");
     const std::string last = searched.back();
     searched.pop_back();
-    finding.evidence.push_back({fmt::format("{} and {} were searched: {}", fmt::join(searched, ", "), last,
-                                            lock.possible.empty() ? "none leads to a release of this lock"
-                                                                  : "none is known to lead to a release of this lock"),
-                                std::nullopt, "", "core", "open-coded defers, disassembly"});
+    finding.evidence.push_back(
+        {fmt::format("{} and {} were searched: none {} to a {} of this {}", fmt::join(searched, ", "), last,
+                     lock.possible.empty() ? "leads" : "is known to lead",
+                     lock.state.type == go::WaitObject::wait_group ? "Done" : "release", word_of(lock)),
+         std::nullopt, "", "core", "open-coded defers, disassembly"});
     for (auto& what : picture_.not_searched) finding.innocent.push_back("not searched: " + what);
     for (auto& possible : lock.possible) finding.innocent.push_back(possible.what);
     const bool sure = lock.possible.empty() && picture_.not_searched.empty();

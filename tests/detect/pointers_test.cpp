@@ -77,11 +77,16 @@ TEST_P(Judging, KnowsAFreedStackAndAFreePage) {
     EXPECT_EQ(judge(*page->process, *page->locator, page->value).gone, Gone::free_page);
 }
 
-TEST_P(Judging, LetsLiveObjectsAndSpanEndsPass) {
+TEST_P(Judging, LetsLiveObjectsPassAndSaysWhichSpanMayEnd) {
     INCIDENT_OPEN(opened, "stripped", "kept_slot");
     EXPECT_EQ(judge(*opened->process, *opened->locator, opened->value).gone, Gone::no);
-    for (const go::Span& span : opened->process->spans->all())
-        EXPECT_EQ(judge(*opened->process, *opened->locator, span.range.end).gone == Gone::free_page, false);
+    for (const go::Span& span : opened->process->spans->all()) {
+        const auto judgement = judge(*opened->process, *opened->locator, span.range.end);
+        if (judgement.place.kind != PlaceKind::go_free_page) continue;
+        EXPECT_EQ(judgement.may_end.end, span.range.end);
+        EXPECT_TRUE(judgement.may_end.contains(span.range.end - 1));
+        EXPECT_FALSE(judgement.innocent.empty());
+    }
 }
 
 TEST_P(Judging, InterfacesNameTheFieldsOfAStrippedProgram) {

@@ -177,6 +177,17 @@ var modes = map[string]func(bad bool){
 			(*[2]uintptr)(unsafe.Pointer(&s.value))[1] = 0
 		}
 	},
+	"wait-group": func(bad bool) {
+		group := new(sync.WaitGroup)
+		group.Add(1)
+		go func() {
+			if !bad {
+				time.Sleep(time.Hour)
+				group.Done()
+			}
+		}()
+		go group.Wait()
+	},
 	"off-heap": func(bad bool) {
 		ring = mapped()
 		fill(ring, bad)

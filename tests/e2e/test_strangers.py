@@ -1,6 +1,8 @@
 """Faults in shapes that the corpora's programs do not have, beside healthy twins: found by the right kind, in plain words;
 the twins stay silent."""
 import pathlib
+import shutil
+import subprocess
 
 import pytest
 from support import GO, build_go, kernel_core, report
@@ -15,6 +17,7 @@ FAULTS = {
     "nil-value": ("go.interface.bad", "value of the main.sensor"),
     "off-heap": ("go.pointer.offheap-only", "main.ring.slots[4].order"),
     "off-heap-freed": ("go.pointer.freed", "slots[4].order"),
+    "wait-group": ("go.waitgroup.stuck", "A WaitGroup waits for a Done"),
 }
 
 
@@ -38,3 +41,16 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, mon
         kind, words = FAULTS[fault]
         assert [f["kind"] for f in loud] == [kind], loud
         assert words in loud[0]["title"]
+        if fault == "wait-group":
+            assert loud[0]["explanation"].startswith("the wait group lies in ")
+            assert any("none leads to a Done of this wait group" in e["what"] for e in loud[0]["evidence"])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_a_related_kind_is_named_once(tmp_path: pathlib.Path) -> None:
+    program = tmp_path / "program"
+    subprocess.run(["g++", "-g", "-O0", "-w", HERE / "deleted_twice.cpp", "-o", program], check=True)
+    (finding,) = report("analyze", kernel_core(program, "", tmp_path), program)["findings"]
+    assert finding["kind"] == "native.pointer.freed"
+    assert "crash.fault" in finding["related"]
+    assert len(set(finding["related"])) == len(finding["related"]), finding["related"]
