@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "base/go_names.h"
@@ -223,10 +224,13 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     finding.strength = doubt ? report::Strength::possible : report::Strength::likely;
     const std::string who = group.size() == 1 ? fmt::format("Goroutine {} is", all[first.goroutine].goid)
                                               : fmt::format("{} goroutines are", group.size());
-    finding.title =
-        in_select ? fmt::format("{} blocked forever in a select of nil channels", who)
-        : nil     ? fmt::format("{} blocked forever on a nil channel", who)
-                  : fmt::format("{} blocked forever on a {} that nobody else can reach", who, words_of(first.object));
+    std::set<Address> objects;
+    for (std::size_t i : group) objects.insert(leaks.left[i].first);
+    const std::string what = objects.size() == 1 ? fmt::format("a {}", words_of(first.object))
+                                                 : fmt::format("{} {}s", objects.size(), words_of(first.object));
+    finding.title = in_select ? fmt::format("{} blocked forever in a select of nil channels", who)
+                    : nil     ? fmt::format("{} blocked forever on a nil channel", who)
+                              : fmt::format("{} blocked forever on {} that nobody else can reach", who, what);
     finding.where = waiting_place(stack, frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
     if (!origin.created_by.empty()) finding.where += fmt::format(", created by {}", origin.created_by);
@@ -252,7 +256,9 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     for (std::size_t i = 0; i < group.size() && i < most_examples && !nil; ++i) {
         const BlockedForever& b = leaks.left[group[i]];
         finding.evidence.push_back(
-            {fmt::format("goroutine {} waits for it", all[b.goroutine].goid), b.first, "", "core", "g.waiting"});
+            {fmt::format("goroutine {} waits for {}", all[b.goroutine].goid,
+                         b.first == first.first ? std::string("it") : fmt::format("another {}", words_of(b.object))),
+             b.first, "", "core", "g.waiting"});
     }
     if (group.size() > most_examples && !nil)
         finding.evidence.push_back(

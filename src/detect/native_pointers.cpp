@@ -363,8 +363,10 @@ private:
     /// Everything else, in one line of no weight.
     void count_rest() {
         std::size_t rest = 0;
+        bool told = false;
         const Stale* example = nullptr;
         for (const Stale& stale : stale_) {
+            told = told || stale.told;
             if (stale.told) continue;
             ++rest;
             if (example == nullptr || (stale.start && !example->start)) example = &stale;
@@ -372,7 +374,10 @@ private:
         if (rest == 0) return;
         auto finding = start("native.pointer.freed", report::Severity::info, report::Strength::possible);
         set_subject(finding, example->word);
-        finding.title = fmt::format("{} more words of live memory hold addresses in freed chunks", rest);
+        finding.title =
+            rest == 1
+                ? fmt::format("one{} word of live memory holds an address in a freed chunk", told ? " more" : "")
+                : fmt::format("{}{} words of live memory hold addresses in freed chunks", rest, told ? " more" : "");
         finding.why = "spare room of arrays and pools, and pointers that are never used again, look like this";
         for (const Stale& stale : stale_)
             if (!stale.told && finding.evidence.size() < 4) add_word(finding, stale.word);

@@ -9,7 +9,8 @@
 namespace incident {
 namespace {
 
-constexpr unsigned deepest = 64;  ///< links of a type chain: hostile DWARF may be cyclic
+constexpr unsigned at_go_dict_index = 0x2906;  // go1.18 src/cmd/internal/dwarf/dwarf.go
+constexpr unsigned deepest = 64;               ///< links of a type chain: hostile DWARF may be cyclic
 
 std::string array_bounds(Dwarf_Die& array) {
     std::string out;
@@ -138,6 +139,9 @@ std::string type_name(std::optional<Dwarf_Die> type, const ImageState* image, un
     if (depth > 16) return "…";
     const int tag = dwarf_tag(&*type);
     const std::string_view name = die_name(*type);
+    // A type parameter's typedef (".param0") says nothing; the type behind it does.
+    if (tag == DW_TAG_typedef && dwarf_hasattr(&*type, at_go_dict_index) && is_go(*type))
+        return type_name(type_of(*type), image, depth + 1);
     if (!name.empty()) {
         const bool nested =
             image != nullptr && tag != DW_TAG_base_type && elaborated(tag, *type).empty() && !is_go(*type);

@@ -126,6 +126,14 @@ static void cut_block(void) {
     kept[0] = block;
 }
 
+/* realloc() of a large block: the kernel has cut it, and its new size is not written yet. Each thread may be at that. */
+static void moved(int blocks) {
+    for (int i = 0; i < blocks + 2; i++) {
+        char* block = kept[i] = malloc(1 << 20);
+        if (i < blocks) ((size_t*)block)[-1] += 1 << 30;
+    }
+}
+
 static void module_of_no_machine(void) {
     static char page[4096];
     int self = open("/proc/self/exe", O_RDONLY), file = open("module", O_RDWR | O_CREAT | O_TRUNC, 0600);
@@ -157,6 +165,8 @@ int main(int count, char** arguments) {
     else if (!strcmp(how, "below")) leave_below();
     else if (!strcmp(how, "queue")) queue();
     else if (!strcmp(how, "hole")) before_a_large_block();
+    else if (!strcmp(how, "moved-one")) moved(1);
+    else if (!strcmp(how, "moved-two")) moved(2);
     else if (!strcmp(how, "module")) module_of_no_machine();
     else if (!strcmp(how, "image")) module_of_its_own_kind();
     else return 2;

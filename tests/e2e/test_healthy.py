@@ -38,6 +38,7 @@ def analyze(program: pathlib.Path, how: str, folder: pathlib.Path) -> Run:
 def test_nothing_is_said(program: pathlib.Path, tmp_path: pathlib.Path, how: str) -> None:
     run = analyze(program, how, tmp_path)
     assert [f["kind"] for f in run.json["findings"] if f["severity"] != "info"] == ["crash.abort"]
+    assert not [f["title"] for f in run.json["findings"] if " more word" in f["title"]], "more than none"
     assert run.json["gaps"] == [] and not any(m["path"].endswith("/module") for m in run.json["input"]["modules"])
 
 
@@ -83,3 +84,14 @@ def test_a_word_of_a_library_that_nothing_names(tmp_path: pathlib.Path, strip: s
     subprocess.run(["gcc", "-O1", tmp_path / "main.c", library, "-o", program], check=True)
     run = incident("analyze", kernel_core(program, "", tmp_path), program, "--format", "json")
     assert [f["kind"] for f in run.json["findings"] if f["severity"] != "info"] == kinds
+
+
+@pytest.mark.parametrize("how,damage", [("moved-one", False), ("moved-two", True)])
+def test_a_thread_may_be_at_moving_a_large_block(program: pathlib.Path, tmp_path: pathlib.Path, how: str, damage: bool) -> None:
+    assert [g["damage"] for g in analyze(program, how, tmp_path).json["gaps"]] == [damage]
+
+
+@pytest.mark.parametrize("command", [["heap"], ["goroutines"], ["goroutines", "--group"]])
+def test_a_question_about_go_is_answered(program: pathlib.Path, tmp_path: pathlib.Path, command: list[str]) -> None:
+    run = incident(command[0], kernel_core(program, "queue", tmp_path), program, *command[1:])
+    assert "no Go runtime was found" in run.out

@@ -212,8 +212,11 @@ def test_who_is_just_being_woken_is_not_blocked_for_ever(core: planted.Planted, 
     version = core.folder.parent.name.removeprefix("heap-go")
     leaks = [f for f in core.analyze("--only", "go.goroutine").json["findings"] if f["severity"] == "warning"]
     patched = Patched(types.SimpleNamespace(core=core.core), tmp_path)
-    channels = {int(e["address"], 16) for f in leaks for e in f["evidence"] if e["what"].endswith("waits for it")}
+    channels = {int(e["address"], 16) for f in leaks for e in f["evidence"] if " waits for " in e["what"]}
     assert len(channels) == 3
+    for leak in leaks:
+        own = {e["address"] for e in leak["evidence"] if " waits for " in e["what"]}
+        assert ("a channel" if len(own) == 1 else f"{len(own)} channels") in leak["title"]
     for channel in channels:
         if how == "closed":
             patched.write(channel + layout_offset(version, "hchan", "closed"), b"\x01")

@@ -300,6 +300,8 @@ void StackRoots::collect(std::uint32_t goroutine, std::vector<Root>& out) {
     if (!stack.complete && g.status != Status::idle) {
         // Where the walk lost its way the rest of the stack still holds pointers.
         Address from = last.is_null() ? (g.syscall_sp.is_null() ? g.sched_sp : g.syscall_sp) : last;
+        // Compiled code of the program's own runs on a stack of its own (wazero): nothing says where Go's was left.
+        if (!stack_.contains(from) && g.status == Status::running) from = stack_.begin;
         if (stack_.contains(from)) {
             ++incomplete;
             frame_ = no_owner;

@@ -127,9 +127,16 @@ Line waited_line(const Context& context, std::uint64_t nanoseconds) {
 
 }  // namespace
 
+/// A program of C has no answer to a question about Go, and an empty page would not say so.
+void print_no_go(Context& context) {
+    if (context.report.runtime.go) return;
+    context.canvas.blank();
+    context.canvas.wrap(context.canvas.line("no Go runtime was found in this process"), 2);
+}
+
 void print_goroutine_list(Context& context) {
     auto& canvas = context.canvas;
-    if (!context.report.goroutines) return;
+    if (!context.report.goroutines) return print_no_go(context);
     const auto& goroutines = *context.report.goroutines;
     canvas.blank();
     Line head = canvas.line(Ink::strong, count_of(goroutines.size(), "goroutine")).add("  ");
@@ -177,7 +184,7 @@ void print_goroutine_list(Context& context) {
 
 void print_goroutine_groups(Context& context) {
     auto& canvas = context.canvas;
-    if (!context.report.goroutines) return;
+    if (!context.report.goroutines) return print_no_go(context);
     const auto& goroutines = *context.report.goroutines;
     auto groups = group_by(goroutines, stack_key);
     canvas.blank();

@@ -264,7 +264,7 @@ void print_heap_summary(Context& context) {
 }
 
 void print_heap(Context& context) {
-    if (!context.report.heap) return;
+    if (!context.report.heap) return print_no_go(context);
     const auto& heap = *context.report.heap;
     if (context.report.location) return print_story(context, *context.report.location);
     print_totals(context, heap);

@@ -45,6 +45,7 @@ void print_snapshots(Context& context, std::span<const FrameSnapshot> snapshots)
 
 // goroutines.cpp
 void print_goroutine_list(Context& context);
+void print_no_go(Context& context);              ///< why a question about Go has no answer, when that is why
 void print_goroutine_groups(Context& context);   ///< equal stacks together, whole stacks
 void print_goroutine_summary(Context& context);  ///< a few lines for `analyze`
 void print_goroutine(Context& context, const Goroutine& goroutine);
