@@ -34,6 +34,8 @@ void StackRoots::value(Address where, std::uint64_t value, RootKind kind, bool c
     if (slot == no_slot && !conservative && input_.spans.in_arena(to) && strays.size() < strays_kept)
         strays.push_back({where, to, goroutine_, frame_, kind});
     if (slot == no_slot || (conservative && !slots_.allocated(slot))) return;
+    // Left unmarked by a collection that is being swept: garbage, and the word that leads there is a leaving.
+    if (conservative && Spans::marked(slots_.span(slot), slots_.index(slot)) == false) return;
     out_->push_back({where, slot, goroutine_, frame_, kind, conservative, 0});
 }
 
