@@ -167,7 +167,7 @@ def go_core(name: str, how: str, folder: pathlib.Path, *flags: str) -> tuple[pat
 
 def kernel_core(program: pathlib.Path, how: str, folder: pathlib.Path) -> pathlib.Path:
     """The kernel's own core: gdb would stop at the first signal, or at none, or know another."""
-    run = subprocess.run(["sh", "-c", f"ulimit -c unlimited; cd {folder}; exec {program} {how}"], check=False, capture_output=True, timeout=60)
+    run = subprocess.run(["sh", "-c", f'ulimit -S -c "$(ulimit -H -c)"; cd {folder}; exec {program} {how}'], check=False, capture_output=True, timeout=60)
     cores = [p for p in folder.iterdir() if p.name.startswith("core")]
     assert cores or run.returncode < 0, f"{program.name} {how} ended by itself with {run.returncode}: {run.stderr[-200:]!r}"
     return cores[0] if cores else pytest.skip(f"this machine leaves no cores in the working directory ({program.name} {how})")

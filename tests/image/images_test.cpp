@@ -1,6 +1,7 @@
 // Matching on real programs: right, wrong, missing, moved, stripped and truncated executables.
 #include "image/images.h"
 
+#include <elf.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,10 +50,10 @@ TEST(Images, TheExecutableTheLibrariesAndTheVdso) {
     EXPECT_EQ(opened.memory.load<int>(origin->address).value(), 3);
     EXPECT_EQ(program->find_section(".text")->range.contains(main->address), true);
 
-    // Code is not in the core: it comes from the file, and says so.
+    // Code is not in the kernel's core: it comes from the file, and says so.
     const Segment* code = opened.memory.find(main->address);
     ASSERT_NE(code, nullptr);
-    EXPECT_EQ(code->origin, Origin::file_verified);
+    EXPECT_EQ(code->origin, dead.by_gdb() ? Origin::core : Origin::file_verified);
     EXPECT_EQ(opened.memory.find(origin->address)->origin, Origin::core);
 
     // Structs with a base class, an anonymous union and a bit field; a typedef of an unnamed struct.
@@ -236,12 +237,19 @@ TEST(Images, DebuginfodWithinItsBudgetAndOnlyWhenAsked) {
 /// Makes the core's NT_FILE note one that nobody knows.
 void hide_file_note(const std::string& core) {
     std::fstream file(core, std::ios::in | std::ios::out | std::ios::binary);
-    std::string head(1 << 16, '\0');
-    file.read(head.data(), static_cast<std::streamsize>(head.size()));
-    const auto at = head.find(std::string("ELIFCORE", 8));
+    Elf64_Ehdr head{};
+    Elf64_Phdr notes{};
+    file.read(reinterpret_cast<char*>(&head), sizeof head);
+    file.seekg(static_cast<std::streamoff>(head.e_phoff));
+    for (int i = 0; i < head.e_phnum && notes.p_type != PT_NOTE; ++i)
+        file.read(reinterpret_cast<char*>(&notes), sizeof notes);
+    ASSERT_EQ(notes.p_type, PT_NOTE);
+    std::string bytes(notes.p_filesz, '\0');
+    file.seekg(static_cast<std::streamoff>(notes.p_offset));
+    ASSERT_TRUE(file.read(bytes.data(), static_cast<std::streamsize>(bytes.size())));
+    const auto at = bytes.find(std::string("ELIFCORE", 8));
     ASSERT_NE(at, std::string::npos);
-    file.clear();
-    file.seekp(static_cast<std::streamoff>(at));
+    file.seekp(static_cast<std::streamoff>(notes.p_offset + at));
     file.write("XXXX", 4);
 }
 

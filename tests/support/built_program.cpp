@@ -130,7 +130,7 @@ std::string crash_again(const std::string& executable, const std::filesystem::pa
     std::string pattern;
     std::getline(std::ifstream("/proc/sys/kernel/core_pattern"), pattern);
     if (!pattern.empty() && pattern.find_first_of("|/") == std::string::npos) {
-        run_command("cd '" + directory.string() + "' && ulimit -c unlimited && '" + executable + "' " + arguments);
+        run_command("cd '" + directory.string() + "' && ulimit -S -c $(ulimit -H -c) && '" + executable + "' " + arguments);
         for (const auto& entry : std::filesystem::directory_iterator(directory))
             if (entry.path().filename().string().starts_with(pattern.substr(0, pattern.find('%'))))
                 core = entry.path().string();

@@ -32,6 +32,8 @@ struct DeadProgram {
     std::string executable;
     std::string core;
     std::string problem;  ///< empty: it ran and dumped core
+    /// The kernel leaves none here; gdb's hold code, too.
+    bool by_gdb() const { return core.ends_with("core.gdb"); }
 };
 
 /// Exit status of `sh -c command`, its output in `output`.
