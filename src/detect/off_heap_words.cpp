@@ -28,7 +28,8 @@ struct Word {
 
 class Words {
 public:
-    explicit Words(const go::TypeTable& types) : types_(types), words_(types.size()), known_(types.size()) {}
+    explicit Words(const go::HeapTypes& heap)
+        : heap_(heap), types_(heap.types()), words_(types_.size()), known_(types_.size()) {}
 
     const std::vector<Word>& of(go::TypeId id) {
         if (!known_[id]) {
@@ -37,10 +38,13 @@ public:
         }
         return words_[id];
     }
-    /// Words that lead to what may hold addresses itself.
-    bool leads_on(go::TypeId id) {
-        return std::ranges::any_of(of(id),
-                                   [&](const Word& word) { return word.elem != go::no_type && holds(word.elem); });
+    /// Does one of the words lead off the heap, to what may hold addresses itself? Hardly any type's does, and whether
+    /// a pointer to a type did anywhere is known since types were spread over the heap.
+    bool leads_off(go::TypeId id) {
+        return std::ranges::any_of(of(id), [&](const Word& word) { return leads_off(word); });
+    }
+    bool leads_off(const Word& word) {
+        return word.elem != go::no_type && heap_.leads_off_heap(word.elem) && holds(word.elem);
     }
     bool holds(go::TypeId id) { return !runtime_type(types_[id].name) && types_[id].size >= 8 && !of(id).empty(); }
 
@@ -76,6 +80,7 @@ private:
         }
     }
 
+    const go::HeapTypes& heap_;
     const go::TypeTable& types_;
     std::vector<std::vector<Word>> words_;
     std::vector<bool> known_;
@@ -95,7 +100,7 @@ public:
         : process_(process),
           locator_(locator),
           types_(process.heap_types->types()),
-          words_(types_),
+          words_(*process.heap_types),
           limit_(limit),
           checked_(checked) {}
 
@@ -106,7 +111,8 @@ public:
             if (!runtime_type(types_[type].name)) leave(address, type, {}, nullptr);
         std::vector<char> wanted(types_.size());
         for (go::TypeId id = 1; id < types_.size(); ++id)
-            wanted[id] = !runtime_type(types_[id].name) && words_.leads_on(id);
+            wanted[id] = !runtime_type(types_[id].name) && words_.leads_off(id);
+        if (std::ranges::find(wanted, 1) == wanted.end()) return;
         const go::HeapSlots& slots = process_.heap->slots();
         const AddressRange hull = slots.hull();
         struct Hit {

@@ -62,6 +62,7 @@ struct LockFinder {
     void read_callbacks();
     void find_references();
     void find_function_values();  ///< wait_graph_values.cpp
+    void follow_function_value(Address value);
     void add_possible();
     void connect();  ///< wait_graph_cycles.cpp
     void find_cycles();

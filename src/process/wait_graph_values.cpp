@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/parallel.h"
 #include "go/heap/heap_graph.h"
 #include "process/wait_graph_state.h"
 
@@ -55,46 +56,62 @@ void LockFinder::find_function_values() {
         const auto inner = process.memory.load_address(value);
         return inner && names_a_lock(*inner);
     };
-    std::size_t followed = 0;
-    for (const go::Span& span : process.spans->all()) {
-        if (span.state != go::SpanState::in_use || span.noscan() || span.elem_size < 16 ||
-            span.elem_size > largest_value)
-            continue;
-        const std::byte* data = process.memory.data_at(span.range.begin, span.elem_count * span.elem_size);
-        if (data == nullptr) continue;
-        for (std::uint32_t i = 0; i < span.elem_count; ++i) {
-            const std::byte* object = data + i * span.elem_size;
-            auto word = [&](std::uint64_t at) {
-                Address value;
-                std::memcpy(&value.value, object + at, 8);
-                return value;
-            };
-            const Address entry = word(0);
-            if (entry.is_null() || process.spans->in_arena(entry)) continue;
-            if (go::Spans::slot_state(span, i) != go::SlotState::allocated) continue;
-            bool leads = false;
-            for (std::uint64_t at = 8; at + 8 <= span.elem_size && !leads; at += 8) leads = leads_to_a_lock(word(at));
-            if (!leads) continue;
-            const auto func = process.go->find_func(entry);
-            if (!func || func->entry != entry) continue;
-            const Address value = span.slot(i);
-            if (++followed > most_followed) {
-                picture.not_searched.push_back("some function values in the heap");
-                return;
-            }
-            for (const go::Release& release : code.of_closure(value).releases) {
-                if (!release.address || release.kind == HoldKind::send || release.kind == HoldKind::receive) continue;
-                const auto known = index.find(*release.address);
-                if (known == index.end()) continue;
-                GoLock& lock = picture.locks[known->second];
-                if (held(lock, release.kind) && lock.possible.size() < 8)
-                    lock.possible.push_back(
-                        {fmt::format(
-                             "the function value at {:#x} ({}) would release it: whoever holds that may call it",
-                             value.value, func->name),
-                         std::nullopt, true, value});
+    std::vector<AddressRange> code_of_go;
+    for (const go::ModuleData& module : process.go->modules()) code_of_go.push_back(module.text);
+    auto may_be_code = [&](Address entry) {
+        if (code_of_go.empty()) return !entry.is_null() && !process.spans->in_arena(entry);
+        return std::ranges::any_of(code_of_go, [&](const AddressRange& text) { return text.contains(entry); });
+    };
+    // Every object's first word is looked at; following what is found is for one thread.
+    const std::span<const go::Span> spans = process.spans->all();
+    std::vector<std::vector<Address>> values(std::max(process.jobs, 1u));
+    parallel_chunks(process.jobs, spans.size(), 256, [&](std::size_t begin, std::size_t end, unsigned worker) {
+        for (const go::Span& span : spans.subspan(begin, end - begin)) {
+            if (span.state != go::SpanState::in_use || span.noscan() || span.elem_size < 16 ||
+                span.elem_size > largest_value)
+                continue;
+            const std::byte* data = process.memory.data_at(span.range.begin, span.elem_count * span.elem_size);
+            if (data == nullptr) continue;
+            for (std::uint32_t i = 0; i < span.elem_count; ++i) {
+                const std::byte* object = data + i * span.elem_size;
+                auto word = [&](std::uint64_t at) {
+                    Address value;
+                    std::memcpy(&value.value, object + at, 8);
+                    return value;
+                };
+                const Address entry = word(0);
+                if (!may_be_code(entry) || go::Spans::slot_state(span, i) != go::SlotState::allocated) continue;
+                bool leads = false;
+                for (std::uint64_t at = 8; at + 8 <= span.elem_size && !leads; at += 8)
+                    leads = leads_to_a_lock(word(at));
+                if (leads && values[worker].size() <= most_followed) values[worker].push_back(span.slot(i));
             }
         }
+    });
+    std::vector<Address> all;
+    for (const std::vector<Address>& part : values) all.insert(all.end(), part.begin(), part.end());
+    std::ranges::sort(all);
+    if (all.size() > most_followed) {
+        picture.not_searched.push_back("some function values in the heap");
+        all.resize(most_followed);
+    }
+    for (const Address value : all) follow_function_value(value);
+}
+
+void LockFinder::follow_function_value(Address value) {
+    const auto entry = process.memory.load_address(value);
+    const auto func = entry ? process.go->find_func(*entry) : std::nullopt;
+    if (!func || func->entry != *entry) return;
+    for (const go::Release& release : code.of_closure(value).releases) {
+        if (!release.address || release.kind == HoldKind::send || release.kind == HoldKind::receive) continue;
+        const auto known = index.find(*release.address);
+        if (known == index.end()) continue;
+        GoLock& lock = picture.locks[known->second];
+        if (held(lock, release.kind) && lock.possible.size() < 8)
+            lock.possible.push_back(
+                {fmt::format("the function value at {:#x} ({}) would release it: whoever holds that may call it",
+                             value.value, func->name),
+                 std::nullopt, true, value});
     }
 }
 

@@ -94,6 +94,9 @@ public:
     /// The variable of a frame that holds the word `where`, as DWARF knows it; nullopt: none.
     std::optional<Typed> frame_variable(std::uint32_t goroutine, std::uint32_t frame, Address where) const;
     std::span<const std::pair<Address, TypeId>> statics() const { return statics_; }  ///< sorted
+    /// Did a typed pointer or slice lead to such values outside the heap and the modules' data: in memory that C or
+    /// mmap gave, say? Some such pointer may have been the program's; whose it was is not kept.
+    bool leads_off_heap(TypeId type) const { return type < off_heap_.size() && off_heap_[type]; }
 
 private:
     friend class TypeSpread;
@@ -120,6 +123,7 @@ private:
     std::vector<ClosureType> closures_;
     std::unordered_map<std::uint64_t, std::uint32_t> closure_at_;  ///< entry → index
     std::vector<std::pair<Address, TypeId>> statics_;
+    std::vector<bool> off_heap_;  ///< by type
     std::unordered_map<std::uint64_t, FrameShape> shapes_;  ///< by pc
     TypeShares shares_;
     std::vector<TypeCount> counts_;

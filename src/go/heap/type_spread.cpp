@@ -120,9 +120,11 @@ void TypeSpread::judge_func(Worker& worker, HeapSlots::Found found) {
 
 void TypeSpread::claim_static(Worker& worker, std::uint64_t address, TypeId id, std::uint64_t count) {
     const Address at{address};
-    if (plans_[id].empty() || address < 4096) return;
+    if (plans_[id].size < 8 || address < 4096) return;
     bool inside = false;
     for (const AddressRange& range : statics_) inside = inside || range.contains(at);
+    if (!inside) worker.off_heap[id] = true;
+    if (plans_[id].empty()) return;
     for (const AddressRange& range : descriptors_) inside = inside && !range.contains(at);
     if (!inside || (count == 1 && types_.global_at(at) != nullptr)) return;
     if (static_values_.fresh(address, id, count)) worker.items.push_back({address, id, clip(count)});

@@ -21,7 +21,8 @@ TypeSpread::TypeSpread(HeapTypes& out, unsigned jobs)
       first_closure_(static_cast<std::uint32_t>(out.types_->size())),
       hull_(slots_.hull()),
       lanes_(jobs, slots_.limit()),
-      own_(std::make_unique<Worker>(slots_.memory(), lanes_)) {
+      own_(std::make_unique<Worker>(slots_.memory(), lanes_, types_.size())) {
+    out_.off_heap_.resize(types_.size());
     for (const ModuleData& module : out.graph_.input().runtime.modules()) {
         for (const AddressRange& range : {module.noptrdata, module.data, module.bss, module.noptrbss})
             if (!range.empty()) statics_.push_back(range);
@@ -181,13 +182,16 @@ void TypeSpread::run() {
         if (lanes_.empty()) return;
         std::vector<std::unique_ptr<Worker>> workers;
         workers.push_back(std::move(own_));
-        while (workers.size() < lanes_.workers()) workers.push_back(std::make_unique<Worker>(slots_.memory(), lanes_));
+        while (workers.size() < lanes_.workers())
+            workers.push_back(std::make_unique<Worker>(slots_.memory(), lanes_, types_.size()));
         lanes_.run([&](unsigned worker) { work(*workers[worker]); });
-        own_ = std::make_unique<Worker>(slots_.memory(), lanes_);
+        own_ = std::make_unique<Worker>(slots_.memory(), lanes_, types_.size());
         std::vector<std::pair<SlotId, std::uint64_t>> met;
         for (auto& worker : workers) {
             met.insert(met.end(), worker->closures.begin(), worker->closures.end());
             parts_.insert(parts_.end(), worker->parts.begin(), worker->parts.end());
+            for (std::size_t type = 0; type < worker->off_heap.size(); ++type)
+                if (worker->off_heap[type]) out_.off_heap_[type] = true;
             guessed_.insert(guessed_.end(), worker->guessed.begin(), worker->guessed.end());
             inside_unknown_.insert(inside_unknown_.end(), worker->inside.begin(), worker->inside.end());
         }

@@ -11,7 +11,7 @@
 namespace incident::go {
 
 struct TypeSpread::Worker {
-    Worker(const Memory& memory, TypeLanes& lanes) : hand(lanes), cursor(memory) {}
+    Worker(const Memory& memory, TypeLanes& lanes, std::size_t types) : hand(lanes), cursor(memory), off_heap(types) {}
     TypeLanes::Hand hand;
     std::vector<Item> items;
     MemoryCursor cursor;
@@ -23,6 +23,7 @@ struct TypeSpread::Worker {
     std::vector<SlotId> guessed;                             ///< objects whose type is not followed yet
     std::vector<Item> inside;                                ///< parts of objects that were not known
     std::vector<Part> parts;
+    std::vector<bool> off_heap;  ///< by type: values outside the heap and the modules' data that a claim led to
     struct Itab {
         std::uint64_t itab = 0;
         TypeId type = no_type;
