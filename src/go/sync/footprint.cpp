@@ -8,7 +8,7 @@ namespace incident::go {
 namespace {
 
 constexpr std::size_t most_words = 256, most_fixed = 128, most_comparisons = 128;
-constexpr std::uint64_t first_place = 1 << 16;   // smaller numbers are no addresses
+constexpr std::uint64_t first_place = Symbolic::first_place;
 constexpr std::int64_t largest_reach = 1 << 15;  // bytes from a root on
 
 }  // namespace
@@ -18,8 +18,15 @@ Footprint::Footprint(const Memory& memory, std::span<const AddressRange> code, A
     roots_[sp_root].value = roots_[sp_root].now = sp.value;
 }
 
-Symbolic Footprint::classify(std::uint64_t value, Word& word) {
+Symbolic Footprint::classify(std::uint64_t value, unsigned size, Word& word) {
     word.value = value;
+    if (value < first_place) {
+        word.kind = Kind::count;
+        word.root = static_cast<std::uint32_t>(roots_.size());
+        roots_.push_back({.value = value, .now = value, .count = true});
+        return {0, value, false, word.root};
+    }
+    if (size < 8) return {0, value};
     const Address place{value};
     if (stack_.contains(place)) {
         word.kind = Kind::on_stack;
@@ -27,9 +34,9 @@ Symbolic Footprint::classify(std::uint64_t value, Word& word) {
         return {0, value, false, sp_root};
     }
     const bool in_code = std::ranges::any_of(code_, [&](const AddressRange& range) { return range.contains(place); });
-    if (value < first_place || in_code) return {0, value};
+    if (value >= -first_place || in_code) return {0, value};
     for (std::uint32_t root = sp_root + 1; root < roots_.size(); ++root)
-        if (roots_[root].value == value) {
+        if (roots_[root].value == value && !roots_[root].count) {
             word.kind = Kind::same;
             word.root = root;
             return {0, value, false, root};
@@ -42,12 +49,19 @@ Symbolic Footprint::classify(std::uint64_t value, Word& word) {
 
 Symbolic Footprint::input(std::uint64_t value) {
     Word word;
-    const Symbolic number = classify(value, word);
+    const Symbolic number = classify(value, 8, word);
     words_.push_back(word);
     return number;
 }
 
+Symbolic Footprint::as_place(Symbolic at) {
+    if (at.root == no_root || !roots_[at.root].count) return at;
+    roots_[at.root].equal = true;
+    return {0, at.offset};
+}
+
 std::optional<Symbolic> Footprint::read(Symbolic at, unsigned size) {
+    at = as_place(at);
     const auto offset = static_cast<std::int64_t>(at.offset - (at.root != no_root ? roots_[at.root].value : 0));
     for (const Word& word : words_)
         if (word.base == at.root && word.offset == offset && word.size == size) {
@@ -65,7 +79,7 @@ std::optional<Symbolic> Footprint::read(Symbolic at, unsigned size) {
         word.kind = Kind::unreadable;
     } else {
         std::memcpy(&word.value, bytes, size);
-        number = size == 8 ? classify(word.value, word) : Symbolic{0, word.value};
+        number = classify(word.value, size, word);
     }
     if (words_.size() < most_words)
         words_.push_back(word);
@@ -76,6 +90,7 @@ std::optional<Symbolic> Footprint::read(Symbolic at, unsigned size) {
 
 void Footprint::touch(Symbolic at, unsigned size) {
     if (!at.known()) return;
+    at = as_place(at);
     if (at.root == no_root) {
         const AddressRange range{Address{at.offset}, Address{at.offset + size}};
         if (std::ranges::find(fixed_, range) != fixed_.end()) return;
@@ -89,6 +104,18 @@ void Footprint::touch(Symbolic at, unsigned size) {
     const auto offset = static_cast<std::int64_t>(at.offset - root.value);
     root.low = std::min(root.low, offset);
     root.high = std::max(root.high, offset + static_cast<std::int64_t>(size));
+}
+
+void Footprint::counted(const Symbolic& value) {
+    if (!value.known() || value.root == no_root || !roots_[value.root].count) return;
+    Root& root = roots_[value.root];
+    if (value.offset >= first_place) {
+        root.equal = true;
+        return;
+    }
+    const auto sum = static_cast<std::int64_t>(value.offset - root.value);
+    root.low = std::min(root.low, sum);
+    root.high = std::max(root.high, sum);
 }
 
 void Footprint::needs(const Symbolic& value) {
@@ -179,11 +206,20 @@ bool Footprint::fits(const Word& word, std::uint64_t value) {
     switch (word.kind) {
         case Kind::equal: return value == word.value;
         case Kind::on_stack: return value - roots_[sp_root].now == word.value;
+        case Kind::count: {
+            Root& root = roots_[word.root];
+            const auto stays = [&](std::int64_t sum) { return value + static_cast<std::uint64_t>(sum) < first_place; };
+            root.now = value;
+            if (root.equal) return value == root.value;
+            return value < first_place && (root.low > root.high || (stays(root.low) && stays(root.high)));
+        }
         case Kind::same: return value == roots_[word.root].now;
         case Kind::root: {
             const Address place{value};
             Root& root = roots_[word.root];
-            if (root.equal ? value != root.value : value < first_place || stack_.contains(place)) return false;
+            if (root.equal ? value != root.value
+                           : value < first_place || value >= -first_place || stack_.contains(place))
+                return false;
             if (std::ranges::any_of(code_, [&](const AddressRange& range) { return range.contains(place); }))
                 return false;
             root.now = value;

@@ -4,7 +4,9 @@
 //
 // Surprising: alike is checked, not assumed. A number from outside is known as "root + offset"; a root is the sp, or a
 // word that was read. Every use of a number other than as an address of something (a comparison, a part of it, an
-// index) makes its word one that must be equal. What two roots lead to must not overlap, unless at a fixed distance.
+// index) makes its word one that must be equal. What two roots lead to must not overlap, unless at a fixed distance. A
+// root is never in Go's code: whether a number is a function is known without asking for the same number. Counts, too
+// small for any address, are roots that lead nowhere: a depth, an index differ from frame to frame.
 // For go/sync only.
 #pragma once
 
@@ -31,6 +33,8 @@ public:
     std::optional<Symbolic> read(Symbolic at, unsigned size);
     /// A known place that the run looks at or writes to: which others it overlaps matters.
     void touch(Symbolic at, unsigned size);
+    /// A count that something was added to is still one, and no address.
+    void counted(const Symbolic& value);
     /// The number itself mattered, or a part of it.
     void needs(const Symbolic& value);
     void compared(const Symbolic& a, const Symbolic& b);
@@ -43,7 +47,7 @@ public:
     Address placed(const Symbolic& was) const;
 
 private:
-    enum class Kind : std::uint8_t { equal, on_stack, same, root, unreadable };
+    enum class Kind : std::uint8_t { equal, on_stack, same, root, count, unreadable };
     struct Word {
         std::uint32_t base = no_root;  ///< root of the address; of inputs, none
         std::int64_t offset = 0;       ///< from it, or the address
@@ -56,14 +60,17 @@ private:
         std::uint64_t value = 0, now = 0;
         std::int64_t low = INT64_MAX, high = INT64_MIN;  ///< what was touched, from it on
         bool equal = false;                              ///< must be the same number
+        bool count = false;                              ///< too small for an address; low, high: of its sums
         std::uint32_t leader = no_root;                  ///< overlaps what this root leads to: at a fixed distance
-        bool used() const { return low < high; }
+        bool used() const { return low < high && !count; }
     };
     struct Comparison {
         Symbolic a, b;
     };
 
-    Symbolic classify(std::uint64_t value, Word& word);
+    Symbolic classify(std::uint64_t value, unsigned size, Word& word);
+    /// An address that is a count must be the same one.
+    Symbolic as_place(Symbolic at);
     std::uint64_t now(const Symbolic& number) const;
     bool fits(const Word& word, std::uint64_t value);
     bool apart();

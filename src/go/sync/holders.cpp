@@ -51,7 +51,7 @@ struct RemainingCode::State {
             if (runtime.version().at_least(17))
                 state[rows().rax] = {0, argument->value};
             else
-                state.memory.push_back({{0, (1ull << 62) + 8}, {0, argument->value}, 8});
+                state.memory.write({{0, (1ull << 62) + 8}, {0, argument->value}, 8});
         }
         if (code->facts.kind == CalleeKind::primitive) {
             // defer mu.Unlock() without a wrapper: the function itself is the operation.
@@ -125,6 +125,7 @@ Remaining RemainingCode::of_frame(const Goroutine& g, const GoStack& stack, std:
     ++state_->frames_followed;
     CodeRun run(state_->book, result, state_->serial);
     run.stack = g.stack;
+    run.forget_below(frame.sp);
     if (footprint != nullptr) run.tell(*footprint);
     if (auto maps = frame_maps(state_->memory, state_->runtime, frame))
         for (const StackObject& object : maps->objects) run.objects.push_back(object.range);

@@ -91,7 +91,7 @@ bool CodeRun::count(PathState& state, LockOp op, Symbolic lock, Symbolic delta, 
 }
 
 void CodeRun::forget_passed(PathState& state, Symbolic value, bool deep) {
-    if (!value.known()) return;
+    if (!value.known() || value.offset < Symbolic::first_place) return;
     cpu_.touch(value, 1);
     if (!stack.contains(Address{value.offset})) return;
     Address at{value.offset};
@@ -113,7 +113,6 @@ bool CodeRun::made_closure(const PathState& state, Address at) {
     const auto made = std::ranges::find_if(
         state.memory, [&](const Cell& cell) { return cell.size == 8 && cell.at == Symbolic{0, at.value}; });
     if (made == state.memory.end() || !made->value.known() || made->value.offset == 0) return false;
-    cpu_.needs(made->value);
     const Address entry{made->value.offset};
     const auto func = book_.runtime().find_func(entry);
     return func && func->entry == entry;
@@ -150,7 +149,6 @@ std::vector<PathState> CodeRun::call_closure(FunctionCode& code, const CodeStep&
     if (!closure.known() && !entry.known() && result_.unresolved.size() < max_unresolved)
         result_.unresolved.push_back(step.pc);
     if (!entry.known()) return {std::move(state)};
-    cpu_.needs(entry);
     state[rows().rdx] = closure;
     return call(code, step, std::move(state), Address{entry.offset}, depth);
 }
@@ -242,7 +240,7 @@ std::optional<Address> CodeRun::target_of(const PathState& state, const CodeStep
         value = cpu_.load(state, cpu_.operand(state, step), 8);
     else if (const Symbolic* source = state.find(step.source))
         value = *source;
-    cpu_.needs(value);
+    if (value.offset < Symbolic::first_place) cpu_.needs(value);  // a nil function's call is no call
     return value.known() && value.offset != 0 ? std::optional(Address{value.offset}) : std::nullopt;
 }
 

@@ -39,6 +39,10 @@ public:
     /// The word of the frame will hold something else by the time the code runs.
     void forget(PathState& state, Address word) { cpu_.store(state, on_stack(word), 8, cpu_.fresh()); }
     void finish(const std::vector<PathState>& exits);
+    /// `sp`: the frame's, on `stack`.
+    void forget_below(Address sp) {
+        if (stack.contains(sp)) cpu_.dead = {stack.begin, sp};
+    }
     void tell(Footprint& footprint) { cpu_.footprint = &footprint; }
     Symbolic on_stack(Address word) const {
         return {0, word.value, false, cpu_.footprint != nullptr ? Footprint::sp_root : Footprint::no_root};

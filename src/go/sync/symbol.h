@@ -7,6 +7,8 @@ namespace incident::go {
 
 /// A number when base is 0, else an unknown plus an offset. Equal symbols mean equal values.
 struct Symbolic {
+    /// Smaller numbers, and those as near to 2^64, are counts and no addresses.
+    static constexpr std::uint64_t first_place = 1 << 16;
     std::uint64_t base = 0, offset = 0;
     /// The code itself wrote the number: no other goroutine can change it, so that a branch on it is decided.
     bool literal = false;

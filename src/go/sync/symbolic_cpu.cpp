@@ -16,6 +16,23 @@ bool overlaps(const Cell& cell, Symbolic at, unsigned size) {
     return distance < static_cast<std::int64_t>(size) && distance > -static_cast<std::int64_t>(cell.size);
 }
 
+/// Calls fn(row of Cells::ends_) for each eight bytes that the range touches.
+template <class Fn>
+void for_each_word(const Symbolic& at, unsigned size, Fn&& fn) {
+    const std::uint64_t first = at.offset >> 3, last = (at.offset + std::max(size, 1u) - 1) >> 3;
+    for (std::uint64_t word = first;; word = (word + 1) & ~0ull >> 3) {  // addresses wrap round
+        fn(static_cast<std::size_t>((at.base ^ word) * 0x9e3779b97f4a7c15ull >> 55));
+        if (word == last) return;
+    }
+}
+
+/// A number of the core's that tells a place, not a count. Sums and differences of two such mean nothing to us; what
+/// they come to must not depend on where a stack or an object happens to lie.
+bool names_a_place(const Symbolic& value) {
+    constexpr std::uint64_t first = Symbolic::first_place;
+    return value.known() && !value.literal && value.offset >= first && value.offset < -first;
+}
+
 /// The register or immediate that a step reads.
 Symbolic source_of(SymbolicCpu& cpu, const CpuState& state, const CodeStep& step) {
     if (step.has_immediate) return {0, static_cast<std::uint64_t>(step.immediate), true};
@@ -39,6 +56,40 @@ Symbolic* CpuState::find(int row) {
     return row >= 0 && at < registers.size() ? &registers[at] : nullptr;
 }
 
+std::size_t Cells::bound(const Symbolic& at, unsigned size) const {
+    if (size > widest) return cells_.size();
+    std::size_t end = 0;
+    for_each_word(at, size, [&](std::size_t word) { end = std::max<std::size_t>(end, ends_[word]); });
+    return std::min(end, cells_.size());
+}
+
+const Cell* Cells::last_over(const Symbolic& at, unsigned size) const {
+    for (std::size_t i = bound(at, size); i-- > 0;)
+        if (overlaps(cells_[i], at, size)) return &cells_[i];
+    return nullptr;
+}
+
+void Cells::write(const Cell& cell) {
+    for (std::size_t i = bound(cell.at, 1); i-- > 0;)
+        if (cells_[i].at == cell.at && cells_[i].size <= cell.size)
+            cells_.erase(cells_.begin() + static_cast<std::ptrdiff_t>(i));
+    cells_.push_back(cell);
+    note(cell.at, cell.size, cells_.size());
+}
+
+void Cells::drop_oldest() {
+    constexpr std::size_t often = 64;
+    cells_.erase(cells_.begin());
+    if (++dropped_ < often) return;
+    dropped_ = 0;
+    ends_ = {};
+    for (std::size_t i = 0; i < cells_.size(); ++i) note(cells_[i].at, cells_[i].size, i + 1);
+}
+
+void Cells::note(const Symbolic& at, unsigned size, std::size_t end) {
+    for_each_word(at, size, [&](std::size_t word) { ends_[word] = static_cast<std::uint16_t>(end); });
+}
+
 CpuState SymbolicCpu::blank() {
     CpuState state;
     for (Symbolic& value : state.registers) value = fresh();
@@ -47,11 +98,9 @@ CpuState SymbolicCpu::blank() {
 
 Symbolic SymbolicCpu::load(const CpuState& state, Symbolic at, unsigned size) {
     touch(at, size);
-    for (std::size_t i = state.memory.size(); i-- > 0;) {
-        const Cell& cell = state.memory[i];
-        if (!overlaps(cell, at, size)) continue;
-        return cell.at == at && cell.size == size ? cell.value : fresh();
-    }
+    if (const Cell* cell = state.memory.last_over(at, size))
+        return cell->at == at && cell->size == size ? cell->value : fresh();
+    if (at.known() && dead.contains(Address{at.offset})) return fresh();
     if (at.known() && footprint != nullptr) {
         const auto value = footprint->read(at, size);
         return value ? *value : fresh();
@@ -69,13 +118,13 @@ Symbolic SymbolicCpu::load(const CpuState& state, Symbolic at, unsigned size) {
 }
 
 void SymbolicCpu::store(CpuState& state, Symbolic at, unsigned size, Symbolic value) {
-    touch(at, std::min(size, 64u));
-    std::erase_if(state.memory, [&](const Cell& cell) { return cell.at == at && cell.size <= size; });
-    if (state.memory.size() >= max_cells) {
-        state.memory.erase(state.memory.begin());
+    size = std::min(size, Cells::widest);
+    touch(at, size);
+    state.memory.write({at, value, static_cast<std::uint8_t>(size)});
+    if (state.memory.size() > max_cells) {
+        state.memory.drop_oldest();
         dropped_cells_ = true;
     }
-    state.memory.push_back({at, value, static_cast<std::uint8_t>(std::min(size, 64u))});
 }
 
 Symbolic SymbolicCpu::operand(const CpuState& state, const CodeStep& step) {
@@ -90,7 +139,10 @@ Symbolic SymbolicCpu::operand(const CpuState& state, const CodeStep& step) {
     return sum.plus(index->offset * static_cast<unsigned>(step.scale));
 }
 
-Symbolic SymbolicCpu::part(const Symbolic& value, unsigned size) const {
+Symbolic SymbolicCpu::part(const Symbolic& value, unsigned size) {
+    if (size >= 8) return value;
+    if (names_a_place(value)) return fresh();
+    if (size >= 4 && value.offset < Symbolic::first_place) return value;
     needs(value);
     return {0, value.offset & ((1ull << size * 8) - 1), value.literal};
 }
@@ -111,14 +163,18 @@ void SymbolicCpu::add(CpuState& state, const CodeStep& step) {
     if (old == nullptr) return;
     Symbolic value = *old;
     Symbolic by = step.has_memory ? fresh() : source_of(*this, state, step);
-    const bool swaps = by.known() && value.known() ? by.root != Footprint::no_root && value.root == Footprint::no_root
-                                                   : !by.known() && value.known();
+    // What is added is a count; what it is added to may be a place, or unknown.
+    bool swaps = !by.known() && value.known();
+    if (by.known() && value.known())
+        swaps = names_a_place(by) != names_a_place(value) ? names_a_place(by) : value.root == Footprint::no_root;
     if (swaps && step.kind == StepKind::add) std::swap(by, value);
-    if (by.known()) needs(by);
-    if (by.known())
+    if (by.known() && !names_a_place(by)) {
+        needs(by);
         value = value.plus(step.kind == StepKind::add ? by.offset : -by.offset);
-    else
+        counted(value);
+    } else {
         value = fresh();
+    }
     put(state, step.destination, value, step.width);
 }
 

@@ -17,9 +17,36 @@ struct Cell {
     std::uint8_t size = 8;
 };
 
+/// What was written, in order. Most places that are read were never written to, or lately.
+class Cells {
+public:
+    static constexpr unsigned widest = 64;  ///< bytes of one cell
+
+    auto begin() const { return cells_.begin(); }
+    auto end() const { return cells_.end(); }
+    auto begin() { return cells_.begin(); }
+    auto end() { return cells_.end(); }
+    std::size_t size() const { return cells_.size(); }
+    /// The cell written last that overlaps these bytes; null: none.
+    const Cell* last_over(const Symbolic& at, unsigned size) const;
+    /// Behind all others; those that it covers from their first byte on are gone.
+    void write(const Cell& cell);
+    void drop_oldest();
+
+private:
+    /// No cell from here on overlaps the bytes.
+    std::size_t bound(const Symbolic& at, unsigned size) const;
+    void note(const Symbolic& at, unsigned size, std::size_t end);
+    std::vector<Cell> cells_;
+    /// For eight bytes at a time, by a hash of the address: an end behind which no cell touches them. Cells that are
+    /// gone move the others down, never up.
+    std::array<std::uint16_t, 512> ends_{};
+    std::size_t dropped_ = 0;  ///< since the ends were noted anew
+};
+
 struct CpuState {
     std::array<Symbolic, 24> registers{};  ///< by row of x86_64()
-    std::vector<Cell> memory;              ///< written on the way; the core's elsewhere
+    Cells memory;                          ///< written on the way; the core's elsewhere
 
     Symbolic& operator[](unsigned row) { return registers[row]; }
     const Symbolic& operator[](unsigned row) const { return registers[row]; }
@@ -41,6 +68,8 @@ public:
 
     /// What is told of all that depends on the core's values; null: nobody.
     Footprint* footprint = nullptr;
+    /// Below the frame's sp: nothing there is of the frame, and by the time its code runs, it is something else.
+    AddressRange dead;
     /// A comparison on which the run's steps depend.
     bool equal(const Symbolic& a, const Symbolic& b) const {
         if (footprint != nullptr) footprint->compared(a, b);
@@ -49,6 +78,9 @@ public:
     /// The number itself decides, not only what it leads to.
     void needs(const Symbolic& value) const {
         if (footprint != nullptr) footprint->needs(value);
+    }
+    void counted(const Symbolic& value) const {
+        if (footprint != nullptr) footprint->counted(value);
     }
     void touch(const Symbolic& at, unsigned size) const {
         if (footprint != nullptr) footprint->touch(at, size);
@@ -75,7 +107,7 @@ public:
 
 private:
     /// The low bytes of a number.
-    Symbolic part(const Symbolic& value, unsigned size) const;
+    Symbolic part(const Symbolic& value, unsigned size);
     void put(CpuState& state, int row, Symbolic value, unsigned width);
     void add(CpuState& state, const CodeStep& step);
     void bit_and(CpuState& state, const CodeStep& step);
