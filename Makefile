@@ -6,6 +6,9 @@ DEMO_BUNDLE ?= go1.25
 DEMO_CORE := build/corpora/$(DEMO_BUNDLE)/dwarf.nilderef/core
 DEMO_EXE := build/corpora/$(DEMO_BUNDLE)/exe.dwarf
 
+# The wheel builds the engine in a folder of its own: ccache must not tell the two apart by it.
+export CCACHE_NOHASHDIR = 1
+
 .PHONY: setup configure build demo test asan-test fuzz bench install lint clean
 
 setup:
