@@ -10,7 +10,7 @@
 // slices over C memory, mapped files and rodata (but nothing of a program lies in the chunks from which the runtime
 // allots its own structures: there a mapping went and the runtime's came); nothing in it, wherever it points; types
 // made by reflect, which lie in the heap; garbage; capacities over memory outside the Go heap, which are what somebody
-// said; in cores by gcore, mappings that it left out.
+// said; in cores by gcore, mappings that it left out; objects that only words keep which may be no pointers.
 #include "detect/go_headers.h"
 
 #include <fmt/format.h>
@@ -21,6 +21,7 @@
 
 #include "detect/go_headers_check.h"
 #include "detect/go_headers_tell.h"
+#include "detect/surely_kept.h"
 #include "go/binary/field_path.h"
 #include "go/heap/go_map_uses.h"
 #include "go/heap/heap_graph.h"
@@ -175,17 +176,27 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
         for (Address at = (from.is_null() ? frames[f].sp : from).align_down(8);
              at < frames[f].cfa && at < frames[f].sp + 65536; at += 8)
             if (auto word = process.memory.load_address(at); word && object.contains(*word)) return goroutine.goid;
-        if (goroutine.tid)
-            if (const NativeThread* thread = process.find_thread(*goroutine.tid); thread != nullptr && thread->state)
-                for (unsigned r = 0; r < max_registers; ++r)
-                    if (auto value = thread->state->registers.get(r); value && object.contains(Address{*value}))
-                        return goroutine.goid;
+        const NativeThread* thread = goroutine.tid ? process.find_thread(*goroutine.tid) : nullptr;
+        if (thread == nullptr || thread->state == nullptr) continue;
+        // Where the runtime's signal handler took it away, its own registers are those of the handler.
+        const go::Machine_m* machine = process.goroutines->machine(goroutine.m);
+        const auto interrupted = machine == nullptr ? std::nullopt
+                                                    : go::interrupted_context(process.core, process.memory, *process.go,
+                                                                              *machine, *thread->state);
+        const Registers& registers = interrupted ? interrupted->registers : thread->state->registers;
+        for (unsigned r = 0; r < max_registers; ++r)
+            if (auto value = registers.get(r); value && object.contains(Address{*value})) return goroutine.goid;
     }
     return std::nullopt;
 }
 
 /// What may make it innocent after all.
-void add_doubts(const Process& process, const BadHeader& bad, report::Finding& finding) {
+void add_doubts(const Process& process, const BadHeader& bad, bool surely_kept, report::Finding& finding) {
+    if (!surely_kept) {
+        finding.strength = report::Strength::possible;
+        finding.severity = report::Severity::warning;
+        finding.innocent.emplace_back(SurelyKept::doubt);
+    }
     const auto only_a_remark = [&](std::string why) {
         finding.innocent.push_back(std::move(why));
         finding.strength = report::Strength::possible;
@@ -213,6 +224,7 @@ void add_doubts(const Process& process, const BadHeader& bad, report::Finding& f
 Detection detect_bad_headers(const Process& process) {
     Detection detection;
     const HeaderTeller teller(process);
+    SurelyKept surely_kept(process);
     HeaderScan scan = scan_headers(process, *process.locator);
     detection.checked = scan.checked;
     std::size_t left = scan.more;
@@ -223,6 +235,11 @@ Detection detect_bad_headers(const Process& process) {
             continue;
         }
         if (first_store_of_atomic_value(process, bad)) continue;
+        const bool sure = bad.slot == go::no_slot || surely_kept(bad.slot);
+        if (!sure && bad.basis < go::TypeBasis::edge) {  // perhaps garbage, and perhaps of another type
+            ++detection.unchecked;
+            continue;
+        }
         if (auto known = told.find({bad.object, header_kind(bad)}); known != told.end()) {
             auto& evidence = detection.findings[known->second].evidence;
             if (evidence.size() < most_told) evidence.push_back(teller.words(bad));
@@ -234,7 +251,7 @@ Detection detect_bad_headers(const Process& process) {
         }
         told.emplace(std::pair(bad.object, header_kind(bad)), detection.findings.size());
         detection.findings.push_back(teller.tell(bad));
-        add_doubts(process, bad, detection.findings.back());
+        add_doubts(process, bad, sure, detection.findings.back());
     }
     if (left != 0) detection.reason = fmt::format("{} more headers are impossible", left);
     return detection;

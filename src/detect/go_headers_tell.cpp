@@ -178,7 +178,7 @@ void HeaderTeller::add_data(report::Finding& finding, const BadHeader& bad) cons
                                     bad.fault == HeaderFault::unmapped ? "mappings" : "runtime.persistentChunks"});
     if (bad.slot != go::no_slot)
         finding.evidence.push_back({"the object that holds the header", process_.heap->slots().base(bad.slot),
-                                    fmt::format("a live {}; the collector's pointer mask agrees", type_name(bad)),
+                                    fmt::format("a {}; the collector's pointer mask agrees", type_name(bad)),
                                     "core", "types of heap objects"});
 }
 

@@ -7,6 +7,7 @@
 // tables (all legal, all walked); garbage that the sweeper has not come to; an object that happens to resemble a header
 // (too few cells: not believed); a map that is being cloned.
 #include "detect/go_map.h"
+#include "detect/surely_kept.h"
 #include "detect/telling.h"
 
 #include <fmt/format.h>
@@ -201,6 +202,7 @@ Detection detect_maps(const Process& process) {
     const auto raced = raced_maps(process);
     const bool copying = !maps.bad.empty() && cloning(process);
     std::size_t left = 0;
+    SurelyKept surely_kept(process);
     for (const go::RecognisedMap& map : maps.bad) {
         const go::MapWalk& walk = map.walk;
         if (std::ranges::find(raced, walk.header) != raced.end()) continue;
@@ -218,6 +220,11 @@ Detection detect_maps(const Process& process) {
             continue;
         }
         report::Finding finding = tell_corrupt(teller, finder, map);
+        if (!surely_kept.holds(walk.header)) {
+            finding.strength = report::Strength::possible;
+            finding.severity = report::Severity::warning;
+            finding.innocent.emplace_back(SurelyKept::doubt);
+        }
         if (auto holder = held.find(walk.header.value); holder != held.end()) holder->second(finding);
         detection.findings.push_back(std::move(finding));
     }

@@ -198,6 +198,7 @@ void become_map(const Process& process, const MapTeller& teller, const go::MapFi
     for (const FreedUse* use : freed.uses) add_use(process, teller, finding, *use);
     if (!freed.uses.empty()) {
         finding.severity = report::Severity::error;
+        finding.strength = report::Strength::likely;
         finding.innocent.clear();  // it is no longer only kept: a frame uses it
         finding.where = fmt::format("goroutine {} uses it; {}",
                                     process.goroutines->all[freed.uses.front()->goroutine].goid, finding.where);

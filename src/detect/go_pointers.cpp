@@ -19,6 +19,7 @@
 #include "detect/hidden_words.h"
 #include "detect/off_heap_words.h"
 #include "detect/pointers.h"
+#include "detect/surely_kept.h"
 #include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "process/holder.h"
@@ -305,7 +306,7 @@ std::string_view remedy_of(const Judgement& judgement) {
 }
 
 /// One object's words that lead to what is gone in the same way: one fault.
-Finding tell(const Process& process, const Locator& locator, std::span<const Named> words) {
+Finding tell(const Process& process, const Locator& locator, std::span<const Named> words, SurelyKept& surely_kept) {
     const Suspect& suspect = *words.front().suspect;
     const Holder& holder = words.front().holder;
     const Judgement& judgement = suspect.judgement;
@@ -348,6 +349,11 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     }
     add_owner_of_frame(process, judgement.place, finding);
     finding.innocent.insert(finding.innocent.end(), judgement.innocent.begin(), judgement.innocent.end());
+    if (!surely_kept.holds(suspect.word)) {
+        finding.strength = Strength::possible;
+        finding.severity = std::min(finding.severity, Severity::warning);
+        finding.innocent.emplace_back(SurelyKept::doubt);
+    }
     if (hidden) finding.innocent.push_back("a uintptr that is only compared or printed, never made a pointer again");
     if (suspect.off_heap) finding.innocent.push_back("a struct in memory of its own that nobody reads any more");
     finding.verify.push_back(gdb_words(process, suspect.word, 1, "the word"));
@@ -401,6 +407,7 @@ Detection detect_pointers(const Process& process) {
         named.push_back({&suspect, std::move(holder)});
     }
     std::size_t left = suspects.size() - named.size();
+    SurelyKept surely_kept(process);
     for (std::size_t begin = 0, end = 0; begin < named.size(); begin = end) {
         auto same = [&](const Named& other) {
             return other.holder.base == named[begin].holder.base &&
@@ -409,7 +416,8 @@ Detection detect_pointers(const Process& process) {
         };
         for (end = begin + 1; end < named.size() && same(named[end]);) ++end;
         if (detection.findings.size() < most_findings)
-            detection.findings.push_back(tell(process, locator, std::span(named).subspan(begin, end - begin)));
+            detection.findings.push_back(
+                tell(process, locator, std::span(named).subspan(begin, end - begin), surely_kept));
         else
             left += end - begin;
     }

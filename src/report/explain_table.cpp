@@ -116,7 +116,7 @@ constexpr Explanation go_memory_kinds[] = {
      "or the stack has moved.",
      "A pointer or uintptr word in heap, data or C memory leads into the dead part of a stack, a freed stack, or "
      "another goroutine's "
-     "stack. Likely; possible when the word is a uintptr and may be one past the end of something.",
+     "stack. Likely; possible as for go.pointer.freed.",
      "The runtime's own g, p, m, sudog and defer records hold stack addresses and are excluded; so is one past the "
      "end.",
      "Never keep the address of a local variable in uintptr or C memory; allocate what must outlive the call."},
@@ -130,7 +130,9 @@ constexpr Explanation go_memory_kinds[] = {
      "The collector freed the object because nothing that it can see kept it; something that it cannot see still "
      "points there.",
      "A word of pointer type or uintptr in memory that is in use leads to a slot that is free, or to a free page. "
-     "Likely; possible when the word is a uintptr and may be one past the end of something.",
+     "Likely; possible when the word is a uintptr and may be one past the end of something, and when only words that "
+     "may "
+     "be no pointers keep the object that holds it.",
      "Dead stack slots, one past the end, integers that look like addresses: only typed words count.",
      "Keep a real pointer to the object for as long as the uintptr lives (runtime.KeepAlive, or a plain field)."},
     {"go.pointer.bad", "the runtime's own \"found bad pointer in Go heap\"",
@@ -146,7 +148,7 @@ constexpr Explanation go_memory_kinds[] = {
     {"go.map.freed", "a map, its buckets or groups, or an iterator's buckets, in freed memory",
      "The map was reached through a uintptr or an unsafe copy after it had been freed.",
      "The map header lies in a free slot, or its buckets in a page that is free or of another size class than the type "
-     "demands. Likely.",
+     "demands. Likely; possible as for go.pointer.freed.",
      "An iterator's older buckets after the map has grown are normal: they are still allocated.",
      "Keep maps in ordinary variables; never convert a map to uintptr."},
     {"go.map.concurrent-access", "a map was read or written by two goroutines at once",
@@ -159,13 +161,15 @@ constexpr Explanation go_memory_kinds[] = {
     {"go.map.corrupt", "a map's count, control bytes, flags or directory contradict each other",
      "Memory was overwritten, or two writers left the map torn.",
      "Numbers that the runtime keeps equal whenever nobody writes to the map differ, and everything else reads as a "
-     "map. Likely.",
+     "map. Likely; possible when only words that may be no pointers keep it.",
      "A map in the middle of an insert by a running goroutine is skipped.",
      "Check unsafe and cgo writers near the map's memory; run with -race."},
     {"go.slice.bad", "a slice header that contradicts its invariants, or whose data is not its object",
      "The header was overwritten, made by unsafe with a wrong length, or outlived an munmap.",
      "len > cap or a negative number: proved. Data that is unmapped, or len or cap beyond its object: likely. Possible "
-     "in a frame from Go 1.23 on, where variables share slots, and where a running goroutine may be storing it.",
+     "in a frame from Go 1.23 on, where variables share slots, and where a running goroutine may be storing it, or "
+     "only words "
+     "that may be no pointers keep its object.",
      "A torn write on a running thread; an uninitialised dead stack slot; zero-length slices may point anywhere.",
      "Look at unsafe.Slice, reflect.SliceHeader and C writers into the same memory."},
     {"go.string.bad", "a string header that contradicts its invariants, or whose data is unmapped",

@@ -1,0 +1,120 @@
+// What nothing keeps but words of a frame that was stopped anywhere, which may be no pointers.
+package main
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+const mask = 1 << 60
+
+// So large that the allocator notes its type.
+type holder struct {
+	name  string
+	at    uintptr
+	extra any
+	rest  [100]int
+}
+
+var started, stop atomic.Bool
+var sink any
+var bytes *[8]byte
+var held *holder
+
+//go:noinline
+func spin(words [4]uintptr) uintptr {
+	for i := range words {
+		words[i] ^= mask
+	}
+	started.Store(true)
+	for !stop.Load() {
+		for i := range words {
+			words[i] ^= words[3] & 1
+		}
+	}
+	return words[0] + words[1] + words[2]
+}
+
+//go:noinline
+func keep(h *holder, m map[int]int) int {
+	started.Store(true)
+	n := 0
+	for !stop.Load() {
+		n++
+	}
+	return n + len(h.name) + len(m)
+}
+
+// The type is there, the value is not yet.
+//
+//go:noinline
+func store(h *holder, text string) int {
+	value := any(text)
+	words := *(*[2]unsafe.Pointer)(unsafe.Pointer(&value))
+	*(*uintptr)(unsafe.Pointer(&h.extra)) = uintptr(words[0])
+	started.Store(true)
+	for !stop.Load() {
+	}
+	h.extra = value
+	return len(h.name)
+}
+
+// A []byte of its own behind another tiny object, and before its address the descriptor of []string.
+//
+//go:noinline
+func header() (words [4]uintptr) {
+	var text []byte
+	for uintptr(unsafe.Pointer(unsafe.SliceData(text)))%16 != 8 {
+		bytes = new([8]byte)
+		text = append(make([]byte, 0, 8), "abc"[:2+len(os.Args)/3]...)
+		sink = &text
+	}
+	strings := any([]string(nil))
+	words = [4]uintptr{0, *(*uintptr)(unsafe.Pointer(&strings)) ^ mask, uintptr(unsafe.Pointer(sink.(*[]byte))) ^ mask}
+	sink = nil
+	return words
+}
+
+//go:noinline
+func freed() uintptr {
+	n := new([40]int)
+	sink = n
+	u := uintptr(unsafe.Pointer(n))
+	sink = nil
+	return u
+}
+
+func main() {
+	runtime.GOMAXPROCS(2)
+	debug.SetGCPercent(-1)
+	switch os.Args[1] {
+	case "header":
+		words := header()
+		go spin(words)
+	case "uintptr":
+		h := &holder{name: os.Args[1], at: freed()}
+		runtime.GC()
+		runtime.GC()
+		go keep(h, nil)
+	case "torn":
+		held = &holder{name: os.Args[0]}
+		go store(held, os.Args[0])
+	case "map":
+		m := map[int]int{}
+		for i := range 200 {
+			m[i] = i
+		}
+		*(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&m))) = 77
+		go keep(&holder{}, m)
+	}
+	for !started.Load() {
+	}
+	time.Sleep(10 * time.Millisecond)
+	syscall.Kill(os.Getpid(), syscall.SIGABRT)
+	time.Sleep(time.Minute)
+}
