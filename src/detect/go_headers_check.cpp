@@ -301,9 +301,16 @@ void scan_frames(const Process& process, std::vector<Scanner>& scanners) {
         if (!maps || !maps->exact) return true;
         using Word = go::FrameMaps::Word;
         auto is = [&](std::uint64_t word, Word what) { return maps->classify(bad.at + word * 8) == what; };
-        if (bad.op == PlanStep::Op::eface || bad.op == PlanStep::Op::iface) return !is(1, Word::live_pointer);
-        return !is(0, Word::live_pointer) || !is(1, Word::not_pointer) ||
-               (bad.op == PlanStep::Op::slice && !is(2, Word::not_pointer));
+        auto live = [&](std::uint64_t word) {
+            return is(word, Word::live_pointer) ||
+                   (is(word, Word::object_pointer) &&
+                    std::ranges::any_of(process.heap->roots().of(bad.goroutine), [&](const go::Root& root) {
+                        return root.where == bad.at + word * 8 &&
+                               !root.conservative;  // something leads to the variable
+                    }));
+        };
+        if (bad.op == PlanStep::Op::eface || bad.op == PlanStep::Op::iface) return !live(1);
+        return !live(0) || !is(1, Word::not_pointer) || (bad.op == PlanStep::Op::slice && !is(2, Word::not_pointer));
     };
     for (std::size_t i = 0; i < scanners.size(); ++i) {
         auto& bad = scanners[i].out.bad;

@@ -25,6 +25,7 @@ private:
     using VariablesAt = std::vector<GoFrameVariable> (*)(const Image& image, Address pc);
     HeapTypes::FrameShape shape_by(Address pc, VariablesAt variables_at) const;
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
+    void read_shapes();
     void seed_directories();
     bool look_at_iterator(const std::optional<MapIterator>& iterator);
     bool look_at_kept_iterators();

@@ -114,13 +114,16 @@ Result<std::vector<StackObject>> read_objects(const Memory& memory, const Runtim
 }  // namespace
 
 FrameMaps::Word FrameMaps::classify(Address a) const {
+    // A variable whose address is taken is a stack object, and in the map too while the code itself still reads it.
+    for (const PointerMap* map : {&locals, &args})
+        if (map->known && map->covers(a) && map->pointer_at(a)) return Word::live_pointer;
     for (const StackObject& object : objects) {
         if (!object.range.contains(a)) continue;
         if (!object.mask_known()) return Word::unknown;
         return object.pointer_at(a) ? Word::object_pointer : Word::not_pointer;
     }
     for (const PointerMap* map : {&locals, &args})
-        if (map->known && map->covers(a)) return map->pointer_at(a) ? Word::live_pointer : Word::not_pointer;
+        if (map->known && map->covers(a)) return Word::not_pointer;
     // Below the mapped words of a function that has a map lie outgoing arguments and spill slots of scalars.
     return Word::unknown;
 }
