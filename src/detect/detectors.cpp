@@ -52,7 +52,7 @@ constexpr Detector table[] = {
     {"go.frame-chain", "return addresses and saved frame pointers that cannot be one", frame_chain_kinds,
      Need::goroutines | Need::stacks, detect_broken_chains},
     {"go.pointer.bad", "the collector's own word about a bad pointer", bad_pointer_kinds, Need::crash | Need::go,
-     detect_bad_pointer},
+     detect_bad_pointer, no_needs | Need::heap},
     {"go.pointer", "pointers to what was freed, and into frames that are gone", pointer_kinds,
      Need::goroutines | Need::stacks | Need::spans, detect_pointers, Need::heap | Need::heap_types},
     {"native.frame-pointer", "variables that lead into stack frames that are gone", native_frame_kinds,

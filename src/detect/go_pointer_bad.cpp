@@ -1,9 +1,10 @@
 // go.pointer.bad: the runtime's own word: "found bad pointer in Go heap".
 //
 // Proof: the fatal error. Which word it was: runtime.badPointer(s, p, refBase, refOff) and its caller findObject keep
-// the three numbers in their frames, spilled in whatever order the compiler chose; they are believed only when the word
-// at refBase+refOff still holds p. Innocent look-alikes: none; the pointer may be older than the code that the
-// collector was in.
+// the three numbers in their frames, spilled in whatever order the compiler chose; they are believed only when p leads
+// to memory that no span holds, and the word at refBase+refOff still holds it. The collector of Go 1.25 and later scans
+// small objects without saying where (both are 0): then the marked heap says which words hold p. Innocent look-alikes:
+// none; the pointer may be older than the code that the collector was in.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "base/text.h"
 #include "detect/pointers.h"
 #include "detect/telling.h"
+#include "go/heap/heap_graph.h"
 #include "process/holder.h"
 
 namespace incident::detect {
@@ -27,6 +29,12 @@ struct Words {
     Address base;    ///< the object, or the section, that the collector was scanning
 };
 
+/// Is it what badPointer is called for? Nothing was allocated there since: the process stopped.
+bool leads_nowhere(const Process& process, std::uint64_t value) {
+    const Address at{value};
+    return !process.spans || (process.spans->in_arena(at) && process.spans->find(at) == nullptr);
+}
+
 /// The three numbers, from the words of the frames of badPointer and findObject.
 std::optional<Words> find_words(const Process& process, const go::GoStack& stack) {
     auto frame = std::ranges::find_if(stack.physical, [](auto& f) { return f.name() == "runtime.badPointer"; });
@@ -39,13 +47,27 @@ std::optional<Words> find_words(const Process& process, const go::GoStack& stack
     }
     auto fits = [&](std::uint64_t bad, std::uint64_t base, std::uint64_t offset) {
         if (bad < 4096 || base < 4096 || offset >= largest_offset || offset % 8 != 0) return false;
+        if (process.spans && !process.spans->in_arena(Address{base}) && !process.go->is_variable(Address{base}))
+            return false;  // the collector scans nothing else: the span's own words name its end, too
         auto held = process.memory.load<std::uint64_t>(Address{base} + offset);
-        return held && *held == bad;
+        return held && *held == bad && leads_nowhere(process, bad);
     };
     // The arguments in their order: on the stack up to Go 1.16, in their spill slots later.
     for (std::size_t i = 0; i + 2 < words.size(); ++i)
         if (fits(words[i], words[i + 1], words[i + 2]))
             return Words{Address{words[i]}, Address{words[i + 1]} + words[i + 2], Address{words[i + 1]}};
+    const auto in_hand = [&](Address value) {
+        return leads_nowhere(process, value.value) && std::ranges::find(words, value.value) != words.end();
+    };
+    if (process.heap != nullptr) {
+        for (const go::Stray& stray : process.heap->strays())
+            if (in_hand(stray.value)) {
+                const Address base = process.heap->slots().base(stray.holder);
+                return Words{stray.value, base + stray.offset, base};
+            }
+        for (const go::StrayRoot& root : process.heap->roots().strays)
+            if (in_hand(root.value)) return Words{root.value, root.where, root.where};
+    }
     for (std::uint64_t base : words)
         for (std::uint64_t offset : words)
             for (std::uint64_t bad : words)
@@ -104,7 +126,7 @@ Detection detect_bad_pointer(const Process& process) {
         finding.mark.holder = holder.stable();
         finding.evidence.push_back({fmt::format("the word still holds it; {}", is), words->holder,
                                     hex(words->bad.value), origin_of(process, words->holder),
-                                    "frames of badPointer and findObject"});
+                                    "frames of badPointer and findObject, marked heap"});
         for (auto& evidence : holder.evidence) finding.evidence.push_back(evidence);
         finding.verify.push_back(gdb_words(process, words->holder, 1, "holds the pointer"));
         add_delve_check(process, finding,
