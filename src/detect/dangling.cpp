@@ -55,6 +55,16 @@ void judge_slot(const Process& process, Judgement& judgement) {
     }
 }
 
+/// A frame of the runtime that waits and has called nothing but the runtime: no function of the program has the address
+/// of anything in it, not even of an argument. Of time.Sleep's and the like nobody says so.
+bool is_runtimes(const Process& process, std::size_t goroutine, const go::PhysicalFrame& wanted) {
+    for (const go::PhysicalFrame& frame : process.stacks.physical(goroutine)) {
+        if (!frame.name().starts_with("runtime.")) return false;
+        if (frame == wanted) return true;
+    }
+    return false;
+}
+
 void judge_stack(const Process& process, Judgement& judgement) {
     const Placement& place = judgement.place;
     // Where one stack ends the next one begins: the address may be one past the other.
@@ -71,6 +81,13 @@ void judge_stack(const Process& process, Judgement& judgement) {
     if (frame.owner != go::StackOwner::goroutine || frame.func() == nullptr || !frame.after_call ||
         frame.trust == report::Trust::scan || frame.cfa.is_null())
         return;
+    if (place.address > frame.sp && is_runtimes(process, *process.find_goroutine(*place.goroutine), frame)) {
+        judgement.gone = Gone::runtimes;
+        judgement.state =
+            fmt::format("in the frame of {}, goroutine {}: a stack or a call that was there before is gone",
+                        frame.name(), *place.goroutine);
+        return;
+    }
     const Address linkage = frame.cfa - (frame.frame_has_saved_bp ? 16u : 8u);
     if (place.address < linkage || place.address >= frame.cfa || place.address.value % 8 != 0) return;
     judgement.gone = Gone::linkage;

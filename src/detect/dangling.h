@@ -19,6 +19,7 @@ enum class Gone : std::uint8_t {
     dead_stack,   ///< below the sp of a living goroutine
     other_stack,  ///< the system or signal stack of a thread, taken from the same memory as goroutines' stacks
     linkage,      ///< a living frame's return address or saved frame pointer: nobody's variable
+    runtimes,     ///< a living frame of the runtime, which gives out no addresses of its variables
 };
 
 struct Judgement {

@@ -42,6 +42,8 @@ struct Suspect {
     go::AddressWord::Kind kind = go::AddressWord::Kind::pointer;
     bool off_heap = false;  ///< the collector does not look there
     Judgement judgement;
+    bool listed = false;   ///< as in HiddenWord
+    std::uint8_t tag = 0;  ///< beside the value
 };
 
 /// The runtime's own records that lead to stacks: sudogs, and defers on the heap.
@@ -169,7 +171,8 @@ void check_hidden(const Process& process, const Locator& locator, const std::vec
                   std::vector<Suspect>& suspects) {
     for (const HiddenWord& word : hidden)
         if (auto judgement = judge(process, locator, word.value); judgement.gone != Gone::no)
-            suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement)});
+            suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement),
+                                word.listed, word.tag});
 }
 
 /// Words off the heap that typed pointers lead to.
@@ -238,6 +241,7 @@ std::string_view state_word(Gone gone) {
         case Gone::dead_stack: return "frame that has returned";
         case Gone::other_stack: return "stack of a thread";
         case Gone::linkage: return "frame's linkage";
+        case Gone::runtimes: return "frame of the runtime";
         case Gone::no: break;
     }
     return "";
@@ -263,7 +267,7 @@ void add_words(const Process& process, const Locator& locator, std::span<const N
     for (std::size_t i = 0; i < std::min(words.size(), most_words); ++i) {
         const Suspect& each = *words[i].suspect;
         finding.evidence.push_back({fmt::format("{}, a {}", words[i].holder.name, kind_word(each)), each.word,
-                                    hex(each.value.value), origin_of(process, each.word),
+                                    hex(each.value.value | each.tag), origin_of(process, each.word),
                                     each.kind == go::AddressWord::Kind::uintptr || each.off_heap
                                         ? "types and interface values"
                                         : "the collector's pointer masks"});
@@ -318,7 +322,8 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
     finding.kind = alone               ? "go.pointer.offheap-only"
                    : judgement.stack() ? "go.frame-pointer.dangling"
                                        : "go.pointer.freed";
-    finding.strength = hidden && !judgement.may_end.empty() ? Strength::possible : Strength::likely;
+    const bool doubtful = !judgement.may_end.empty() || suspect.tag != 0;
+    finding.strength = hidden && doubtful ? Strength::possible : Strength::likely;
     finding.severity = hidden || alone ? Severity::warning : Severity::error;
     if (alone && !process.heap->gaps().empty()) {
         finding.strength = Strength::possible;
@@ -333,7 +338,9 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
                             : fmt::format("A {} leads to a freed {}: {}{}", kind_word(suspect),
                                           judgement.gone == Gone::free_page ? "page" : "object", holder.name, more);
     finding.where = fmt::format("word {:#x}, {}", suspect.word.value, holder.place);
-    finding.why = fmt::format("{:#x} is {}", suspect.value.value, judgement.state);
+    finding.why = fmt::format(
+        "{:#x}{} is {}", suspect.value.value,
+        suspect.tag == 0 ? std::string{} : fmt::format(" (without its lowest bits, {})", suspect.tag), judgement.state);
     finding.subject = holder.subject();
     const bool page = judgement.gone == Gone::freed_stack && judgement.place.kind == PlaceKind::go_free_page;
     finding.mark = {fmt::format("{}{}", page ? "free page that was a stack" : state_word(judgement.gone),
@@ -354,6 +361,8 @@ Finding tell(const Process& process, const Locator& locator, std::span<const Nam
         finding.severity = std::min(finding.severity, Severity::warning);
         finding.innocent.emplace_back(SurelyKept::doubt);
     }
+    if (suspect.tag != 0)
+        finding.innocent.emplace_back("a number that is an address but for its lowest bits by chance");
     if (hidden) finding.innocent.push_back("a uintptr that is only compared or printed, never made a pointer again");
     if (suspect.off_heap) finding.innocent.push_back("a struct in memory of its own that nobody reads any more");
     finding.verify.push_back(gdb_words(process, suspect.word, 1, "the word"));
@@ -389,7 +398,8 @@ Detection detect_pointers(const Process& process) {
     check_reused(process, locator, boxed, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
-    std::erase_if(suspects, [&](const Suspect& s) { return ends_a_range(process.memory, s.word, s.judgement); });
+    std::erase_if(suspects,
+                  [&](const Suspect& s) { return !s.listed && ends_a_range(process.memory, s.word, s.judgement); });
     if (suspects.empty()) {
         if (!process.heap) detection.reason = "the objects of the Go heap were not looked at";
         return detection;

@@ -16,10 +16,12 @@ namespace {
 
 constexpr std::size_t most_words = 256;  // of one type
 constexpr unsigned deepest = 12;
+constexpr std::string_view func_word = "func ";  // before a closure's name
 
 struct Field {
     std::uint64_t offset = 0;
     std::string path;
+    bool listed = false;
 };
 
 void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, const std::string& path, unsigned depth,
@@ -27,7 +29,7 @@ void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, cons
     const go::Type& type = types[id];
     if (depth > deepest || out.size() >= most_words) return;
     if (type.kind == go::Kind::uintptr) {
-        out.push_back({base, path});
+        out.push_back({base, path, false});
     } else if (type.kind == go::Kind::struct_) {
         for (const go::TypeField& field : types.fields(type))
             collect(types, field.type, base + field.offset,
@@ -38,12 +40,19 @@ void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, cons
             const std::size_t before = out.size();
             collect(types, type.elem, base + i * step, fmt::format("{}[{}]", path, i), depth + 1, out);
             if (out.size() == before) return;
+            if (types[type.elem].kind == go::Kind::uintptr) out.back().listed = type.count > 2;
         }
     }
 }
 
 /// No struct's field: an element of a list.
 bool bare(const Field& field) { return field.path.empty() || field.path.front() == '['; }
+
+/// From Go 1.22 on objects of more than 512 B lie behind a word of the allocator.
+bool has_header(const go::HeapSlots& slots, Address in) {
+    const go::SlotId slot = slots.find(in);
+    return slot != go::no_slot && slots.slot_span(slot).pointers == go::PointerInfo::header;
+}
 
 /// Variables of the runtime and of what stands closest to it keep addresses of their own making.
 bool own_variable(std::string_view name) {
@@ -58,37 +67,54 @@ std::vector<HiddenWord> find_hidden_words(const Process& process, std::size_t li
     const go::HeapTypes& heap_types = *process.heap_types;
     const go::TypeTable& types = heap_types.types();
     const go::Spans& spans = *process.spans;
+    const go::HeapSlots& slots = process.heap->slots();
     std::vector<std::vector<Field>> fields(types.size());
+    const std::span<const go::ClosureType> closures = heap_types.closures();
+    std::vector<std::vector<Field>> captured(closures.size());
     bool any = false;
     for (go::TypeId id = 1; id < types.size(); ++id) {
         if (types[id].size < 8 || runtime_type(types[id].name)) continue;
         collect(types, id, 0, {}, 0, fields[id]);
         any |= !fields[id].empty();
     }
+    for (std::size_t i = 0; i < closures.size(); ++i) {
+        if (runtime_type(std::string_view(closures[i].name).substr(func_word.size()))) continue;
+        for (const go::TypeField& capture : closures[i].captures)
+            collect(types, capture.type, capture.offset, std::string(capture.name), 0, captured[i]);
+        any |= !captured[i].empty();
+    }
     if (!any) return found;
 
-    auto look = [&](Address base, go::TypeId id, std::string_view symbol, const Field& field) {
+    auto look = [&](Address base, std::string_view type, std::string_view symbol, const Field& field) {
         const Address word = base + field.offset;
-        const auto value = process.memory.load_address(word);
+        auto value = process.memory.load_address(word);
         ++checked;
-        // What is no multiple of a word is an address in disguise at most: nobody can say of what.
-        if (!value || !value->is_aligned(8) || !spans.in_arena(*value) || found.size() >= limit) return;
-        found.push_back({word, *value, base, std::string(symbol), std::string(types[id].name), field.path});
+        if (!value || !spans.in_arena(*value) || found.size() >= limit) return;
+        const auto tag = static_cast<std::uint8_t>(value->value % 8);
+        if (tag != 0) {
+            value = *value - tag;
+            const auto object = spans.find_object(*value);
+            bool begins = value->is_aligned(8192) && spans.is_free_page(*value);
+            if (object && object->state == go::SlotState::free)
+                begins = object->base == *value || (has_header(slots, *value) && object->base + 8 == *value);
+            if (!begins) return;
+        }
+        found.push_back({word, *value, base, std::string(symbol), std::string(type), field.path, field.listed, tag});
     };
     for (const go::GlobalOfType& global : types.globals()) {
         if (global.type >= fields.size() || own_variable(global.name)) continue;
-        for (const Field& field : fields[global.type]) look(global.address, global.type, global.name, field);
+        for (const Field& field : fields[global.type])
+            look(global.address, types[global.type].name, global.name, field);
     }
     for (const auto& [address, id] : heap_types.statics()) {
         if (id >= fields.size()) continue;
         for (const Field& field : fields[id])
-            if (!bare(field)) look(address, id, {}, field);
+            if (!bare(field)) look(address, types[id].name, {}, field);
     }
 
-    const go::HeapSlots& slots = process.heap->slots();
     struct Hit {
         Address base;
-        go::TypeId type;
+        std::string_view type;
         const Field* field;
     };
     std::vector<std::vector<Hit>> hits(std::max(process.jobs, 1u));
@@ -105,8 +131,24 @@ std::vector<HiddenWord> find_hidden_words(const Process& process, std::size_t li
                     Address value;
                     std::memcpy(&value.value, data + at, 8);
                     if (spans.in_arena(value) && hits[worker].size() < limit)
-                        hits[worker].push_back({slots.base(slot) + type.offset + n * size, type.type, &field});
+                        hits[worker].push_back(
+                            {slots.base(slot) + type.offset + n * size, types[type.type].name, &field});
                 }
+        });
+    const auto fields_of = [&](const go::ClosureType& closure) -> const std::vector<Field>& {
+        return captured[static_cast<std::size_t>(&closure - closures.data())];
+    };
+    heap_types.for_each_live_closure(
+        process.jobs, [&](const go::ClosureType& closure) { return !fields_of(closure).empty(); },
+        [&](go::SlotId slot, const go::ClosureType& closure, unsigned worker) {
+            const std::byte* data = slots.data(slot);
+            for (const Field& field : fields_of(closure)) {
+                if (data == nullptr || field.offset + 8 > slots.size(slot)) continue;
+                Address value;
+                std::memcpy(&value.value, data + field.offset, 8);
+                if (spans.in_arena(value) && hits[worker].size() < limit)
+                    hits[worker].push_back({slots.base(slot), closure.name, &field});
+            }
         });
     for (const auto& part : hits)
         for (const Hit& hit : part) look(hit.base, hit.type, {}, *hit.field);

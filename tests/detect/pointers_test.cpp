@@ -70,6 +70,28 @@ TEST_P(Judging, KnowsTheDeadPartOfAStack) {
     EXPECT_EQ(judge(*opened->process, *opened->locator, judgement.place.sp).gone, Gone::no);
 }
 
+TEST_P(Judging, KnowsThatNobodysVariableLiesInAFrameOfTheRuntime) {
+    INCIDENT_OPEN(opened, "stripped", "server");
+    const Process& process = *opened->process;
+    std::size_t parked = 0, slept = 0;
+    for (std::size_t g = 0; g < process.stacks.size(); ++g) {
+        if (process.goroutines->all[g].status != go::Status::waiting) continue;
+        const auto frames = process.stacks.physical(g);
+        if (frames.size() < 3 || frames[0].name() != "runtime.gopark" || frames[0].cfa - frames[0].sp < 32) continue;
+        ++parked;
+        EXPECT_EQ(judge(process, *opened->locator, frames[0].sp + 8).gone, Gone::runtimes);
+        EXPECT_EQ(judge(process, *opened->locator, frames[0].cfa - 8).gone, Gone::runtimes);
+        for (const go::PhysicalFrame& frame : frames)
+            if (!frame.name().starts_with("runtime.") && frame.cfa - frame.sp >= 32) {
+                ++slept;
+                EXPECT_EQ(judge(process, *opened->locator, frame.sp + 8).gone, Gone::no) << frame.name();
+                break;
+            }
+    }
+    EXPECT_GT(parked, 10u);
+    EXPECT_GT(slept, 10u);
+}
+
 TEST_P(Judging, KnowsAFreedStackAndAFreePage) {
     INCIDENT_OPEN(moved, "stripped", "dangle_move");
     EXPECT_EQ(judge(*moved->process, *moved->locator, moved->value).gone, Gone::freed_stack);

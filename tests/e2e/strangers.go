@@ -51,6 +51,11 @@ type service struct {
 	ring *ringBuffer
 }
 
+type handle struct {
+	name string
+	at   uintptr
+}
+
 type sensor struct {
 	name  string
 	value interface{}
@@ -63,7 +68,46 @@ var (
 	counts  map[uint32]string
 	buffer  uintptr
 	sensors []*sensor
+	table   struct{ at [32]uintptr }
+	tagged  handle
+	links   *link
 )
+
+// Small: the collector of Go 1.25 and later does not say where it met a bad pointer in one.
+type link struct {
+	name string
+	next *link
+}
+
+type row struct {
+	id   int
+	next *row
+	pad  [400]byte
+}
+
+// Neighbours, of which every second one is kept.
+func neighbours(keep bool, each func(i int, at uintptr)) {
+	away(func() {
+		for i := 0; i < 8; i++ {
+			o := &row{id: i}
+			each(i, uintptr(unsafe.Pointer(o)))
+			if keep || i%2 == 0 {
+				kept = append(kept, o)
+			}
+		}
+	})
+	collect()
+}
+
+//go:noinline
+func park(bad bool) {
+	rows := make([]int64, 12)
+	if bad {
+		(*[3]int)(unsafe.Pointer(&rows))[1] = 1 << 40
+	}
+	time.Sleep(time.Hour)
+	fmt.Println(len(rows), cap(rows), rows[0])
+}
 
 // On a stack that is gone afterwards.
 func away(f func()) {
@@ -197,6 +241,46 @@ var modes = map[string]func(bad bool){
 		fill(server.ring, bad)
 		collect()
 	},
+	// A slice in a frame from which nothing leads to the heap.
+	"local": func(bad bool) { go park(bad) },
+	"table": func(bad bool) {
+		neighbours(!bad, func(i int, at uintptr) { table.at[i] = at })
+	},
+	"tagged": func(bad bool) {
+		neighbours(!bad, func(i int, at uintptr) {
+			if i == 3 {
+				tagged = handle{"three", at | 1}
+			}
+		})
+	},
+	"captured": func(bad bool) {
+		var at uintptr
+		neighbours(!bad, func(i int, of uintptr) {
+			if i == 3 {
+				at = of + 16
+			}
+		})
+		inner := at
+		read := func() int64 { return *(*int64)(unsafe.Pointer(inner)) }
+		go func() {
+			time.Sleep(time.Hour)
+			fmt.Println(read())
+		}()
+	},
+	"bad-pointer": func(bad bool) {
+		var at uintptr
+		away(func() {
+			rows := make([]*link, 1<<17)
+			at = uintptr(unsafe.Pointer(&rows[9000]))
+			if !bad {
+				kept = append(kept, rows)
+			}
+		})
+		collect()
+		links = &link{name: "first"}
+		*(*uintptr)(unsafe.Pointer(&links.next)) = at
+		runtime.GC()
+	},
 }
 
 func main() {
@@ -204,5 +288,5 @@ func main() {
 	time.Sleep(50 * time.Millisecond)
 	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
 	time.Sleep(time.Hour)
-	fmt.Println(kept, counts, sensors, server)
+	fmt.Println(kept, counts, sensors, server, table, tagged, links)
 }

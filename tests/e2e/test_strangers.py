@@ -17,6 +17,11 @@ FAULTS = {
     "nil-value": ("go.interface.bad", "value of the main.sensor"),
     "off-heap": ("go.pointer.offheap-only", "main.ring.slots[4].order"),
     "off-heap-freed": ("go.pointer.freed", "slots[4].order"),
+    "local": ("go.slice.bad", "Impossible slice header: rows"),
+    "table": ("go.pointer.freed", "main.table.at[1] and 3 more words"),
+    "tagged": ("go.pointer.freed", "main.tagged.at"),
+    "captured": ("go.pointer.freed", "field inner of the func main."),
+    "bad-pointer": ("go.pointer.bad", "of the main.link at 0x"),
     "wait-group": ("go.waitgroup.stuck", "A WaitGroup waits for a Done"),
 }
 

@@ -62,25 +62,48 @@ MadeType HeapTypes::made_of_key(std::uint32_t key) const {
 
 std::string HeapTypes::name_of(SlotId slot) const { return name_of_key(key_of(slot)); }
 
-void HeapTypes::for_each_live(unsigned jobs, const std::function<bool(TypeId)>& wanted,
-                              const std::function<void(SlotId, const ObjectType&, unsigned worker)>& body) const {
-    const auto wanted_word = [&](std::uint32_t word) {
-        const std::uint32_t type = TypeWord::type(word);
-        return TypeWord::basis(word) != TypeBasis::none && type < types_->size() && wanted(type);
-    };
+template <class Wanted, class Body>
+void HeapTypes::for_each_live_word(unsigned jobs, Wanted&& wanted, Body&& body) const {
     std::vector<char> yes(words_.codes());
     for (std::size_t code = 1; code < yes.size(); ++code)
-        yes[code] = wanted_word(words_.word_of(static_cast<TypeWords::Code>(code)));
+        yes[code] = wanted(words_.word_of(static_cast<TypeWords::Code>(code)));
     const std::span<const std::uint64_t> live = graph_.live_bits().words();
     parallel_chunks(jobs, live.size(), 4096, [&](std::size_t begin, std::size_t end, unsigned worker) {
         for (std::size_t block = begin; block < end; ++block)
             for (std::uint64_t bits = live[block]; bits != 0; bits &= bits - 1) {
                 const auto slot = static_cast<SlotId>(block * 64 + static_cast<unsigned>(std::countr_zero(bits)));
                 const TypeWords::Code code = words_.code(slot);
-                if (code == TypeWords::rare ? wanted_word(words_[slot]) : yes[code] != 0)
-                    body(slot, type_of(slot), worker);
+                if (code == TypeWords::rare ? wanted(words_[slot]) : yes[code] != 0) body(slot, worker);
             }
     });
+}
+
+void HeapTypes::for_each_live(unsigned jobs, const std::function<bool(TypeId)>& wanted,
+                              const std::function<void(SlotId, const ObjectType&, unsigned worker)>& body) const {
+    for_each_live_word(
+        jobs,
+        [&](std::uint32_t word) {
+            const std::uint32_t type = TypeWord::type(word);
+            return TypeWord::basis(word) != TypeBasis::none && type < types_->size() && wanted(type);
+        },
+        [&](SlotId slot, unsigned worker) { body(slot, type_of(slot), worker); });
+}
+
+void HeapTypes::for_each_live_closure(
+    unsigned jobs, const std::function<bool(const ClosureType&)>& wanted,
+    const std::function<void(SlotId, const ClosureType&, unsigned worker)>& body) const {
+    const auto closure_of = [&](std::uint32_t word) -> const ClosureType* {
+        const std::size_t type = TypeWord::type(word);
+        return TypeWord::basis(word) == TypeBasis::closure && type >= types_->size() ? &closures_[type - types_->size()]
+                                                                                     : nullptr;
+    };
+    for_each_live_word(
+        jobs,
+        [&](std::uint32_t word) {
+            const ClosureType* closure = closure_of(word);
+            return closure != nullptr && wanted(*closure);
+        },
+        [&](SlotId slot, unsigned worker) { body(slot, *closure_of(words_[slot]), worker); });
 }
 
 namespace {

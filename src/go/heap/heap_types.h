@@ -97,6 +97,10 @@ public:
     /// Did a typed pointer or slice lead to such values outside the heap and the modules' data: in memory that C or
     /// mmap gave, say? Some such pointer may have been the program's; whose it was is not kept.
     bool leads_off_heap(TypeId type) const { return type < off_heap_.size() && off_heap_[type]; }
+    /// As for_each_live, for closures.
+    void for_each_live_closure(unsigned jobs, const std::function<bool(const ClosureType&)>& wanted,
+                               const std::function<void(SlotId, const ClosureType&, unsigned worker)>& body) const;
+    std::span<const ClosureType> closures() const { return closures_; }
 
 private:
     friend class TypeSpread;
@@ -105,6 +109,8 @@ private:
     HeapTypes(const HeapGraph& graph, std::shared_ptr<const TypeTable> types)
         : graph_(graph), types_(std::move(types)), plans_(std::make_unique<TypePlans>(*types_)) {}
     void sum();
+    template <class Wanted, class Body>
+    void for_each_live_word(unsigned jobs, Wanted&& wanted, Body&& body) const;
 
     struct FrameShape {
         struct Row {
