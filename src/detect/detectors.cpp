@@ -148,6 +148,15 @@ bool share_an_address(const report::Finding& a, const report::Finding& b) {
 bool names_the_holder(const report::Finding& word, const report::Finding& frame) {
     return word.subject.what != "map" && frame.subject.what == "map" && share_an_address(word, frame);
 }
+/// Who ranges over a map sets its flags, in whatever has the memory by now.
+bool lies_in_the_header(const report::Finding& map, const report::Finding& words) {
+    return std::ranges::any_of(map.evidence, [&](const report::Evidence& header) {
+        return header.address && std::ranges::any_of(words.evidence, [&](const report::Evidence& other) {
+                   return other.address && *other.address < *header.address + 48 &&
+                          *header.address < *other.address + 24;
+               });
+    });
+}
 /// The runtime's last words were about just this.
 bool said_bad_pointer(const report::Finding&, const report::Finding& crash) {
     return crash.title.find("found bad pointer in Go heap") != std::string::npos;
@@ -173,6 +182,9 @@ constexpr Precedence precedence[] = {
     {"go.map.freed", "go.map.freed", names_the_holder},
     {"go.map.freed", "go.pointer.freed", share_an_address},
     {"go.map.freed", "go.map.concurrent-access", share_an_address},  // its flags are what the memory holds now
+    {"go.map.freed", "go.slice.bad", lies_in_the_header},
+    {"go.map.freed", "go.string.bad", lies_in_the_header},
+    {"go.map.freed", "go.interface.bad", lies_in_the_header},
     {"cgo.pointer.outlived", "go.pointer.freed", share_an_address},
     {"cgo.pointer.outlived", "go.pointer.offheap-only", share_an_address},
     {"go.pointer.freed", "go.pointer.offheap-only", share_an_address},

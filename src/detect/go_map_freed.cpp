@@ -206,6 +206,11 @@ void become_map(const Process& process, const MapTeller& teller, const go::MapFi
     finding.remedy = keep_it;
 }
 
+/// go1.16–1.27 src/runtime/asm_amd64.s, src/internal/bytealg: memory is hashed and compared by functions of no package.
+bool is_body_of_assembly(std::string_view name) {
+    return name == "aeshashbody" || name == "memeqbody" || name == "cmpbody";
+}
+
 }  // namespace
 
 std::optional<go::MapUse> died_in_reused_map(const Process& process) {
@@ -217,8 +222,8 @@ std::optional<go::MapUse> died_in_reused_map(const Process& process) {
     const go::MapUse& use = uses.front();
     // Nothing but the runtime between the fault and the operation: no key's hash, no deferred function.
     for (std::uint32_t f = 0; f < use.frame; ++f)
-        if (!stack.physical[f].name().starts_with("runtime.") &&
-            !stack.physical[f].name().starts_with("internal/runtime/"))
+        if (const std::string_view name = stack.physical[f].name();
+            !name.starts_with("runtime.") && !name.starts_with("internal/runtime/") && !is_body_of_assembly(name))
             return std::nullopt;
     auto object = process.spans->find_object(use.header);
     if (!object || object->state != go::SlotState::allocated) return std::nullopt;

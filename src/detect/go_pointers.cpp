@@ -398,6 +398,10 @@ Detection detect_pointers(const Process& process) {
     check_reused(process, locator, boxed, hidden, suspects);
     std::ranges::stable_sort(suspects, {}, &Suspect::word);
     suspects.erase(std::ranges::unique(suspects, {}, &Suspect::word).begin(), suspects.end());
+    // The runtime's own pointers lead into its frames (sudog.elem): of the program's words only a uintptr can.
+    std::erase_if(suspects, [](const Suspect& s) {
+        return s.judgement.gone == Gone::runtimes && s.kind != go::AddressWord::Kind::uintptr;
+    });
     std::erase_if(suspects,
                   [&](const Suspect& s) { return !s.listed && ends_a_range(process.memory, s.word, s.judgement); });
     if (suspects.empty()) {

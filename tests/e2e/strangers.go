@@ -283,6 +283,39 @@ var modes = map[string]func(bad bool){
 	},
 }
 
+// A map whose header's memory is another object's by now, and a key whose bytes are not there: it dies while it hashes.
+func init() {
+	modes["map-reused"] = func(bad bool) {
+		away(func() {
+			for i := 0; i < 4000; i++ {
+				m := map[string]int{"one": i}
+				if i == 2000 {
+					tagged = handle{"map", *(*uintptr)(unsafe.Pointer(&m))}
+				}
+				if !bad {
+					kept = append(kept, m)
+				}
+			}
+		})
+		collect()
+		if !bad {
+			return
+		}
+		for i := 0; i < 4000; i++ {
+			words := make([]uint64, 1024)
+			for n := range words {
+				words[n] = 0x1001 // no byte says that the map is being written to
+			}
+			kept = append(kept, words)
+			if first := uintptr(unsafe.Pointer(&words[0])); first <= tagged.at && tagged.at < first+8192 {
+				key := [2]uintptr{0x123456000, 512}
+				m := *(*map[string]int)(unsafe.Pointer(&tagged.at))
+				fmt.Println(m[*(*string)(unsafe.Pointer(&key))])
+			}
+		}
+	}
+}
+
 func main() {
 	modes[os.Args[1]](os.Args[2] == "bad")
 	time.Sleep(50 * time.Millisecond)

@@ -51,6 +51,18 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, mon
             assert any("none leads to a Done of this wait group" in e["what"] for e in loud[0]["evidence"])
 
 
+def test_a_map_in_memory_of_others_whose_key_could_not_be_hashed(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    (folder := tmp_path / "bad").mkdir()
+    r = report("analyze", kernel_core(program, "map-reused bad", folder), program)
+    assert "aeshashbody" in [f["function"] for f in r["crash"]["frames"]]
+    loud = [f for f in r["findings"] if f["severity"] != "info" and not f["kind"].startswith("crash.")]
+    assert [f["kind"] for f in loud] == ["go.map.freed"]
+    assert "main.tagged.at leads to a map[string]int" in loud[0]["title"]
+    (folder := tmp_path / "good").mkdir()
+    assert [f for f in report("analyze", kernel_core(program, "map-reused good", folder), program)["findings"] if f["severity"] != "info"] == []
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_a_related_kind_is_named_once(tmp_path: pathlib.Path) -> None:
     program = tmp_path / "program"
