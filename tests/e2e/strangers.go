@@ -75,8 +75,8 @@ var (
 
 // Small: the collector of Go 1.25 and later does not say where it met a bad pointer in one.
 type link struct {
-	name string
-	next *link
+	name        string
+	next, stale *link
 }
 
 type row struct {
@@ -267,20 +267,38 @@ var modes = map[string]func(bad bool){
 			fmt.Println(read())
 		}()
 	},
+	// Several: the collector lets one pass whose span serves another purpose by now.
 	"bad-pointer": func(bad bool) {
-		var at uintptr
+		var at [16]uintptr
 		away(func() {
-			rows := make([]*link, 1<<17)
-			at = uintptr(unsafe.Pointer(&rows[9000]))
-			if !bad {
-				kept = append(kept, rows)
+			for i := range at {
+				rows := make([]*link, 1<<15)
+				at[i] = uintptr(unsafe.Pointer(&rows[9000]))
+				if !bad {
+					kept = append(kept, rows)
+				}
 			}
 		})
 		collect()
-		links = &link{name: "first"}
-		*(*uintptr)(unsafe.Pointer(&links.next)) = at
+		for _, to := range at {
+			links = &link{"next", links, nil}
+			*(*uintptr)(unsafe.Pointer(&links.stale)) = to
+		}
 		runtime.GC()
 	},
+}
+
+// In an interface that a package variable holds: a map of a few cells, which nothing but a type tells from another object.
+var boxed interface{}
+
+func init() {
+	modes["boxed-map"] = func(bad bool) {
+		m := map[string]int{"one": 1, "two": 2, "three": 3}
+		boxed = m
+		if bad {
+			**(**uint64)(unsafe.Pointer(&m)) = 2
+		}
+	}
 }
 
 // A map whose header's memory is another object's by now, and a key whose bytes are not there: it dies while it hashes.
@@ -321,5 +339,5 @@ func main() {
 	time.Sleep(50 * time.Millisecond)
 	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
 	time.Sleep(time.Hour)
-	fmt.Println(kept, counts, sensors, server, table, tagged, links)
+	fmt.Println(kept, counts, sensors, server, table, tagged, links, boxed)
 }

@@ -44,11 +44,34 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, mon
             assert loud == []
             continue
         kind, words = FAULTS[fault]
+        if fault == "bad-pointer":  # the other fifteen
+            assert {f["kind"] for f in loud[1:]} == {"go.pointer.freed"} and len(loud) == 16
+            del loud[1:]
         assert [f["kind"] for f in loud] == [kind], loud
         assert words in loud[0]["title"]
         if fault == "wait-group":
             assert loud[0]["explanation"].startswith("the wait group lies in ")
             assert any("none leads to a Done of this wait group" in e["what"] for e in loud[0]["evidence"])
+
+
+@pytest.fixture(scope="session")
+def stripped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    if GO is None:
+        pytest.skip("go is not installed")
+    return build_go(HERE / "strangers.go", tmp_path_factory.mktemp("strangers") / "stripped", "-ldflags=-s -w")
+
+
+@pytest.mark.parametrize(("fault", "kind", "words"), [("nil-value", "go.interface.bad", "value of the main.sensor"),
+                                                      ("boxed-map", "go.map.corrupt", "a count that is not the number of its cells")])
+def test_what_code_and_masks_say_of_variables_without_a_name(stripped: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
+                                                             fault: str, kind: str, words: str) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    for twin in ("bad", "good"):
+        (folder := tmp_path / twin).mkdir()
+        r = report("analyze", kernel_core(stripped, f"{fault} {twin}", folder), stripped)
+        loud = [f for f in r["findings"] if f["severity"] != "info"]
+        assert [f["kind"] for f in loud] == ([kind] if twin == "bad" else [])
+        assert all(words in f["title"] for f in loud)
 
 
 def test_a_map_in_memory_of_others_whose_key_could_not_be_hashed(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,20 +99,27 @@ public:
     Follower(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler)
         : memory_(memory), disassembler_(disassembler), by_register_(runtime.version().at_least(17)) {
         auto row = [](std::string_view name) { return x86_64().row_of(name).value_or(0); };
-        rax_ = row("rax");
-        rbx_ = row("rbx");
+        // go1.17–1.27 src/cmd/compile/abi-internal.md
+        argument_ = {row("rax"), row("rbx"), row("rcx"), row("rdi"), row("rsi")};
         rsp_ = row("rsp");
     }
 
-    /// fn(call's address, its target, first argument, second)
+    using Arguments = std::array<CodeArgument, 5>;
+    /// fn(call's address, its target, arguments)
     template <class Fn>
     void follow(AddressRange range, Fn&& fn) {
         forget();
         for (const Instruction& i : disassembler_.decode_range(memory_, range, range.size())) {
             if (i.flow == Flow::call || i.flow == Flow::indirect_call) {
-                if (i.flow == Flow::call && i.target)
-                    fn(i.pc, *i.target, by_register_ ? registers_[rax_] : slots_[0],
-                       by_register_ ? registers_[rbx_] : slots_[1]);
+                if (i.flow == Flow::call && i.target) {
+                    Arguments arguments;
+                    for (std::size_t n = 0; n < arguments.size(); ++n)
+                        if (by_register_)
+                            arguments[n] = registers_[argument_[n]];
+                        else if (n < slots_.size())
+                            arguments[n] = slots_[n];
+                    fn(i.pc, *i.target, arguments);
+                }
                 forget();
             } else if (i.flow == Flow::next) {
                 step(i);
@@ -164,9 +171,10 @@ private:
     const Memory& memory_;
     const Disassembler& disassembler_;
     bool by_register_;  ///< 1.17 on: ABIInternal; before, arguments lie at the stack's top
-    unsigned rax_ = 0, rbx_ = 0, rsp_ = 0;
+    unsigned rsp_ = 0;
+    std::array<unsigned, 5> argument_{};
     std::array<CodeArgument, max_registers> registers_{};
-    std::array<CodeArgument, 2> slots_{};
+    std::array<CodeArgument, 4> slots_{};
 };
 
 }  // namespace
@@ -201,14 +209,15 @@ std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runti
             until = site.call + call_size;
             bytes += static_cast<std::size_t>(until - site.entry);
             follower.follow({site.entry, until},
-                            [&](Address call, Address target, const CodeArgument& first, const CodeArgument& second) {
+                            [&](Address call, Address target, const Follower::Arguments& arguments) {
                                 auto callee = index.find(target.value);
                                 if (callee == index.end()) return;
                                 bool fresh = false;
+                                const auto& [first, second, third, fourth, fifth] = arguments;
                                 for (const CodeArgument& argument : {first, second})
                                     if (argument.kind != CodeArgument::Kind::unknown)
                                         fresh |= take({argument.at, callee->second});
-                                if (fresh) out.push_back({call, callee->second, first, second});
+                                if (fresh) out.push_back({call, callee->second, first, second, third, fourth, fifth});
                             });
         }
     return out;

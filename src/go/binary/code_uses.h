@@ -25,6 +25,7 @@ struct CallOfVariable {
     Address call;
     std::uint32_t callee = 0;  ///< index into what was asked for
     CodeArgument first, second;
+    CodeArgument third, fourth, fifth;  ///< on the stack (up to Go 1.16) the fifth is not followed
 };
 
 /// Direct calls of the functions at `callees` in the Go code of one module, those whose first or second argument is a

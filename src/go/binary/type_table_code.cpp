@@ -1,7 +1,8 @@
-// Types of package variables in modules without debug information, from the code that uses them. Four things prove one:
+// Types of package variables in modules without debug information, from the code that uses them. Five things prove one:
 // - its address is the receiver in a direct call of "pkg.(*T).M": it is a T (or begins with one);
 // - its value is: it leads to a T, perhaps the first of several;
 // - its value is the map in a call of a map operation, whose first argument is the map's type (or another name of it);
+// - its value, with its third word for a capacity, is what append lets grow to more of a T: it is a []T;
 // - its address plus 12 is what an inlined RLock waits on: it is a sync.RWMutex.
 // T is found by its name among the descriptors, and only where *T's own method table lists M: a type declared in a
 // function has the same name and no methods. sync's locks need no descriptor: their words are known.
@@ -74,6 +75,7 @@ private:
         std::uint64_t into = 0;   ///< bytes from the variable to the argument
         TypeId id = no_type;      ///< of the receiver; resolved once it is called
         bool resolved = false;
+        bool grows = false;  ///< append
     };
 
     void name_callees() {
@@ -101,6 +103,8 @@ private:
             } else if (name == "sync.runtime_SemacquireRWMutexR") {
                 // go1.20–1.27 src/sync/rwmutex.go: RLock alone calls it, with its readerSem.
                 callee = {"sync.RWMutex", {}, 12};
+            } else if (name == "runtime.growslice" || name == "runtime.growsliceNoAlias") {
+                callee.grows = true;
             } else if (!is_map_operation(name)) {
                 continue;
             }
@@ -151,6 +155,7 @@ private:
     void take(const CallOfVariable& call) {
         Callee& callee = callees_[call.callee];
         using Kind = CodeArgument::Kind;
+        if (callee.grows) return take_grown(call);
         if (callee.type.empty()) {
             if (call.first.kind != Kind::address || call.second.kind != Kind::value) return;
             const TypeId map = builder_.out.find(call.first.at);
@@ -166,6 +171,30 @@ private:
             auto pointer = builder_.out.by_name.find("*" + callee.type);
             if (pointer != builder_.out.by_name.end()) note(call.first.at, pointer->second, true);
         }
+    }
+
+    /// growslice(old pointer, new length, old capacity, number, element) from Go 1.20 on; before, (element, pointer,
+    /// length, capacity, new capacity).
+    void take_grown(const CallOfVariable& call) {
+        using Kind = CodeArgument::Kind;
+        const bool new_order = call.first.kind == Kind::value;
+        const CodeArgument& pointer = new_order ? call.first : call.second;
+        const CodeArgument& capacity = new_order ? call.third : call.fourth;
+        const CodeArgument& elem = new_order ? call.fifth : call.first;
+        if (pointer.kind != Kind::value || capacity != CodeArgument{Kind::value, pointer.at + 16} ||
+            elem.kind != Kind::address)
+            return;
+        if (const TypeId type = slice_of(builder_.out.find(elem.at)); type != no_type) note(pointer.at, type, true);
+    }
+    TypeId slice_of(TypeId elem) {
+        if (elem == no_type) return no_type;
+        if (slices_.empty())
+            for (TypeId id = 1; id < builder_.out.types.size(); ++id)
+                if (const Type& type = builder_.out.types[id]; type.kind == go::Kind::slice)
+                    slices_.try_emplace(type.elem, id);
+        auto [known, fresh] = slices_.try_emplace(elem, no_type);
+        if (fresh) known->second = builder_.slice_of(elem);
+        return known->second;
     }
 
     void note(Address at, TypeId type, bool pointer) {
@@ -191,6 +220,9 @@ private:
         for (unsigned depth = 0; depth < 32; ++depth) {
             const Type& t = types[type];
             if (offset == 0 && (type == wanted || t.name == types[wanted].name)) return type;
+            // Its first word leads to one.
+            if (offset == 0 && t.kind == go::Kind::slice && types[wanted].kind == go::Kind::pointer)
+                return types[wanted].elem == t.elem ? type : no_type;
             if (t.kind == go::Kind::array && t.elem != no_type && types[t.elem].size != 0) {
                 offset %= types[t.elem].size;
                 type = t.elem;
@@ -304,6 +336,7 @@ private:
     const ModuleData& module_;
     std::vector<Address> entries_;
     std::vector<Callee> callees_;
+    std::unordered_map<TypeId, TypeId> slices_;                  ///< by element
     std::map<std::pair<Address, std::uint64_t>, TypeId> found_;  ///< by place and size
 };
 

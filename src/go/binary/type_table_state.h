@@ -49,6 +49,7 @@ struct TypeTableBuilder {
     /// A struct that no binary describes.
     TypeId add_struct(std::string name, std::uint64_t size, std::span<const TypeField> fields);
     TypeId pointer_to(TypeId elem);  ///< a new pointer type
+    TypeId slice_of(TypeId elem);    ///< a new slice type
     TypeId basic(std::string_view name, Kind kind, std::uint64_t size);
 
     void add_dwarf(std::size_t module);   // type_table_dwarf.cpp

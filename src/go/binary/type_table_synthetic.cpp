@@ -29,6 +29,16 @@ TypeId TypeTableBuilder::pointer_to(TypeId elem) {
     return add(type);
 }
 
+TypeId TypeTableBuilder::slice_of(TypeId elem) {
+    Type type;
+    type.name = keep("[]" + std::string(out.types[elem].name));
+    type.kind = Kind::slice;
+    type.size = 24;
+    type.pointer_bytes = 8;
+    type.elem = elem;
+    return add(type);
+}
+
 TypeId TypeTableBuilder::basic(std::string_view name, Kind kind, std::uint64_t size) {
     if (auto found = out.by_name.find(name); found != out.by_name.end()) return found->second;
     Type type;

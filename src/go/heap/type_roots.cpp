@@ -220,7 +220,20 @@ void TypeRoots::add_frames() {
     if (dwarf) read_shapes();
 }
 
-bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value) {
+/// Of a package variable the masks tell for sure: a word that is no pointer, and one that is. A *rtype would be one.
+bool TypeRoots::is_interfaces_data(const Root& root) const {
+    if (root.conservative || (root.kind != RootKind::data && root.kind != RootKind::bss)) return false;
+    const ModuleData& module = out_.graph_.input().runtime.modules()[root.module];
+    const bool data = root.kind == RootKind::data;
+    const AddressRange section = data ? module.data : module.bss;
+    if (root.where < section.begin + 8) return false;
+    const auto before = static_cast<std::uint64_t>(root.where - section.begin) / 8 - 1;
+    const std::byte* bits =
+        out_.graph_.input().memory.data_at((data ? module.gcdatamask : module.gcbssmask) + before / 8, 1);
+    return bits != nullptr && (std::to_integer<unsigned>(*bits) >> (before % 8) & 1) == 0;
+}
+
+bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value, TypeBasis basis) {
     const TypeTable& types = *out_.types_;
     if (before < 4096 || out_.graph_.slots().hull().contains(Address{before})) return false;
     TypeId type = types.find(Address{before});
@@ -229,10 +242,10 @@ bool TypeRoots::look_at_word(std::uint64_t before, std::uint64_t value) {
     const TypeId target = types[type].direct_interface ? types[type].elem : type;
     if (types[type].direct_interface && types[type].kind != Kind::pointer) {
         if (types[type].header == no_type) return false;
-        spread_.claim(Address{value}, types[type].header, 1, TypeBasis::contents);
+        spread_.claim(Address{value}, types[type].header, 1, basis);
         return true;
     }
-    spread_.claim(Address{value}, target, 1, TypeBasis::contents);
+    spread_.claim(Address{value}, target, 1, basis);
     return target != no_type;
 }
 
@@ -342,7 +355,9 @@ bool TypeRoots::look_into_untyped() {
             std::uint64_t before = 0, value = 0;
             MemoryCursor cursor(memory);
             if (cursor.load(root.where - 8, before) && cursor.load(root.where, value) && value != 0)
-                progress = look_at_word(before, value) || progress;
+                progress =
+                    look_at_word(before, value, is_interfaces_data(root) ? TypeBasis::edge : TypeBasis::contents) ||
+                    progress;
         }
         progress = look_at_kept_iterators() || progress;
         graph.live_bits().for_each([&](SlotId slot) {
@@ -367,7 +382,7 @@ bool TypeRoots::look_into_untyped() {
             if (to == no_slot || !untyped(to)) return;
             std::uint64_t before;
             std::memcpy(&before, data + at - 8, 8);
-            progress = look_at_word(before, value) || progress;
+            progress = look_at_word(before, value, TypeBasis::contents) || progress;
         });
     }
     return progress && before_count != 0;

@@ -29,7 +29,8 @@ private:
     void seed_directories();
     bool look_at_iterator(const std::optional<MapIterator>& iterator);
     bool look_at_kept_iterators();
-    bool look_at_word(std::uint64_t before, std::uint64_t value);
+    bool look_at_word(std::uint64_t before, std::uint64_t value, TypeBasis basis);
+    bool is_interfaces_data(const Root& root) const;
     bool look_at_slot(const Root& root);
 
     HeapTypes& out_;
