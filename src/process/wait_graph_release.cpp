@@ -38,7 +38,11 @@ std::optional<GivesBack> gives_back(std::string_view function) {
     return std::nullopt;
 }
 
-bool of_runtime(std::string_view function) { return function.starts_with("runtime."); }
+/// With what package sync calls it by: sync.runtime_Semrelease, internal/sync.runtime_Semrelease.
+bool of_runtime(std::string_view function) {
+    if (function.starts_with("internal/")) function.remove_prefix(9);
+    return function.starts_with("runtime.") || function.starts_with("sync.runtime_");
+}
 
 /// The function at the frame's pc: an inlined one, if it stands in one.
 std::string_view innermost(const go::PhysicalFrame& frame) {
@@ -87,7 +91,11 @@ void LockFinder::note_release_under_way(std::uint32_t goroutine, const go::GoSta
         for (std::uint64_t inside = 0; inside < largest_lock; inside += 4) {
             const auto known = index.find(Address{word - inside});
             if (known == index.end() || picture.locks[known->second].state.type != release->type) continue;
-            Hold hold{goroutine, release->kind, HoldBasis::releasing};
+            // The last reader to leave hands it to the writer: by the words it is the writer's already, who still
+            // waits.
+            const go::LockState& state = picture.locks[known->second].state;
+            const bool hands_over = release->kind == HoldKind::shared && state.writer && state.reader_wait <= 0;
+            Hold hold{goroutine, hands_over ? HoldKind::exclusive : release->kind, HoldBasis::releasing};
             hold.physical = static_cast<std::uint32_t>(at - stack.physical.begin());
             hold.function = function;
             hold.site = at->pc;

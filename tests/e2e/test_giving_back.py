@@ -48,7 +48,8 @@ signal SIGABRT
 @pytest.mark.parametrize("build,what,function", [
     ("plain", "writer", "sync.(*RWMutex).Unlock"), ("plain", "reader", "sync.(*RWMutex).rUnlockSlow"),
     ("plain", "group", "sync.(*WaitGroup).Add"), ("noopt", "mutex", "sync.(*Mutex).Unlock"),
-    ("noopt", "reader", "sync.(*RWMutex).RUnlock"), ("noopt", "group", "sync.(*WaitGroup).Done")])
+    ("noopt", "reader", "sync.(*RWMutex).RUnlock"), ("noopt", "group", "sync.(*WaitGroup).Done"),
+    ("plain", "reader", "runtime.semrelease1"), ("noopt", "reader", "runtime.semrelease1")])
 def test_who_is_giving_it_back_is_its_holder(programs: pathlib.Path | None, tmp_path: pathlib.Path, build: str, what: str,
                                              function: str) -> None:
     if programs is None and build != "plain":
@@ -62,3 +63,15 @@ def test_who_is_giving_it_back_is_its_holder(programs: pathlib.Path | None, tmp_
     assert holder["goroutine"] == giving["id"] and holder["strength"] == "likely"
     if programs is not None:
         core.unlink()
+
+
+@pytest.mark.parametrize("build", ["plain", "noopt"])
+@pytest.mark.parametrize("what", ["mutex", "writer", "group"])
+def test_who_wakes_the_next_one_has_given_it_back(programs: pathlib.Path | None, tmp_path: pathlib.Path, build: str, what: str) -> None:
+    if programs is None:
+        pytest.skip("go or gdb is not installed")
+    core = core_at(programs / build, what, "runtime.semrelease1", tmp_path)
+    r = report("analyze", core, programs / build)
+    assert [f["kind"] for f in r["findings"] if f["kind"].startswith("go.")] == []
+    assert all(lock["holders"] == [] for lock in r["locks"])
+    core.unlink()
