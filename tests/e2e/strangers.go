@@ -301,6 +301,35 @@ func init() {
 	}
 }
 
+// What is made and stored at once: nothing else names the types of these.
+var grid [][]int32
+var first *entry
+
+type entry struct {
+	key  string
+	next uintptr
+}
+
+func init() {
+	modes["made-rows"] = func(bad bool) {
+		grid = make([][]int32, 6)
+		for i := range grid {
+			grid[i] = make([]int32, 16)
+		}
+		if bad {
+			*(*[3]int)(unsafe.Pointer(&grid[4])) = [3]int{int(uintptr(unsafe.Pointer(&grid[4][0]))), 4000, 4000}
+		}
+	}
+	modes["made-object"] = func(bad bool) {
+		first = &entry{key: "one"}
+		neighbours(!bad, func(i int, at uintptr) {
+			if i == 3 {
+				first.next = at
+			}
+		})
+	}
+}
+
 // A map whose header's memory is another object's by now, and a key whose bytes are not there: it dies while it hashes.
 func init() {
 	modes["map-reused"] = func(bad bool) {
@@ -339,5 +368,5 @@ func main() {
 	time.Sleep(50 * time.Millisecond)
 	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
 	time.Sleep(time.Hour)
-	fmt.Println(kept, counts, sensors, server, table, tagged, links, boxed)
+	fmt.Println(kept, counts, sensors, server, table, tagged, links, boxed, grid, first)
 }

@@ -62,6 +62,8 @@ def stripped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.mark.parametrize(("fault", "kind", "words"), [("nil-value", "go.interface.bad", "value of the main.sensor"),
+                                                      ("made-rows", "go.slice.bad", "Impossible slice header: []int32"),
+                                                      ("made-object", "go.pointer.freed", "field next of the main.entry"),
                                                       ("boxed-map", "go.map.corrupt", "a count that is not the number of its cells")])
 def test_what_code_and_masks_say_of_variables_without_a_name(stripped: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
                                                              fault: str, kind: str, words: str) -> None:

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <optional>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -27,14 +29,15 @@ std::int32_t relative(const std::byte* at) {
 
 struct Site {
     Address entry;  ///< of the function
-    Address call;
+    Address until;  ///< the end of the call, or of the store
 };
 
 /// Pairs of a variable and a callee, by bytes alone: what may be there.
 class Sites {
 public:
-    Sites(const Runtime& runtime, const ModuleData& module, std::span<const Address> callees)
-        : runtime_(runtime), module_(module), begins_(module.text.size() / 16 + 1) {
+    /// `behind`: variables are looked for in stores behind the calls.
+    Sites(const Runtime& runtime, const ModuleData& module, std::span<const Address> callees, bool behind)
+        : runtime_(runtime), module_(module), behind_(behind), begins_(module.text.size() / 16 + 1) {
         for (std::uint32_t i = 0; i < callees.size(); ++i) {
             if (!module.text.contains(callees[i])) continue;
             by_entry_.try_emplace(callees[i].value, i);
@@ -53,8 +56,12 @@ public:
             const Address call = begin + offset;
             const Address target{call.value + call_size + static_cast<std::uint64_t>(std::int64_t{relative(at + 1)})};
             if (module_.text.contains(target) && begins_[(target - module_.text.begin) / 16])
-                if (auto callee = by_entry_.find(target.value); callee != by_entry_.end())
-                    operands(call, at, std::min<std::uint64_t>(offset, reach), callee->second);
+                if (auto callee = by_entry_.find(target.value); callee != by_entry_.end()) {
+                    if (behind_)
+                        stores(call, at, std::min(bytes.size() - offset, reach), callee->second);
+                    else
+                        operands(call, at, std::min<std::uint64_t>(offset, reach), callee->second);
+                }
             ++at;
         }
     }
@@ -73,22 +80,33 @@ private:
             const auto rex = std::to_integer<unsigned>(p[0]), op = std::to_integer<unsigned>(p[1]),
                        modrm = std::to_integer<unsigned>(p[2]);
             if ((rex & 0xfb) != 0x48 || (op != 0x8b && op != 0x8d) || (modrm & 0xc7) != 0x05) continue;
-            const Address variable{call.value - back + operand_size +
-                                   static_cast<std::uint64_t>(std::int64_t{relative(p + 3)})};
-            if (!module_.is_variable(variable)) continue;
-            if (pairs.size() >= most_pairs) return;
-            std::vector<Site>& sites = pairs[{variable, callee}];
-            auto func = runtime_.find_func(call);
-            if (!func || func->is_asm() || call - func->entry > std::int64_t{longest_way}) continue;
-            sites.push_back({func->entry, call});
-            // The shortest ways are kept: they are decoded first.
-            std::ranges::sort(sites, {}, [](const Site& s) { return s.call - s.entry; });
-            if (sites.size() > tries_of_a_pair) sites.pop_back();
+            note(call - back, p, call + call_size, callee);
         }
+    }
+    /// mov [rip+x], rax
+    void stores(Address call, const std::byte* at, std::size_t room, std::uint32_t callee) {
+        for (std::size_t ahead = call_size; ahead + operand_size <= room; ++ahead) {
+            const std::byte* p = at + ahead;
+            if (p[0] != std::byte{0x48} || p[1] != std::byte{0x89} || p[2] != std::byte{0x05}) continue;
+            note(call + ahead, p, call + ahead + operand_size, callee);
+        }
+    }
+    /// An instruction with a rip-relative operand; what is to be decoded ends at `until`.
+    void note(Address at, const std::byte* bytes, Address until, std::uint32_t callee) {
+        const Address variable{at.value + operand_size + static_cast<std::uint64_t>(std::int64_t{relative(bytes + 3)})};
+        if (!module_.is_variable(variable) || pairs.size() >= most_pairs) return;
+        std::vector<Site>& sites = pairs[{variable, callee}];
+        auto func = runtime_.find_func(at);
+        if (!func || func->is_asm() || until - func->entry > std::int64_t{longest_way}) return;
+        sites.push_back({func->entry, until});
+        // The shortest ways are kept: they are decoded first.
+        std::ranges::sort(sites, {}, [](const Site& s) { return s.until - s.entry; });
+        if (sites.size() > tries_of_a_pair) sites.pop_back();
     }
 
     const Runtime& runtime_;
     const ModuleData& module_;
+    const bool behind_;
     std::vector<bool> begins_;  ///< by 16 bytes of text: a callee begins there
     std::unordered_map<std::uint64_t, std::uint32_t> by_entry_;
 };
@@ -105,9 +123,10 @@ public:
     }
 
     using Arguments = std::array<CodeArgument, 5>;
-    /// fn(call's address, its target, arguments)
-    template <class Fn>
-    void follow(AddressRange range, Fn&& fn) {
+    /// fn(call's address, its target, arguments) → what it returns, to be known by, or nothing.
+    /// stored(variable, what): a register's value is stored in it.
+    template <class Fn, class Stored>
+    void follow(AddressRange range, Fn&& fn, Stored&& stored) {
         forget();
         for (const Instruction& i : disassembler_.decode_range(memory_, range, range.size())) {
             if (i.flow == Flow::call || i.flow == Flow::indirect_call) {
@@ -118,10 +137,17 @@ public:
                             arguments[n] = registers_[argument_[n]];
                         else if (n < slots_.size())
                             arguments[n] = slots_[n];
-                    fn(i.pc, *i.target, arguments);
+                    const std::optional<CodeArgument> returns = fn(i.pc, *i.target, arguments);
+                    if (returns && returns->kind == CodeArgument::Kind::unknown) continue;  // it leaves all registers
+                    forget();
+                    if (returns && by_register_) registers_[argument_[0]] = *returns;
+                } else {
+                    forget();
                 }
-                forget();
             } else if (i.flow == Flow::next) {
+                if (i.mnemonic == "mov" && !i.memory.empty() && i.memory.front().written && i.memory.front().absolute &&
+                    i.memory.front().size == 8 && i.source && !i.immediate)
+                    stored(*i.memory.front().absolute, registers_[*i.source]);
                 step(i);
             } else if (i.flow != Flow::conditional_jump) {
                 forget();  // whoever comes here next comes from elsewhere
@@ -177,49 +203,96 @@ private:
     std::array<CodeArgument, 4> slots_{};
 };
 
-}  // namespace
+/// Decodes the functions that `sites` names, the nearest of each pair first, until `take` says that the pair is known.
+template <class Known, class Fn, class Stored>
+void follow_sites(const Sites& sites, Follower& follower, Known&& known, Fn&& fn, Stored&& stored) {
+    std::unordered_map<std::uint64_t, Address> decoded;  // by entry: up to where
+    std::size_t bytes = 0;
+    for (const auto& [pair, places] : sites.pairs)
+        for (const Site& site : places) {
+            if (known(pair) || bytes >= most_decoded) break;
+            Address& until = decoded[site.entry.value];
+            if (until >= site.until) continue;
+            until = site.until;
+            bytes += static_cast<std::size_t>(until - site.entry);
+            follower.follow({site.entry, until}, fn, stored);
+        }
+}
 
-std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runtime& runtime, const ModuleData& module,
-                                               std::span<const Address> callees, const Disassembler& disassembler) {
-    std::vector<CallOfVariable> out;
-    if (module.text.empty() || module.text.size() > largest_text) return out;
-    Sites sites(runtime, module, callees);
+void scan_text(const Memory& memory, const ModuleData& module, Sites& sites) {
     for (Address at = module.text.begin; at < module.text.end;) {
         auto bytes = memory.view_up_to(at, static_cast<std::size_t>(module.text.end - at));
         if (!bytes || bytes->empty()) break;
         sites.scan(at, *bytes);
         at += bytes->size();
     }
+}
 
+std::unordered_map<std::uint64_t, std::uint32_t> index_of(std::span<const Address> functions) {
     std::unordered_map<std::uint64_t, std::uint32_t> index;
-    for (std::uint32_t i = 0; i < callees.size(); ++i) index.try_emplace(callees[i].value, i);
-    std::unordered_map<std::uint64_t, Address> decoded;  // by entry: up to where
+    for (std::uint32_t i = 0; i < functions.size(); ++i) index.try_emplace(functions[i].value, i);
+    return index;
+}
+
+}  // namespace
+
+std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runtime& runtime, const ModuleData& module,
+                                               std::span<const Address> callees, const Disassembler& disassembler) {
+    std::vector<CallOfVariable> out;
+    if (module.text.empty() || module.text.size() > largest_text) return out;
+    Sites sites(runtime, module, callees, false);
+    scan_text(memory, module, sites);
+    const auto index = index_of(callees);
     std::map<Sites::Pair, bool> told;
     Follower follower(memory, runtime, disassembler);
-    std::size_t bytes = 0;
     auto take = [&](const Sites::Pair& pair) {
         auto known = sites.pairs.find(pair);
         return known != sites.pairs.end() && std::exchange(told[pair], true) == false;
     };
-    for (const auto& [pair, places] : sites.pairs)
-        for (const Site& site : places) {
-            if (told[pair] || bytes >= most_decoded) break;
-            Address& until = decoded[site.entry.value];
-            if (until > site.call) continue;
-            until = site.call + call_size;
-            bytes += static_cast<std::size_t>(until - site.entry);
-            follower.follow({site.entry, until},
-                            [&](Address call, Address target, const Follower::Arguments& arguments) {
-                                auto callee = index.find(target.value);
-                                if (callee == index.end()) return;
-                                bool fresh = false;
-                                const auto& [first, second, third, fourth, fifth] = arguments;
-                                for (const CodeArgument& argument : {first, second})
-                                    if (argument.kind != CodeArgument::Kind::unknown)
-                                        fresh |= take({argument.at, callee->second});
-                                if (fresh) out.push_back({call, callee->second, first, second, third, fourth, fifth});
-                            });
-        }
+    follow_sites(
+        sites, follower, [&](const Sites::Pair& pair) { return told[pair]; },
+        [&](Address call, Address target, const Follower::Arguments& arguments) -> std::optional<CodeArgument> {
+            auto callee = index.find(target.value);
+            if (callee == index.end()) return std::nullopt;
+            bool fresh = false;
+            const auto& [first, second, third, fourth, fifth] = arguments;
+            for (const CodeArgument& argument : {first, second})
+                if (argument.kind != CodeArgument::Kind::unknown) fresh |= take({argument.at, callee->second});
+            if (fresh) out.push_back({call, callee->second, first, second, third, fourth, fifth});
+            return std::nullopt;
+        },
+        [](Address, const CodeArgument&) {});
+    return out;
+}
+
+std::vector<StoreOfMade> stores_of_made(const Memory& memory, const Runtime& runtime, const ModuleData& module,
+                                        std::span<const Address> makers, const Disassembler& disassembler) {
+    std::vector<StoreOfMade> out;
+    if (module.text.empty() || module.text.size() > largest_text || !runtime.version().at_least(17)) return out;
+    Sites sites(runtime, module, makers, true);
+    scan_text(memory, module, sites);
+    const auto index = index_of(makers);
+    std::set<Sites::Pair> told;
+    std::uint32_t maker = 0;
+    Follower follower(memory, runtime, disassembler);
+    follow_sites(
+        sites, follower, [&](const Sites::Pair& pair) { return told.contains(pair); },
+        [&](Address, Address target, const Follower::Arguments& arguments) -> std::optional<CodeArgument> {
+            if (auto made = index.find(target.value); made != index.end()) {
+                maker = made->second;
+                if (arguments[0].kind != CodeArgument::Kind::address) return std::nullopt;
+                return CodeArgument{CodeArgument::Kind::made, arguments[0].at};
+            }
+            // go1.17–1.27 src/runtime/asm_amd64.s: it saves what it uses, but for r11.
+            const auto func = runtime.find_func(target);
+            if (func && func->name.starts_with("runtime.gcWriteBarrier")) return CodeArgument{};
+            return std::nullopt;
+        },
+        [&](Address variable, const CodeArgument& value) {
+            if (value.kind == CodeArgument::Kind::made && module.is_variable(variable) &&
+                told.insert({variable, maker}).second)
+                out.push_back({variable, maker, value.at});
+        });
     return out;
 }
 

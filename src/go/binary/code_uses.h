@@ -15,7 +15,12 @@
 namespace incident::go {
 
 struct CodeArgument {
-    enum class Kind : std::uint8_t { unknown, address, value /* loaded from `at` */ };
+    enum class Kind : std::uint8_t {
+        unknown,
+        address,
+        value,  ///< loaded from `at`
+        made,   ///< returned by a maker that was called with the type at `at`
+    };
     Kind kind = Kind::unknown;
     Address at;
     bool operator==(const CodeArgument&) const = default;
@@ -28,9 +33,20 @@ struct CallOfVariable {
     CodeArgument third, fourth, fifth;  ///< on the stack (up to Go 1.16) the fifth is not followed
 };
 
+/// What a call of one of `makers` returned is stored in a variable, right behind the call.
+struct StoreOfMade {
+    Address variable;
+    std::uint32_t maker = 0;  ///< index into what was asked for
+    Address type;             ///< the call's first argument
+};
+
 /// Direct calls of the functions at `callees` in the Go code of one module, those whose first or second argument is a
 /// variable of it. For each pair of variable and callee at least one call, if any was met; x86-64 only.
 std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runtime& runtime, const ModuleData& module,
                                                std::span<const Address> callees, const Disassembler& disassembler);
+
+/// For each variable at least one such store, if any was met; x86-64 from Go 1.17 on only.
+std::vector<StoreOfMade> stores_of_made(const Memory& memory, const Runtime& runtime, const ModuleData& module,
+                                        std::span<const Address> makers, const Disassembler& disassembler);
 
 }  // namespace incident::go

@@ -1,8 +1,9 @@
-// Types of package variables in modules without debug information, from the code that uses them. Five things prove one:
+// Types of package variables in modules without debug information, from the code that uses them. Six things prove one:
 // - its address is the receiver in a direct call of "pkg.(*T).M": it is a T (or begins with one);
 // - its value is: it leads to a T, perhaps the first of several;
 // - its value is the map in a call of a map operation, whose first argument is the map's type (or another name of it);
 // - its value, with its third word for a capacity, is what append lets grow to more of a T: it is a []T;
+// - what newobject or makeslice made of T is stored in it: it is a *T, or a []T;
 // - its address plus 12 is what an inlined RLock waits on: it is a sync.RWMutex.
 // T is found by its name among the descriptors, and only where *T's own method table lists M: a type declared in a
 // function has the same name and no methods. sync's locks need no descriptor: their words are known.
@@ -65,6 +66,13 @@ public:
         for (const CallOfVariable& call :
              calls_of_variables(builder_.memory, builder_.runtime, module_, entries_, disassembler))
             take(call);
+        for (const StoreOfMade& store :
+             stores_of_made(builder_.memory, builder_.runtime, module_, makers_, disassembler)) {
+            const TypeId made = builder_.out.find(store.type);
+            const bool slice = makes_slices_[store.maker];
+            const TypeId type = slice ? only_slice_of(made) : pointer_to(made);
+            if (type != no_type && (slice || follows_a_pointer(store.variable))) note(store.variable, type, true);
+        }
         return agreed();
     }
 
@@ -89,6 +97,11 @@ private:
         };
         for (std::size_t i = 0; i < module_.pclntab.function_count(); ++i) {
             const std::string_view name = module_.pclntab.name_at(i);
+            if (name == "runtime.newobject" || name == "runtime.makeslice")
+                if (auto func = module_.pclntab.at_index(i)) {
+                    makers_.push_back(func->entry);
+                    makes_slices_.push_back(name == "runtime.makeslice");
+                }
             Callee callee;
             if (auto method = method_of(name)) {
                 // internal/sync.Mutex (1.24+) is what a sync.Mutex consists of.
@@ -186,15 +199,44 @@ private:
             return;
         if (const TypeId type = slice_of(builder_.out.find(elem.at)); type != no_type) note(pointer.at, type, true);
     }
+    /// no_type: a type with a name of its own may be meant (net.IPMask).
+    TypeId only_slice_of(TypeId elem) {
+        const TypeId type = slice_of(elem);
+        return named_slices_.contains(elem) ? no_type : type;
+    }
     TypeId slice_of(TypeId elem) {
         if (elem == no_type) return no_type;
         if (slices_.empty())
             for (TypeId id = 1; id < builder_.out.types.size(); ++id)
-                if (const Type& type = builder_.out.types[id]; type.kind == go::Kind::slice)
-                    slices_.try_emplace(type.elem, id);
+                if (const Type& type = builder_.out.types[id]; type.kind == go::Kind::slice) {
+                    if (type.name.starts_with("[]"))
+                        slices_.try_emplace(type.elem, id);
+                    else
+                        named_slices_.insert(type.elem);
+                }
         auto [known, fresh] = slices_.try_emplace(elem, no_type);
         if (fresh) known->second = builder_.slice_of(elem);
         return known->second;
+    }
+
+    /// A word behind one that is no pointer may be an interface's second: whoever made its value boxed it so.
+    bool follows_a_pointer(Address variable) const {
+        const bool data = module_.data.contains(variable);
+        const AddressRange section = data ? module_.data : module_.bss;
+        if (variable < section.begin + 8 || variable >= section.end) return false;
+        const auto before = static_cast<std::uint64_t>(variable - section.begin) / 8 - 1;
+        const std::byte* bits =
+            builder_.memory.data_at((data ? module_.gcdatamask : module_.gcbssmask) + before / 8, 1);
+        return bits != nullptr && (std::to_integer<unsigned>(*bits) >> (before % 8) & 1) != 0;
+    }
+    TypeId pointer_to(TypeId elem) {
+        // A closure is made so, too: a variable of a function type holds it.
+        if (elem == no_type || builder_.out.types[elem].name.starts_with("struct { F uintptr")) return no_type;
+        auto known = builder_.out.by_name.find(fmt::format("*{}", builder_.out.types[elem].name));
+        if (known != builder_.out.by_name.end() && builder_.out.types[known->second].elem == elem) return known->second;
+        auto [made, fresh] = pointers_.try_emplace(elem, no_type);
+        if (fresh) made->second = builder_.pointer_to(elem);
+        return made->second;
     }
 
     void note(Address at, TypeId type, bool pointer) {
@@ -336,7 +378,10 @@ private:
     const ModuleData& module_;
     std::vector<Address> entries_;
     std::vector<Callee> callees_;
-    std::unordered_map<TypeId, TypeId> slices_;                  ///< by element
+    std::unordered_map<TypeId, TypeId> slices_, pointers_;  ///< by element
+    std::unordered_set<TypeId> named_slices_;
+    std::vector<Address> makers_;
+    std::vector<bool> makes_slices_;                             ///< or objects
     std::map<std::pair<Address, std::uint64_t>, TypeId> found_;  ///< by place and size
 };
 
