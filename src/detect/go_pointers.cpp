@@ -411,6 +411,7 @@ Detection detect_pointers(const Process& process) {
 
     // Now that there is something to tell, a second look at the interfaces names the objects that hold it.
     std::vector<Address> wanted;
+    wanted.reserve(suspects.size());
     for (const Suspect& suspect : suspects) wanted.push_back(suspect.word);
     boxed = find_boxed(process.memory, *process.go, *process.spans, heap, process.jobs, wanted);
     std::vector<Named> named;
