@@ -67,12 +67,13 @@ std::vector<report::Lock> locks_section(const Process& process, const Locator& l
                                    basis_of(holder),
                                    sure ? report::Strength::likely : report::Strength::possible});
         }
-        for (auto& possible : lock.possible)
-            if (lock.holders.empty() && possible.goroutine)
-                row.holders.push_back({{all[*possible.goroutine].goid, std::nullopt},
-                                       "may release it: " + possible.what,
-                                       report::Strength::possible,
-                                       true});
+        for (auto* some : {&lock.possible, &lock.unable})
+            for (auto& possible : *some)
+                if (lock.holders.empty() && possible.goroutine)
+                    row.holders.push_back({{all[*possible.goroutine].goid, std::nullopt},
+                                           "may release it: " + possible.what,
+                                           report::Strength::possible,
+                                           true});
         std::ranges::sort(row.waiters, {}, &report::LockWaiter::who);
         rows.push_back(std::move(row));
     }

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "detect/crash_remedy.h"
 #include "detect/fault_story.h"
+#include "detect/leak_stories.h"
 #include "detect/native.h"
 #include "detect/telling.h"
 #include "process/fault_access.h"
@@ -49,11 +50,13 @@ bool of_go_library(const Frame& frame) {
     return frame.kind == report::FrameKind::go && is_standard_library(frame.function);
 }
 
-/// The first of the program's own that is at or below the first user frame; that itself where there is none.
+/// The first of the program's own that is at or below the first user frame; that itself where there is none. A deferred
+/// function of the library may have panicked again with what it recovered, as package testing does: it was not that.
 std::size_t first_program_frame(std::span<const Frame> frames) {
     const std::size_t user = first_user_frame(frames);
     std::size_t at = user;
-    while (at < frames.size() && of_go_library(frames[at])) ++at;
+    const auto of_runtime = [](const Frame& f) { return is_machinery(f) || is_go_machinery(f.function); };
+    while (at < frames.size() && (of_go_library(frames[at]) || (at > user && of_runtime(frames[at])))) ++at;
     return at < frames.size() && frames[at].kind == report::FrameKind::go && !is_machinery(frames[at]) ? at : user;
 }
 
@@ -71,7 +74,7 @@ std::string place_to_read(const CrashContext& crash) {
 /// in it.
 std::size_t telling_frame(std::span<const Frame> frames) {
     const std::size_t program = first_program_frame(frames);
-    return program != first_user_frame(frames) ? program - 1 : program;
+    return program != first_user_frame(frames) && !is_machinery(frames[program - 1]) ? program - 1 : program;
 }
 
 /// What the frame called of a system library, as its code names it: "strlen"; of libc's own frames the names are
@@ -141,6 +144,20 @@ std::string who_sleeps(const Process& process, const CrashContext& crash) {
         others == 0 ? std::string()
                     : fmt::format(", and so {} {}", others == 1 ? "does" : "do", count_of(others, "other goroutine")),
         others == 0 ? "it" : "them");
+}
+
+/// Of a deadlock: not main, which waits for the others, but behind whom they all wait.
+void tell_root(const Process& process, const DeadlockRoot& root, Finding& finding) {
+    const auto& g = process.goroutines->all[root.goroutine];
+    const go::GoStack stack = process.stacks.load(root.goroutine);
+    const auto asking = std::ranges::find_if(stack.frames, [](const Frame& f) { return !is_go_machinery(f.function); });
+    if (asking == stack.frames.end()) return;
+    finding.where = fmt::format("{}, goroutine {}", place_in_source(*asking), g.goid);
+    finding.why =
+        fmt::format("goroutine {} waits ({}), and {} for it; nothing is left that could wake them", g.goid,
+                    g.wait_reason, root.behind == 1 ? "1 other waits" : fmt::format("{} others wait", root.behind));
+    add_snapshot(process, finding, stack, static_cast<std::size_t>(asking - stack.frames.begin()), g.goid);
+    finding.goroutines.insert(finding.goroutines.begin(), g.goid);
 }
 
 /// Of a recursion without end: who calls itself, and how deep it got.
@@ -298,6 +315,9 @@ Detection detect_crash(const Process& process) {
     finding.subject.address = crash.fault_address;
     if (crash.goid) finding.goroutines.push_back(*crash.goid);
     if (crash.tid) finding.threads.push_back(*crash.tid);
+    if (crash.deadlock() && crash.goroutine)
+        if (const auto root = root_of_deadlock(process); root && root->goroutine != *crash.goroutine)
+            tell_root(process, *root, finding);
     for (auto& note : crash.notes) finding.explanation += (finding.explanation.empty() ? "" : "; ") + note;
     detection.findings.push_back(std::move(finding));
     return detection;

@@ -1,6 +1,7 @@
 // The table of detectors, and the loop that runs it.
 #include <algorithm>
 #include <iterator>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/text.h"
@@ -212,26 +213,39 @@ void give_way_by_table(std::vector<report::Finding>& findings) {
 }
 
 /// A goroutine that a finding about a lock or WaitGroup explains is not told again as leaked; nor is a holder who
-/// waits for ever.
+/// waits for ever, nor who waits behind one of these.
 void give_way_to_locks(const Process& process, std::vector<report::Finding>& findings) {
-    std::unordered_set<std::int64_t> explained;
-    for (const auto& f : findings) {
+    const auto leaked = [](const report::Finding& f) { return f.kind == "go.goroutine.leaked"; };
+    if (std::ranges::none_of(findings, leaked)) return;
+    std::unordered_map<std::int64_t, std::size_t> told_by;
+    for (std::size_t i = 0; i < findings.size(); ++i) {
+        const report::Finding& f = findings[i];
         if (f.kind.starts_with("go.mutex.") || f.kind.starts_with("go.rwmutex.") || f.kind == "go.waitgroup.stuck" ||
             f.kind == "lock.cycle")
-            explained.insert(f.goroutines.begin(), f.goroutines.end());
+            for (std::int64_t id : f.goroutines) told_by.try_emplace(id, i);
         const bool writer = f.kind == "go.mutex.orphaned", reader = f.kind == "go.rwmutex.reader-leaked";
         if ((!writer && !reader) || !process.locks || !f.subject.address) continue;
         if (const GoLock* lock = process.locks->find(*f.subject.address))
             for (const LockHolderRow& holder : lock->holders)
                 if (holder.kind == (writer ? go::HoldKind::exclusive : go::HoldKind::shared))
-                    explained.insert(process.goroutines->all[holder.goroutine].goid);
+                    told_by.try_emplace(process.goroutines->all[holder.goroutine].goid, i);
     }
+    std::unordered_set<std::int64_t> explained;
+    for (const auto& f : findings)
+        if (leaked(f))
+            for (std::int64_t id : f.goroutines)
+                if (told_by.contains(id)) explained.insert(id);
     if (explained.empty()) return;
-    std::erase_if(findings, [&](report::Finding& f) {
-        if (f.kind != "go.goroutine.leaked") return false;
-        std::erase_if(f.goroutines, [&](std::int64_t id) { return explained.contains(id); });
-        return f.goroutines.empty();
-    });
+    auto told = tell_leaks(process, explained);
+    std::vector<std::size_t> lines(findings.size());
+    for (auto& [by, goroutine, evidence] : told.behind) {
+        constexpr std::size_t most_lines = 4;
+        const std::size_t i = told_by.at(by);
+        findings[i].goroutines.push_back(goroutine);
+        if (++lines[i] <= most_lines) findings[i].evidence.push_back(std::move(evidence));
+    }
+    std::erase_if(findings, leaked);
+    std::ranges::move(told.findings, std::back_inserter(findings));
 }
 
 /// One fault, one finding: the runtime's fatal error about a lock is told by the finding about that lock.

@@ -1,7 +1,8 @@
 // go.goroutine.leaked: goroutines blocked forever on channels, selects or objects of package sync that no goroutine
 // which can still run will ever reach.
 //
-// Proof rule: the search of process/leaks.h.
+// Proof rule: the search of process/leaks.h. Who waits for another of them is told with that one (leak_stories.h).
+// An iterator of iter.Pull waits for whoever has its next or stop.
 // Innocent look-alikes, left out: select{} (parked on purpose; infos: `<-ctx.Done()` of a context without an end, alone
 // or in a select), goroutine 1 in a receive (main may wait for the end; an info), waits of the network, of sleep, of
 // the runtime; what lies outside the heap; a program whose goroutines are all asleep, which the runtime has said
@@ -11,13 +12,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <set>
 #include <unordered_map>
 
 #include "base/go_names.h"
 #include "base/text.h"
+#include "detect/leak_stories.h"
 #include "detect/telling.h"
 #include "go/heap/heap_graph.h"
 #include "process/locate.h"
@@ -29,11 +30,11 @@ namespace incident::detect {
 namespace {
 
 constexpr std::size_t most_examples = 8;
-constexpr std::size_t nobody = SIZE_MAX;
 
 std::string_view words_of(go::WaitObject object) {
     using enum go::WaitObject;
     if (object == channel || object == nil_channel) return "channel";
+    if (object == coroutine) return "coroutine";
     return object == wait_group ? "wait group" : object == cond ? "condition" : "lock";
 }
 
@@ -82,6 +83,8 @@ std::string_view remedy_of(const BlockedForever& b, const report::Frame* asking,
     switch (b.object) {
         case go::WaitObject::wait_group: return "look why the goroutines that were counted never come to Done";
         case go::WaitObject::cond: return "whoever makes the condition true has to call Signal or Broadcast";
+        case go::WaitObject::coroutine:
+            return "call stop, the second result of iter.Pull, on all ways out: `defer stop()`";
         case go::WaitObject::mutex:
         case go::WaitObject::rwmutex: return "look at who took the lock: `incident locks CORE`";
         default: return "give every send and receive a way out: a context, a done channel, or a buffer of one";
@@ -128,68 +131,6 @@ bool parks_on_purpose(const Process& process, const go::GoStack& stack) {
     return false;
 }
 
-/// Who waits for a lock or WaitGroup that another goroutine without a way out would have to release is part of that
-/// one's story, and so on to the last of them. Of a circle, each has his own. Numbers are indices into `left`; the work
-/// is a look at each of them and, once for each lock, at its holders.
-class Stories {
-public:
-    Stories(const Process& process, const std::vector<BlockedForever>& left);
-    /// Whose story `waiter` belongs to: its own, often.
-    std::size_t of(std::size_t waiter) const { return story_[waiter]; }
-    /// Who would have to release what `waiter` waits for; nobody: a story of its own.
-    std::size_t holder_before(std::size_t waiter) const { return before_[waiter]; }
-
-private:
-    /// The first two that surely hold it: nobody waits for himself.
-    using Holders = std::array<std::size_t, 2>;
-    Holders holders_of(const GoLock& lock, const std::vector<std::size_t>& of_goroutine) const;
-    void follow();
-
-    std::vector<std::size_t> before_, story_;
-};
-
-Stories::Stories(const Process& process, const std::vector<BlockedForever>& left)
-    : before_(left.size(), nobody), story_(left.size(), nobody) {
-    std::vector<std::size_t> of_goroutine(process.goroutines->all.size(), nobody);
-    for (std::size_t i = 0; i < left.size(); ++i) of_goroutine[left[i].goroutine] = i;
-    std::unordered_map<const GoLock*, Holders> asked;
-    for (std::size_t i = 0; i < left.size() && process.locks; ++i) {
-        const GoLock* lock = left[i].nil ? nullptr : process.locks->find(left[i].first);
-        if (lock == nullptr) continue;
-        auto [known, fresh] = asked.try_emplace(lock);
-        if (fresh) known->second = holders_of(*lock, of_goroutine);
-        before_[i] = known->second[known->second[0] == i ? 1 : 0];
-    }
-    follow();
-}
-
-Stories::Holders Stories::holders_of(const GoLock& lock, const std::vector<std::size_t>& of_goroutine) const {
-    Holders found{nobody, nobody};
-    for (const LockHolderRow& holder : lock.holders) {
-        const std::size_t i = of_goroutine[holder.goroutine];
-        if (i == nobody || i == found[0] || (!holder.surely && holder.basis != HoldBasis::pending_defer)) continue;
-        if (found[0] != nobody) return {found[0], i};
-        found[0] = i;
-    }
-    return found;
-}
-
-void Stories::follow() {
-    constexpr std::size_t on_the_way = nobody - 1;
-    std::vector<std::size_t> way;
-    for (std::size_t i = 0; i < before_.size(); ++i) {
-        way.clear();
-        std::size_t at = i;
-        for (; story_[at] == nobody && before_[at] != nobody; at = before_[at]) {
-            story_[at] = on_the_way;
-            way.push_back(at);
-        }
-        if (story_[at] == nobody) story_[at] = at;
-        const bool circle = story_[at] == on_the_way || before_[story_[at]] != nobody;
-        for (std::size_t passed : way) story_[passed] = circle ? passed : story_[at];
-    }
-}
-
 /// main waits for the end of the process in a receive, a select or a WaitGroup. Nobody means a send that way, or a
 /// condition.
 bool main_may_wait(const Process& process, const BlockedForever& b) {
@@ -226,17 +167,23 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
                                               : fmt::format("{} goroutines are", group.size());
     std::set<Address> objects;
     for (std::size_t i : group) objects.insert(leaks.left[i].first);
-    const std::string what = objects.size() == 1 ? fmt::format("a {}", words_of(first.object))
-                                                 : fmt::format("{} {}s", objects.size(), words_of(first.object));
+    const std::string what = first.object == go::WaitObject::coroutine ? std::string("the next or stop of an iter.Pull")
+                             : objects.size() == 1                     ? fmt::format("a {}", words_of(first.object))
+                                                   : fmt::format("{} {}s", objects.size(), words_of(first.object));
     finding.title = in_select ? fmt::format("{} blocked forever in a select of nil channels", who)
                     : nil     ? fmt::format("{} blocked forever on a nil channel", who)
-                              : fmt::format("{} blocked forever on {} that nobody else can reach", who, what);
-    finding.where = waiting_place(stack, frame);
+                    : leaks.nobody_runs
+                        ? fmt::format("{} blocked forever on {}: all other goroutines wait, too", who, what)
+                        : fmt::format("{} blocked forever on {} that nobody else can reach", who, what);
+    finding.where = frame == nullptr && first.object == go::WaitObject::coroutine ? "an iterator that has not begun"
+                                                                                  : waiting_place(stack, frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
     if (!origin.created_by.empty()) finding.where += fmt::format(", created by {}", origin.created_by);
     finding.why = in_select ? "every channel of it is nil: nobody can ever send to one, or receive from it"
                   : nil     ? "nobody can ever send to a nil channel, or receive from it"
-                            : "no package variable, timer, finalizer or goroutine that can still run leads to it";
+                  : leaks.nobody_runs
+                      ? "no goroutine of the program can run, and no timer or finalizer would wake one: a deadlock"
+                      : "no package variable, timer, finalizer or goroutine that can still run leads to it";
     finding.subject = {nil ? std::nullopt : std::optional(first.first),
                        std::string(nil ? "goroutine" : words_of(first.object)), "", ""};
     finding.mark.fault = nil ? "nil channel" : words_of(first.object);
@@ -264,10 +211,14 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
         finding.evidence.push_back(
             {fmt::format("{} wait alike", count_of(group.size() - most_examples, "more goroutine")), std::nullopt, "",
              "core", "g.waiting"});
-    finding.evidence.push_back(
-        {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", leaks.alive,
-                     leaks.asked),
-         std::nullopt, "", "core", "marking from package variables, timers, finalizers and runnable stacks"});
+    if (leaks.nobody_runs)
+        finding.evidence.push_back({fmt::format("all {} goroutines of the program wait for each other", leaks.asked),
+                                    std::nullopt, "", "core", "wait reasons, timers and finalizers"});
+    else
+        finding.evidence.push_back(
+            {fmt::format("{} of {} blocked goroutines are within reach of one that can run; these are not", leaks.alive,
+                         leaks.asked),
+             std::nullopt, "", "core", "marking from package variables, timers, finalizers and runnable stacks"});
     if (only_main && remark)
         finding.innocent.push_back("main may have nothing to do but to wait for the end of the process");
     if (parked)
@@ -283,25 +234,30 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     return finding;
 }
 
-void tell_behind(const Process& process, const Stories& stories, const std::vector<std::size_t>& behind,
-                 report::Finding& finding) {
+/// "goroutine 9 waits for goroutine 8 to release a lock, in main.add (main.go:43)".
+report::Evidence waits_behind(const Process& process, const LeakStories& stories, std::size_t waiter) {
     const auto& left = process.leaks->left;
     const auto goid = [&](std::size_t i) { return process.goroutines->all[left[i].goroutine].goid; };
-    for (std::size_t waiter : behind) finding.goroutines.push_back(goid(waiter));
-    for (std::size_t i = 0; i < std::min(behind.size(), most_examples); ++i) {
-        const BlockedForever& b = left[behind[i]];
-        const go::GoStack stack = process.stacks.load(b.goroutine);
-        const bool group = b.object == go::WaitObject::wait_group;
+    const go::GoStack stack = process.stacks.load(left[waiter].goroutine);
+    return {fmt::format("goroutine {} waits for goroutine {} to {}, in {}", goid(waiter), goid(stories.before(waiter)),
+                        stories.owed(waiter), waiting_place(stack, asking_frame(stack))),
+            left[waiter].first, "", "core", "pending defers and code"};
+}
+
+void tell_behind(const Process& process, const LeakStories& stories, const Group& group, report::Finding& finding) {
+    const auto& left = process.leaks->left;
+    for (std::size_t waiter : group.behind)
+        finding.goroutines.push_back(process.goroutines->all[left[waiter].goroutine].goid);
+    std::vector<std::size_t> all;
+    for (std::size_t member : group.members)  // of a circle
+        if (stories.before(member) != LeakStories::nobody) all.push_back(member);
+    all.insert(all.end(), group.behind.begin(), group.behind.end());
+    for (std::size_t i = 0; i < std::min(all.size(), most_examples); ++i)
+        finding.evidence.push_back(waits_behind(process, stories, all[i]));
+    if (all.size() > most_examples)
         finding.evidence.push_back(
-            {fmt::format("goroutine {} waits for goroutine {} to {}, in {}", goid(behind[i]),
-                         goid(stories.holder_before(behind[i])), group ? "call Done" : "release a lock",
-                         waiting_place(stack, asking_frame(stack))),
-             b.first, "", "core", "pending defers and code"});
-    }
-    if (behind.size() > most_examples)
-        finding.evidence.push_back(
-            {fmt::format("{} wait behind them", count_of(behind.size() - most_examples, "more goroutine")),
-             std::nullopt, "", "core", "pending defers and code"});
+            {fmt::format("{} wait behind them", count_of(all.size() - most_examples, "more goroutine")), std::nullopt,
+             "", "core", "pending defers and code"});
 }
 
 }  // namespace
@@ -316,27 +272,45 @@ Detection detect_leaked_goroutines(const Process& process) {
         detection.reason = "too many goroutines wait for each other to follow them all";
         return detection;
     }
-    const auto by_goroutine = [&](std::size_t i) { return leaks.left[i].goroutine; };
-    const Stories stories(process, leaks.left);
+    detection.findings = tell_leaks(process, {}).findings;
+    return detection;
+}
+
+LeaksTold tell_leaks(const Process& process, const std::unordered_set<std::int64_t>& explained) {
+    LeaksTold told;
+    const auto& left = process.leaks->left;
+    const auto goid = [&](std::size_t i) { return process.goroutines->all[left[i].goroutine].goid; };
+    const auto by_goroutine = [&](std::size_t i) { return left[i].goroutine; };
+    const LeakStories stories(process, left);
+    // A circle is told by whoever of it somebody explains.
+    std::unordered_map<std::size_t, std::int64_t> explained_stories;
+    for (std::size_t i = 0; i < left.size(); ++i)
+        if (explained.contains(goid(i))) explained_stories.try_emplace(stories.of(i), goid(i));
     std::map<std::tuple<std::string_view, std::uint32_t, std::string_view>, Group> groups;
-    std::vector<Group*> of_leak(leaks.left.size(), nullptr);
-    for (std::size_t i = 0; i < leaks.left.size(); ++i) {
-        if (stories.of(i) != i) continue;
-        const auto* frame = asking_frame(process.stacks.shape(leaks.left[i].goroutine));
+    std::vector<Group*> of_leak(left.size(), nullptr);
+    for (std::size_t i = 0; i < left.size(); ++i) {
+        if (stories.of(i) != i || explained_stories.contains(i)) continue;
+        const auto* frame = asking_frame(process.stacks.shape(left[i].goroutine));
         of_leak[i] =
             &groups[{frame != nullptr ? frame->function : std::string_view(), frame != nullptr ? frame->line : 0,
-                     process.goroutines->all[leaks.left[i].goroutine].wait_reason}];
+                     process.goroutines->all[left[i].goroutine].wait_reason}];
         of_leak[i]->members.push_back(i);
     }
-    for (std::size_t i = 0; i < leaks.left.size(); ++i)
-        if (stories.of(i) != i) of_leak[stories.of(i)]->behind.push_back(i);
+    for (std::size_t i = 0; i < left.size(); ++i) {
+        if (const auto by = explained_stories.find(stories.of(i)); by != explained_stories.end()) {
+            if (!explained.contains(goid(i)) && stories.before(i) != LeakStories::nobody)
+                told.behind.push_back({by->second, goid(i), waits_behind(process, stories, i)});
+        } else if (stories.of(i) != i) {
+            of_leak[stories.of(i)]->behind.push_back(i);
+        }
+    }
     for (auto& [where, group] : groups) {
         std::ranges::sort(group.members, {}, by_goroutine);
         std::ranges::sort(group.behind, {}, by_goroutine);
-        detection.findings.push_back(tell(process, *process.locator, group.members));
-        tell_behind(process, stories, group.behind, detection.findings.back());
+        told.findings.push_back(tell(process, *process.locator, group.members));
+        tell_behind(process, stories, group, told.findings.back());
     }
-    return detection;
+    return told;
 }
 
 }  // namespace incident::detect

@@ -59,15 +59,20 @@ report::Finding tell_orphaned(const LockTeller& teller, const GoLock& lock) {
     auto finding = teller.start(lock, "go.mutex.orphaned");
     teller.add_search(finding, lock);
     const bool writer = lock.state.type == go::WaitObject::rwmutex;
-    finding.title = lock.possible.empty()
+    // Who may unlock it may hold it; that he waits for a lock of the very one who waits for him is one way there.
+    const bool unable = lock.possible.empty() && !lock.unable.empty();
+    finding.title = unable ? fmt::format("A lock is held and who might unlock it waits for ever: {}", teller.name(lock))
+                    : lock.possible.empty()
                         ? fmt::format("A lock is held and nobody alive can unlock it: {}", teller.name(lock))
                         : fmt::format("No holder of a lock was found: {}", teller.name(lock));
     finding.where = fmt::format("goroutines wait for it in {}; {}", teller.locked_in(lock),
                                 !lock.possible.empty() ? "who holds it is not known"
-                                : writer               ? "the writer that took it is gone or never unlocks it"
-                                                       : "whoever took it is gone or never unlocks it");
+                                : unable ? "whoever took it is gone, never unlocks it or waits for ever himself"
+                                : writer ? "the writer that took it is gone or never unlocks it"
+                                         : "whoever took it is gone or never unlocks it");
     finding.why = fmt::format("state {:#x} = {}, and no defer, frame, timer or finalizer {} to its Unlock",
                               lock.state.raw, lock.state.words(), lock.possible.empty() ? "leads" : "is known to lead");
+    teller.add_unable(finding, lock);
     teller.add_waiters(finding, lock);
     teller.add_verify(finding, lock);
     finding.remedy = fmt::format(
@@ -96,7 +101,10 @@ Detection detect_mutexes(const Process& process) {
         if (lock.waiters.empty() || in_cycle.contains(lock.state.address.value)) continue;
         if (const LockHolderRow* self = self_holder(lock)) {
             if (!teller) teller.emplace(process);
+            if (!folder) folder.emplace(*teller, detection.findings);
+            if (folder->fold(lock, "go.mutex.self-deadlock", self)) continue;
             detection.findings.push_back(tell_self(*teller, lock, self->goroutine, self));
+            folder->told();
             continue;
         }
         if (!lock.state.exclusively_held()) continue;

@@ -18,7 +18,7 @@ Detection detect_rwmutexes(const Process& process) {
         if (lock.state.type != go::WaitObject::rwmutex) continue;
         ++detection.checked;
         if (!lock.readable || lock.waiters.empty() || in_cycle.contains(lock.state.address.value)) continue;
-        if (!lock.state.writer || lock.state.reader_wait <= 0) continue;
+        if (!lock.state.writer || lock.state.reader_wait <= 0 || self_holder(lock) != nullptr) continue;
         const auto [by_somebody, stuck] = holding(process, lock, go::HoldKind::shared);
         if (by_somebody) continue;
         if (!teller) teller.emplace(process);
@@ -39,6 +39,7 @@ Detection detect_rwmutexes(const Process& process) {
         finding.why = fmt::format(
             "readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame leads to RUnlock",
             lock.state.raw, n, n == 1 ? "a reader" : "readers");
+        teller->add_unable(finding, lock);
         teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);
         finding.remedy =

@@ -1,8 +1,9 @@
 // go.waitgroup.stuck: goroutines sleep in Wait, the counter is above zero, and no goroutine alive still has a Done
 // before it.
 //
-// Proof: no pending defer, frame, timer or finalizer leads to Done or Add(-n) of this address; or a goroutine that
-// sleeps in Wait owes a Done itself, on every way out of what it still has to run.
+// Proof: no pending defer, frame, timer or finalizer leads to Done or Add(-n) of this address, but for those of
+// goroutines that sleep in this very Wait; or one of these owes a Done itself, on every way out of what it still has to
+// run.
 // Innocent look-alikes: workers that are alive and slow; a Done that another goroutine is told to make through a
 // channel.
 #include <fmt/format.h>
@@ -65,7 +66,7 @@ Detection detect_waitgroups(const Process& process) {
             detection.findings.push_back(tell_self(*teller, lock, *self));
             continue;
         }
-        if (!lock.holders.empty()) continue;
+        if (!std::ranges::all_of(lock.holders, &LockHolderRow::waits_for_it)) continue;
         if (!teller) teller.emplace(process);
         if (!folder) folder.emplace(*teller, detection.findings);
         if (folder->fold(lock, "go.waitgroup.stuck")) continue;
@@ -78,6 +79,7 @@ Detection detect_waitgroups(const Process& process) {
         finding.where = fmt::format("waited for in {}", teller->locked_in(lock));
         finding.why =
             fmt::format("counter {}, and no defer, frame, timer or finalizer leads to Done", lock.state.counter);
+        teller->add_unable(finding, lock);
         teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);
         finding.remedy = "call `defer wg.Done()` first in each worker, and Add before `go`";

@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "base/text.h"
 #include "detect/locks.h"
 #include "detect/native_locks.h"
 #include "detect/telling.h"
@@ -22,6 +23,7 @@ namespace incident::detect {
 namespace {
 
 constexpr std::size_t most_others = 4;  // lines of evidence for who is not in the circle that is told
+constexpr std::size_t most_alike = 8;   // circles in the same places that are each a finding: then they are counted
 
 /// One cycle; either teller may be missing: there may be no Go, or nothing that waits in C.
 struct CycleTeller {
@@ -47,6 +49,15 @@ struct CycleTeller {
             return named != nullptr ? named : native->asking_frame(wait_of(edge).thread);
         }
         return go != nullptr ? go->asking_frame(edge.from) : nullptr;
+    }
+    /// Where each of the circle asks for what it waits for, without repeats.
+    std::vector<std::string> places(const std::vector<std::size_t>& cycle) const {
+        std::vector<std::string> all;
+        for (auto e : cycle)
+            if (auto* frame = asking(process.locks->edges[e]); frame != nullptr)
+                if (std::string text = place_in_source(*frame); std::ranges::find(all, text) == all.end())
+                    all.push_back(std::move(text));
+        return all;
     }
     report::Evidence evidence(const BlockEdge& edge) const {
         std::string text = fmt::format("{} waits for {}; {}: {}", who(edge.from), what(edge), who(edge.to), edge.basis);
@@ -113,6 +124,10 @@ Detection detect_lock_cycles(const Process& process) {
     if (process.pthreads) native_teller.emplace(process);
     const CycleTeller teller{process, go_teller ? &*go_teller : nullptr, native_teller ? &*native_teller : nullptr};
     std::unordered_map<Address, std::size_t> told;  // what is waited for → its finding
+    struct Alike {
+        std::size_t finding = 0, told = 0;
+    };
+    std::unordered_map<std::string, Alike> by_places;
     for (auto& cycle : picture.cycles) {
         const GoLock* first = nullptr;
         const native::PthreadLock* first_native = nullptr;
@@ -132,8 +147,20 @@ Detection detect_lock_cycles(const Process& process) {
         }
         const bool joins = first == nullptr && first_native == nullptr;
         if (joins && (!native_teller || threads != cycle.size() || !only_native)) continue;
-        for (auto e : cycle) told.try_emplace(picture.edges[e].object, again.value_or(detection.findings.size()));
+        const std::vector<std::string> places = teller.places(cycle);
+        std::vector<std::string> sorted = places;
+        std::ranges::sort(sorted);
+        Alike& alike = by_places[fmt::format("{} {} {}", cycle.size(), certain, fmt::join(sorted, "\n"))];
+        const bool fold = !again && alike.told >= most_alike;
+        const std::size_t index = again ? *again : fold ? alike.finding : detection.findings.size();
+        for (auto e : cycle) told.try_emplace(picture.edges[e].object, index);
         if (again) continue;
+        if (fold) {
+            ++detection.findings[index].count;
+            for (auto e : cycle) teller.add_actor(detection.findings[index], picture.edges[e]);
+            continue;
+        }
+        if (alike.told++ == 0) alike.finding = index;
         auto finding = first != nullptr          ? go_teller->start(*first, "lock.cycle")
                        : first_native != nullptr ? native_teller->start(*first_native, "lock.cycle")
                                                  : report::Finding{};
@@ -145,7 +172,6 @@ Detection detect_lock_cycles(const Process& process) {
         finding.goroutines.clear();
         finding.threads.clear();
         finding.evidence.clear();
-        std::vector<std::string> places;
         for (auto e : cycle) {
             const BlockEdge& edge = picture.edges[e];
             teller.add_actor(finding, edge);
@@ -153,9 +179,6 @@ Detection detect_lock_cycles(const Process& process) {
             if (teller.in_c(edge) && native_teller)
                 finding.evidence.push_back(native_teller->wait_evidence(teller.wait_of(edge)));
             teller.snapshot(finding, edge);
-            if (auto* frame = teller.asking(edge); frame != nullptr)
-                if (std::string text = place_in_source(*frame); std::ranges::find(places, text) == places.end())
-                    places.push_back(std::move(text));
         }
         finding.title = fmt::format("{} {} wait for each other in a circle", cycle.size(),
                                     threads == 0              ? "goroutines"
@@ -184,6 +207,13 @@ Detection detect_lock_cycles(const Process& process) {
             "join a "
             "thread with a lock that the other side needs";
         detection.findings.push_back(std::move(finding));
+    }
+    for (report::Finding& finding : detection.findings) {
+        if (finding.count == 1) continue;
+        finding.title += fmt::format(", and {} more alike", finding.count - 1);
+        finding.evidence.push_back(
+            {fmt::format("the same is true of {} in the same places", count_of(finding.count - 1, "more circle")),
+             std::nullopt, "", "core", "the command locks lists them all"});
     }
     teller.add_others(told, detection.findings);
     return detection;

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "detect/telling.h"
+#include "go/heap/heap_graph.h"
 #include "process/lock_name.h"
 #include "process/snapshot.h"
 
@@ -112,6 +113,21 @@ void LockTeller::add_waiters(report::Finding& finding, const GoLock& lock) const
     }
 }
 
+void LockTeller::add_unable(report::Finding& finding, const GoLock& lock) const {
+    constexpr std::size_t most = 4;
+    std::size_t shown = 0;
+    for (const PossibleReleaser& releaser : lock.unable) {
+        if (++shown > most) break;
+        finding.evidence.push_back({fmt::format("{}; it waits for ever, too, in {}", releaser.what,
+                                                place_in_source(asking_frame(*releaser.goroutine))),
+                                    std::nullopt, "", "core", "stacks and disassembly"});
+    }
+    if (shown > most)
+        finding.evidence.push_back(
+            {fmt::format("{} may be it as well", count_of(lock.unable.size() - most, "more", "more")), std::nullopt, "",
+             "core", "stacks and disassembly"});
+}
+
 void LockTeller::add_verify(report::Finding& finding, const GoLock& lock) const {
     const std::uint64_t at = lock.state.address.value;
     if (lock.state.type == go::WaitObject::mutex)
@@ -154,7 +170,9 @@ report::Finding LockTeller::tell_stuck(const GoLock& lock, std::string kind, con
 std::string LockFolder::key_of(const GoLock& lock, std::string_view kind, const LockHolderRow* stuck) const {
     std::string key = fmt::format("{}\n{}", kind, static_cast<int>(lock.state.type));
     if (stuck != nullptr) key += "\nstuck in " + place_in_source(teller_.asking_frame(stuck->goroutine));
-    for (auto& name : lock.locked_in) (key += '\n') += name;
+    auto names = lock.locked_in;
+    std::ranges::sort(names);
+    for (auto& name : names) (key += '\n') += name;
     for (auto& possible : lock.possible) (key += '\n') += possible.what;
     return key;
 }
@@ -195,10 +213,15 @@ void LockFolder::finish() {
 
 Holding holding(const Process& process, const GoLock& lock, go::HoldKind kind) {
     Holding found;
+    // Among those who wait for ever together the leak is the story; somebody beside them learns here whom he waits for.
+    const bool outside_of_leaks = process.leaks && process.heap && process.heap->gaps().empty() &&
+                                  !lock.waiters.empty() && !process.leaks->contains(lock.waiters.front().goroutine);
     for (const LockHolderRow& holder : lock.holders) {
-        if (holder.kind != kind) continue;
+        if (holder.kind != kind || holder.waits_for_it) continue;  // its release comes after what it waits for
         const std::string_view reason = process.goroutines->all[holder.goroutine].wait_reason;
-        if (reason != "select (no cases)" && !reason.ends_with("(nil chan)"))
+        const bool forever = reason == "select (no cases)" || reason.ends_with("(nil chan)") ||
+                             (outside_of_leaks && process.leaks->contains(holder.goroutine));
+        if (!forever)
             found.by_somebody = true;
         else if (found.stuck == nullptr)
             found.stuck = &holder;

@@ -38,6 +38,8 @@ public:
                       std::optional<std::uint32_t> physical = std::nullopt) const;
     /// The frames of the first waiter, and of one that asked elsewhere.
     void add_waiters(report::Finding& finding, const GoLock& lock) const;
+    /// Those who may hold it and wait for ever themselves: what each would do, and where it waits.
+    void add_unable(report::Finding& finding, const GoLock& lock) const;
     void add_verify(report::Finding& finding, const GoLock& lock) const;
     /// Of a lock that its holder never gives back: he is known, and alive in name only.
     report::Finding tell_stuck(const GoLock& lock, std::string kind, const LockHolderRow& holder) const;
@@ -81,7 +83,7 @@ private:
 
 struct Holding {
     bool by_somebody = false;              ///< who may go on
-    const LockHolderRow* stuck = nullptr;  ///< who never will: he is in select{}, or waits for a nil channel
+    const LockHolderRow* stuck = nullptr;  ///< who never will: he is in select{}, waits for a nil channel, is leaked
 };
 Holding holding(const Process& process, const GoLock& lock, go::HoldKind kind);
 

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "base/go_names.h"
 #include "go/heap/heap_graph.h"
+#include "go/sync/releasers.h"
 #include "process/process.h"
 
 namespace incident {
@@ -16,11 +18,12 @@ constexpr std::size_t check_budget = 50'000'000;  // looks at a blocked goroutin
 bool is_blocking(go::WaitObject object) {
     using enum go::WaitObject;
     return object == channel || object == nil_channel || object == mutex || object == rwmutex || object == wait_group ||
-           object == cond;
+           object == cond || object == coroutine;
 }
 
 struct Blocked : BlockedForever {
     std::vector<go::SlotId> objects;  ///< any of them reached: it may go on
+    bool outside = false;             ///< one lies outside the heap: as good as reached while anybody runs
 };
 
 class Search {
@@ -44,6 +47,7 @@ private:
     /// The g's and sudogs of all goroutines.
     void close_all(go::Reach& reach) const;
     std::vector<go::SlotId> of_running_timers() const;
+    bool callbacks_may_wake() const;
     /// Joins those whose objects are reached, and what they reach, until nothing changes.
     void spread(Leaks& leaks, std::vector<Blocked>& left);
 
@@ -131,24 +135,55 @@ std::optional<Blocked> Search::blocked(std::uint32_t i) {
         if (wait.object == go::WaitObject::nil_channel) continue;
         if (wait.object == go::WaitObject::channel && (woken || wakes_by_itself(wait.address))) return std::nullopt;
         const go::SlotId slot = slots_.find(wait.address);
-        if (slot == go::no_slot || !slots_.allocated(slot)) return std::nullopt;  // a package variable …
+        result.outside |= slot == go::no_slot || !slots_.allocated(slot);  // a package variable …
         result.objects.push_back(slot);
     }
+    result.nil = result.objects.empty();
     return result;
+}
+
+/// Does a timer, finalizer or call from C run code of the program, or a timer send to it? Up to Go 1.22 no channel says
+/// that it is a timer's. The alarm of a test only ends the process.
+bool Search::callbacks_may_wake() const {
+    const auto callbacks =
+        go::read_callbacks(process_.memory, *process_.go, process_.spans ? &*process_.spans : nullptr);
+    if (!callbacks.timers_read || !callbacks.finalizers_read || callbacks.exported + callbacks.channel_timers != 0)
+        return true;
+    return std::ranges::any_of(callbacks.all, [&](const go::Callback& callback) {
+        const auto func = process_.go->find_func(callback.entry);
+        if (!func) return true;
+        if (callback.kind == go::CallbackKind::timer) return func->name != "testing.(*M).startAlarm.func1";
+        return !is_standard_library(func->name);
+    });
 }
 
 Leaks Search::run() {
     Leaks leaks;
-    std::vector<Blocked> left;
+    std::vector<Blocked> left, outside;
+    std::vector<std::uint32_t> may_run;
     const auto& all = process_.goroutines->all;
-    close_all(reach_);
-    reach_.add_shared();
     for (std::uint32_t i = 0; i < all.size(); ++i) {
         if (auto b = blocked(i))
-            left.push_back(std::move(*b));
+            (b->outside ? outside : left).push_back(std::move(*b));
         else
-            reach_.add_goroutine(i);
+            may_run.push_back(i);
     }
+    const bool somebody = std::ranges::any_of(may_run, [&](std::uint32_t i) {
+        return !all[i].system && all[i].status != go::Status::dead && all[i].wait_reason != "select (no cases)";
+    });
+    if (!somebody && !(left.empty() && outside.empty()) && process_.goroutines->gaps.empty() && !callbacks_may_wake() &&
+        of_running_timers().empty()) {
+        leaks.nobody_runs = true;
+        leaks.asked = left.size() + outside.size();
+        leaks.left.assign(left.begin(), left.end());
+        leaks.left.insert(leaks.left.end(), outside.begin(), outside.end());
+        std::ranges::sort(leaks.left, {}, &BlockedForever::goroutine);
+        return leaks;
+    }
+    close_all(reach_);
+    reach_.add_shared();
+    for (std::uint32_t i : may_run) reach_.add_goroutine(i);
+    for (const Blocked& b : outside) reach_.add_goroutine(b.goroutine);
     leaks.asked = left.size();
     spread(leaks, left);
     // Words of a system stack may be old: what they lead to is asked for beside the marking, which goes on to be that
@@ -166,10 +201,8 @@ Leaks Search::run() {
         spread(leaks, left);
     }
     leaks.alive = leaks.asked - left.size();
-    for (Blocked& b : left) {
-        b.nil = b.objects.empty();
-        leaks.left.push_back(b);
-    }
+    leaks.left.assign(left.begin(), left.end());
+    std::ranges::sort(leaks.left, {}, &BlockedForever::goroutine);
     return leaks;
 }
 

@@ -8,6 +8,7 @@
 // "Reached" errs on the side of life: frames that were stopped anywhere are taken word by word.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -28,10 +29,17 @@ struct BlockedForever {
 };
 
 struct Leaks {
-    std::vector<BlockedForever> left;
-    std::size_t asked = 0;  ///< blocked goroutines that were looked at
-    std::size_t alive = 0;  ///< of these: within reach of one that can run
-    bool complete = true;   ///< false: given up, `left` are those not decided
+    std::vector<BlockedForever> left;  ///< sorted by goroutine
+    std::size_t asked = 0;             ///< blocked goroutines that were looked at
+    std::size_t alive = 0;             ///< of these: within reach of one that can run
+    bool complete = true;              ///< false: given up, `left` are those not decided
+    /// Every goroutine of the program waits for another, and no timer or finalizer runs code that could wake one:
+    /// package variables lead to nobody then. `left` are all of them.
+    bool nobody_runs = false;
+
+    bool contains(std::uint32_t goroutine) const {
+        return complete && std::ranges::binary_search(left, goroutine, {}, &BlockedForever::goroutine);
+    }
 };
 
 /// Reads goroutines, stacks and waits of `process`, and marks.

@@ -40,6 +40,9 @@ bool is_machinery(std::string_view name) {
            name.starts_with("sync.(*rlocker)");
 }
 
+/// The lock that it takes is its caller's.
+bool takes_for_another(std::string_view name) { return name == "sync.(*Cond).Wait"; }
+
 HoldKind kind_of(WaitObject object, WaitMode mode) {
     if (object == WaitObject::wait_group) return HoldKind::group;
     return mode == WaitMode::rlock ? HoldKind::shared : HoldKind::exclusive;
@@ -91,7 +94,7 @@ void LockFinder::read_waiters() {
         }
         lock.waiters.push_back(row);
         for (const auto& frame : process.stacks.shape(i).physical) {
-            if (frame.func() == nullptr || is_machinery(frame.name())) continue;
+            if (frame.func() == nullptr || is_machinery(frame.name()) || takes_for_another(frame.name())) continue;
             if (std::ranges::find(lock.locked_in, frame.name()) == lock.locked_in.end() && lock.locked_in.size() < 16)
                 lock.locked_in.push_back(frame.name());
             break;
@@ -335,6 +338,7 @@ void LockFinder::find_references() {
         for (std::size_t l : reached) {
             GoLock& lock = picture.locks[l];
             if (waits[i].size() == 1 && waits[i][0].address == lock.state.address) continue;
+            lock.possible_cut |= lock.possible.size() >= 16;
             if (lock.possible.size() < 16)
                 lock.possible.push_back(
                     {fmt::format("goroutine {} refers to it, and what it will call is not all known", g.goid), i,
@@ -358,28 +362,36 @@ void LockFinder::add_possible() {
         else
             kinds = {HoldKind::exclusive, HoldKind::shared};
         if (const auto waiters = deferred_before.find(lock.state.address);
-            waiters != deferred_before.end() && lock.holders.empty())
+            waiters != deferred_before.end() && lock.holders.empty()) {
+            lock.possible_cut |= waiters->second.size() + lock.possible.size() > 8;
             for (std::uint32_t g : waiters->second)
                 if (lock.possible.size() < 8)
                     lock.possible.push_back({fmt::format("goroutine {} waits for it, and has its release deferred "
                                                          "already: it may hold it itself",
                                                          process.goroutines->all[g].goid),
                                              g, true});
+        }
         for (HoldKind kind : kinds) {
             for (bool standard : {false, true}) {
                 if (standard && !standard_lock) continue;
                 for (const Unknown* u : by_kind[{kind, standard}]) {
-                    if (lock.possible.size() >= 8) break;
                     if (waits[u->goroutine].size() == 1 && waits[u->goroutine][0].address == lock.state.address)
                         continue;
+                    if (lock.possible.size() >= 8) {
+                        lock.possible_cut = true;
+                        break;
+                    }
                     lock.possible.push_back(
                         {fmt::format("goroutine {} will release a lock in {} whose address is not known yet",
                                      process.goroutines->all[u->goroutine].goid, u->function),
                          u->goroutine, false});
                 }
             }
-            for (auto& [what, of] : unknown_callbacks)
-                if (of == kind && lock.possible.size() < 8) lock.possible.push_back({what, std::nullopt, false});
+            for (auto& [what, of] : unknown_callbacks) {
+                if (of != kind) continue;
+                lock.possible_cut |= lock.possible.size() >= 8;
+                if (lock.possible.size() < 8) lock.possible.push_back({what, std::nullopt, false});
+            }
         }
     }
 }

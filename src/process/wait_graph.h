@@ -19,9 +19,6 @@
 
 namespace incident {
 
-namespace go {
-class HeapGraph;
-}
 struct Process;
 
 enum class HoldBasis : std::uint8_t {
@@ -63,8 +60,10 @@ struct GoLock {
     std::vector<LockWaiterRow> waiters;
     std::vector<LockHolderRow> holders;
     std::vector<PossibleReleaser> possible;
+    std::vector<PossibleReleaser> unable;     ///< were possible, but wait for ever themselves
     std::vector<std::string_view> locked_in;  ///< functions that waiters ask for it in
     bool foreign_waiters = false;             ///< more waiters counted than found
+    bool possible_cut = false;                ///< more may release it than `possible` names
 };
 
 struct BlockEdge {
@@ -96,8 +95,9 @@ struct LockPicture {
 /// Needs goroutines, stacks and waits; joins the pthread locks when there are any. Without Go those alone.
 LockPicture find_locks(const Process& process);
 
-/// Function values that only garbage leads to release nothing: to be told once the heap is marked.
-void forget_garbage(LockPicture& picture, const go::HeapGraph& heap);
+/// What the marked heap tells of who may release a lock: function values that only garbage leads to do not, nor do
+/// goroutines that wait for ever; and of a lock that nobody who can run reaches nobody does.
+void forget_unable(LockPicture& picture, const Process& process);
 
 /// Cycles of edges over `nodes` nodes, each of two or more. Waiting for a lock is waiting for all its holders; waiting
 /// on a channel is waiting for any of those who will serve it.

@@ -19,6 +19,7 @@ using go::WaitObject;
 namespace {
 
 constexpr std::size_t max_edges_per_lock = 64;  // waiters × holders would be quadratic
+constexpr std::size_t max_cycles = 4096;
 
 std::string basis_of(const LockHolderRow& holder) {
     if (holder.basis == HoldBasis::pending_defer) return fmt::format("pending defer of {}", holder.deferred);
@@ -134,7 +135,7 @@ std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vect
     }
     // Depth first over the stuck: each node is left once, so every search ends; one cycle per back edge.
     std::vector<std::uint8_t> colour(n);
-    for (std::size_t root = 0; root < n && cycles.size() < 64; ++root) {
+    for (std::size_t root = 0; root < n && cycles.size() < max_cycles; ++root) {
         if (!stuck[root] || colour[root] != 0) continue;
         std::vector<std::pair<std::size_t, std::size_t>> path{{root, 0}};
         std::vector<std::size_t> via;
@@ -154,7 +155,7 @@ std::vector<std::vector<std::size_t>> find_cycles(std::size_t n, const std::vect
                 auto at = std::ranges::find_if(path, [&](auto& step) { return step.first == to; });
                 std::vector<std::size_t> cycle(via.begin() + (at - path.begin()), via.end());
                 cycle.push_back(edge);
-                if (cycle.size() > 1 && cycles.size() < 64) cycles.push_back(std::move(cycle));
+                if (cycle.size() > 1 && cycles.size() < max_cycles) cycles.push_back(std::move(cycle));
                 continue;
             }
             colour[to] = 1;

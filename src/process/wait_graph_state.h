@@ -63,6 +63,7 @@ struct LockFinder {
     void find_references();
     void find_function_values();  ///< wait_graph_values.cpp
     void follow_function_value(Address value);
+    void adopt(LockPicture& from);
     void add_possible();
     void connect();  ///< wait_graph_cycles.cpp
     void find_cycles();

@@ -35,7 +35,8 @@ void LockFinder::find_function_values() {
     std::vector<Target> targets;
     for (std::size_t l = 0; l < picture.locks.size(); ++l) {
         const GoLock& lock = picture.locks[l];
-        if (lock.waiters.empty() || !lock.readable || !lock.holders.empty() || !lock.possible.empty()) continue;
+        if (lock.waiters.empty() || !lock.readable || !lock.possible.empty()) continue;
+        if (!std::ranges::all_of(lock.holders, &LockHolderRow::waits_for_it)) continue;
         if (!held(lock, HoldKind::exclusive) && !held(lock, HoldKind::shared) && !held(lock, HoldKind::group)) continue;
         AddressRange around{lock.state.address, lock.state.address + 24};
         if (const auto object = process.spans->find_object(lock.state.address))
@@ -115,12 +116,46 @@ void LockFinder::follow_function_value(Address value) {
     }
 }
 
+void LockFinder::adopt(LockPicture& from) {
+    picture = std::move(from);
+    for (std::size_t l = 0; l < picture.locks.size(); ++l) index.emplace(picture.locks[l].state.address, l);
+}
+
+namespace {
+
 void forget_garbage(LockPicture& picture, const go::HeapGraph& heap) {
     for (GoLock& lock : picture.locks)
         std::erase_if(lock.possible, [&](const PossibleReleaser& releaser) {
             const auto slot = releaser.value.is_null() ? std::nullopt : heap.slot_of(releaser.value);
             return slot && !heap.live(*slot);
         });
+}
+
+}  // namespace
+
+void forget_unable(LockPicture& picture, const Process& process) {
+    forget_garbage(picture, *process.heap);
+    if (!process.leaks || !process.leaks->complete || process.leaks->left.empty() || !process.heap->gaps().empty())
+        return;
+    std::unordered_set<std::uint32_t> stuck;
+    for (const BlockedForever& b : process.leaks->left) stuck.insert(b.goroutine);
+    bool values = false;
+    for (GoLock& lock : picture.locks) {
+        if (lock.possible.empty() || lock.waiters.empty()) continue;
+        const bool unreached = stuck.contains(lock.waiters.front().goroutine);
+        if (!unreached && lock.possible_cut) continue;
+        const auto waits = [&](const PossibleReleaser& p) { return p.goroutine && stuck.contains(*p.goroutine); };
+        std::ranges::copy_if(lock.possible, std::back_inserter(lock.unable), waits);
+        std::erase_if(lock.possible, [&](const PossibleReleaser& p) { return unreached || waits(p); });
+        if (unreached) continue;
+        values |= lock.possible.empty();  // they were not asked for while there was somebody
+    }
+    if (!values) return;
+    LockFinder again(process);
+    again.adopt(picture);
+    again.find_function_values();
+    picture = std::move(again.picture);
+    forget_garbage(picture, *process.heap);
 }
 
 }  // namespace incident

@@ -64,7 +64,7 @@ constexpr Explanation go_sync_kinds[] = {
      "on, no timer, finalizer, queued value, runnable goroutine or function exported to C leads to an Unlock of this "
      "lock. Likely, or "
      "possible where something could not be searched; the report lists what was. Or the goroutine that would unlock "
-     "it waits in select{} or on a nil channel: likely, a warning.",
+     "it waits in select{}, on a nil channel or for what nobody else can reach: likely, a warning.",
      "A slow holder has the very same bytes. A lock handed to another goroutine, or to C code, to unlock it there is "
      "legal. Starving and "
      "woken hand-over states pass quickly.",
@@ -98,12 +98,13 @@ constexpr Explanation go_sync_kinds[] = {
     {"go.waitgroup.stuck", "waiters on a WaitGroup whose counter nobody alive can bring to zero",
      "A Done is missing: a goroutine returned, panicked or was never started after Add.",
      "The counter is above zero, goroutines sleep in Wait, and no frame, defer or runnable goroutine leads to Done on "
-     "it. Likely, or possible where something could not be searched.",
+     "it, but for those that sleep in this Wait themselves. Likely, or possible where something could not be searched.",
      "Workers that are alive and slow.", "Call `defer wg.Done()` first in each worker, and Add before `go`."},
     {"go.goroutine.leaked", "goroutines blocked forever on something that no live goroutine can reach",
-     "They wait for a channel, lock or condition that only they themselves still refer to.",
-     "The object that they wait for is reachable from no other live stack, global, timer or C memory. Likely; "
-     "possible, "
+     "They wait for a channel, lock or condition, or for the next or stop of an iter.Pull, that only they themselves "
+     "still refer to. Who waits behind one of them is told with it.",
+     "The object that they wait for is reachable from no other live stack, global, timer or C memory; of globals where "
+     "every goroutine of the program waits, and no timer or finalizer runs code that could wake one. Likely; possible, "
      "and info only, where some root could not be read.",
      "An object kept only in C memory or behind uintptr; a goroutine parked on purpose (select {}).",
      "Give every send and receive a way out: a context, a done channel, or a buffer of one."},

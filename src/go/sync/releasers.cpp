@@ -122,6 +122,7 @@ private:
             if (arg && is_closure(memory_, runtime_, *arg)) add_closure(CallbackKind::timer, *arg, std::nullopt, at);
             return;
         }
+        out_.channel_timers += func && func->name == "time.sendTime";
         if (func && (func->name.starts_with("runtime.") || func->name.starts_with("time.") ||
                      func->name.starts_with("internal/")))
             return;  // Sleep, channels, deadlines

@@ -26,6 +26,7 @@ struct Callback {
 struct Callbacks {
     std::vector<Callback> all;
     std::size_t timers = 0, finalizers = 0, exported = 0;
+    std::size_t channel_timers = 0;  ///< of `timers`: those that send to a channel, no function of the program
     bool timers_read = false, finalizers_read = false;  ///< false: they could not be looked at
     bool exported_read = true;
 };

@@ -132,6 +132,7 @@ std::string_view to_string(WaitObject object) {
         case WaitObject::cond: return "sync.Cond";
         case WaitObject::descriptor: return "file descriptor";
         case WaitObject::fd_mutex: return "internal/poll.fdMutex";
+        case WaitObject::coroutine: return "coroutine";
         case WaitObject::semaphore: return "semaphore";
     }
     return "unknown";
@@ -224,6 +225,17 @@ std::vector<WaitsFor> Waits::of(const Memory& memory, const Runtime& runtime, co
                               .what = "sync.Cond",
                               .by = "notifyList"});
         }
+        return result;
+    }
+    if (reason == "coroutine") {
+        if (const auto coro = coroutine_of(memory, runtime, g))
+            result.push_back({.object = WaitObject::coroutine,
+                              .mode = WaitMode::wait,
+                              .address = *coro,
+                              .semaphore = {},
+                              .sudog = {},
+                              .what = "coroutine of iter.Pull",
+                              .by = "frames"});
         return result;
     }
     if (reason == "IO wait") {

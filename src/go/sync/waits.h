@@ -24,6 +24,7 @@ enum class WaitObject : std::uint8_t {
     cond,
     descriptor,
     fd_mutex,
+    coroutine,
     semaphore
 };
 std::string_view to_string(WaitObject object);  ///< "sync.Mutex", "chan", …
@@ -69,6 +70,9 @@ struct Sudog {
 };
 /// g.waiting, linked by waitlink: one per case for a select.
 std::vector<Sudog> waiting_sudogs(const Memory& memory, const Runtime& runtime, const Goroutine& g);
+
+/// The coro that `g`, of wait reason "coroutine", waits to be switched to by; coroutines.cpp.
+std::optional<Address> coroutine_of(const Memory& memory, const Runtime& runtime, const Goroutine& g);
 
 class Waits {
 public:
