@@ -10,6 +10,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "base/text.h"
 #include "detect/native.h"
@@ -27,6 +30,7 @@ using Word = LiveMemory::Word;
 using Source = LiveMemory::Source;
 
 constexpr std::size_t most_told = 16;
+constexpr std::size_t most_evidence = 8;
 constexpr std::uint64_t small_object = 136;
 
 class Border {
@@ -55,12 +59,41 @@ public:
             hits.push_back({word, place});
         });
         WordNames names(process_, locator_, live);
+        // The words of one table, or that lead to one object, are one fault; of them one that was followed tells most.
+        std::ranges::stable_partition(hits, [&](const Hit& hit) { return followed(hit.place); });
+        std::map<std::string, std::size_t> holders;
+        std::map<Address, std::size_t> objects;
+        std::vector<std::size_t> more;
+        std::optional<Address> last_at;
+        std::string last_holder;
         for (const Hit& hit : hits) {
-            if (detection.findings.size() >= most_told) break;
-            bool followed_now = followed(hit.place);
-            if (!followed_now && !plausible(live, hit.word, hit.place)) continue;
-            detection.findings.push_back(tell(live, names, hit.word, hit.place, followed_now));
+            const bool followed_now = followed(hit.place);
+            if (!followed_now && !plausible(live, names, hit.word, hit.place)) continue;
+            // Words of data without a name that stand side by side are one table's.
+            std::string holder = holder_of(live, names, hit.word);
+            if (hit.word.source == Source::data && last_at && hit.word.at == *last_at + 8 &&
+                names.name(hit.word).text.empty())
+                holder = last_holder;
+            last_at = hit.word.source == Source::data ? std::optional(hit.word.at) : std::nullopt;
+            last_holder = holder;
+            const Address object = hit.place.kind == PlaceKind::go_object ? hit.place.object.base : hit.place.address;
+            auto known = objects.find(object);
+            std::size_t finding = known != objects.end()     ? known->second
+                                  : holders.contains(holder) ? holders.at(holder)
+                                                             : detection.findings.size();
+            if (finding == detection.findings.size()) {
+                if (finding >= most_told) continue;
+                detection.findings.push_back(tell(live, names, hit.word, hit.place, followed_now));
+                more.push_back(0);
+            } else {
+                ++more[finding];
+                add_word(detection.findings[finding], names, hit.word, hit.place);
+            }
+            if (known == objects.end()) holders.emplace(holder, finding);
+            objects.emplace(object, finding);
         }
+        for (std::size_t i = 0; i < more.size(); ++i)
+            if (more[i] > 0) detection.findings[i].title += fmt::format(", and {}", count_of(more[i], "more word"));
         if (!process_.heap)
             detection.reason = "objects that are allocated still: whether Go keeps them was not looked at";
         return detection;
@@ -136,12 +169,47 @@ private:
         return followed_ && place.kind == PlaceKind::go_object && place.object.base == *followed_;
     }
 
-    /// C's own variable, or a small object that one leads to; and the word is a pointer to a beginning.
-    bool plausible(const LiveMemory& live, const Word& word, const Placement& place) const {
+    /// C's own variable, or a small object that one leads to, or what DWARF calls a member of an object; and the word
+    /// is a pointer to a beginning.
+    bool plausible(const LiveMemory& live, WordNames& names, const Word& word, const Placement& place) const {
         if (place.kind == PlaceKind::go_object && place.address != place.object.base) return false;
         if (word.source == Source::data) return true;
         const auto& holder = live.chunks()[word.chunk];
-        return holder.depth <= 2 && holder.user.size() <= small_object;
+        if (holder.depth <= 2 && holder.user.size() <= small_object) return true;
+        const WordName name = names.name(word);
+        return name.typed && !name.spare && (name.object || names.in_counted_array(word));
+    }
+
+    /// The same for the words of one table and of one list: "table[]->obj", "g_head->next->obj".
+    static std::string holder_of(const LiveMemory& live, WordNames& names, const Word& word) {
+        const WordName name = names.name(word);
+        if (!name.typed && word.source == Source::chunk) return hex(live.chunks()[word.chunk].user.begin.value);
+        if (!name.typed) return name.text.empty() ? hex(word.at.value) : name.text.substr(0, name.text.find('+'));
+        std::string out;
+        std::string_view rest = name.text, last;
+        while (!rest.empty()) {
+            auto end = rest.find("->", 1);
+            std::string_view step = rest.substr(0, end);
+            rest.remove_prefix(std::min(step.size(), rest.size()));
+            if (step == last || step == "->…") continue;
+            last = step;
+            for (bool inside = false; char c : step) {
+                inside = inside && c != ']';
+                if (!inside) out += c;
+                inside = inside || c == '[';
+            }
+        }
+        return out;
+    }
+
+    void add_word(Finding& finding, WordNames& names, const Word& word, const Placement& place) const {
+        if (finding.evidence.size() >= most_evidence) return;
+        const WordName name = names.name(word);
+        finding.evidence.push_back(
+            {fmt::format("{} of C memory",
+                         name.text.empty() ? fmt::format("the word at {:#x}", word.at.value) : name.text),
+             word.at, fmt::format("{:#x}: {}", word.value, locator_.describe(place)), "core",
+             name.typed ? "dwarf" : "scan of C memory"});
     }
 
     Finding tell(const LiveMemory& live, WordNames& names, const Word& word, const Placement& place, bool now) {
@@ -169,9 +237,7 @@ private:
                                                                : std::string())
                             : fmt::format("held at {:#x}, {}", word.at.value, locator_.describe(word.at));
         finding.why = locator_.describe(place);
-        finding.evidence.push_back({fmt::format("{} of C memory", text), word.at,
-                                    fmt::format("{:#x}: {}", word.value, finding.why), "core",
-                                    name.typed ? "dwarf" : "scan of C memory"});
+        add_word(finding, names, word, place);
         if (now) {
             finding.evidence.push_back({"the faulting C instruction followed a pointer from this object", followed_,
                                         function_, "core", "disassembly"});

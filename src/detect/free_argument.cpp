@@ -105,6 +105,32 @@ std::optional<FreeArgument> find_free_argument(const Process& process, std::stri
     return text.contains("invalid pointer") ? middle_in_words(*process.malloc, words) : std::nullopt;
 }
 
+Address arena_heap_of(Address pointer) {
+    constexpr std::uint64_t arena_heap = 64 << 20;  // HEAP_MAX_SIZE of 64-bit machines
+    return Address{(pointer.value - 16) & ~(arena_heap - 1)};
+}
+
+std::optional<FreeArgument> find_faulting_argument(const Process& process, Address fault) {
+    constexpr std::uint64_t of_another_arena = 4;  // NON_MAIN_ARENA
+    if (!process.crash || !process.crash->registers || !process.malloc) return std::nullopt;
+    const auto& registers = *process.crash->registers;
+    const auto& names = registers.machine().registers;
+    std::optional<FreeArgument> found;
+    for (unsigned i = 0; i < names.size(); ++i) {
+        const auto value = registers.get(i);
+        if (!value) continue;
+        for (const Address pointer : {Address{*value + 16}, Address{*value}}) {
+            const auto size = process.memory.load<std::uint64_t>(pointer - 8);
+            if (arena_heap_of(pointer) != fault || !process.malloc->find(pointer) || !size ||
+                (*size & of_another_arena) == 0)
+                continue;
+            if (found && found->pointer != pointer) return std::nullopt;
+            found = FreeArgument{pointer, "a register inside free()", std::nullopt};
+        }
+    }
+    return found;
+}
+
 bool died_in_free(const Process& process) {
     auto own = first_own_frame(process);
     if (!own) return false;

@@ -19,6 +19,12 @@ struct FreeArgument {
 /// nothing, and only the code is believed.
 std::optional<FreeArgument> find_free_argument(const Process& process, std::string_view text);
 
+/// Of a fault inside free(): the pointer that a register shows, as malloc's users or as malloc itself writes it, and
+/// whose size word sends free() to just this address for its arena.
+std::optional<FreeArgument> find_faulting_argument(const Process& process, Address fault);
+/// Where a chunk of an arena that is not the main one would find its arena.
+Address arena_heap_of(Address pointer);
+
 /// The innermost frames are free's, realloc's or operator delete's.
 bool died_in_free(const Process& process);
 

@@ -1,12 +1,15 @@
 #include "detect/native_chained.h"
 
+#include <unordered_set>
+
 namespace incident::detect {
 
 namespace {
 
-constexpr std::size_t longest_chain = 6;  // what WordNames follows
+constexpr std::size_t longest_chain = 1000;
 constexpr std::uint64_t most_buckets = 1 << 20;
 constexpr std::uint64_t fewest_used = 2;
+constexpr std::size_t most_freed_links = 2;
 
 /// Null, or where a chunk begins that can hold a node.
 bool is_node(const native::Heaps& heaps, Address a, std::uint64_t size, bool& used) {
@@ -46,27 +49,41 @@ std::optional<TypedBucket> typed_bucket_of(const Process& process, WordNames& na
     if (bucket.buckets > most_buckets) return std::nullopt;
     const std::uint64_t size = size_of(node);
     const bool in_chunk = at.source == LiveMemory::Source::chunk;
-    bool empty = false, sparse = false;
+    bool empty = false, sparse = false, behind = false, crossed = false;
+    std::size_t freed_links = 0;
+    std::unordered_set<std::uint64_t> heads;
+    for (std::uint64_t i = 0; i < bucket.buckets; ++i)
+        if (auto head = process.memory.load_address(bucket.address + i * 8)) heads.insert(head->value);
     for (std::uint64_t i = 0; i < bucket.buckets; ++i) {
         auto head = process.memory.load_address(bucket.address + i * 8);
         bool used = false;
         if (!head) return std::nullopt;
+        const bool spare = in_chunk && i + 2 >= bucket.buckets;  // room of malloc's behind the last bucket
         if (head->is_null()) {
-            empty = true;
+            empty = empty || !spare;
             continue;
         }
         if (!is_node(heaps, *head, size, used)) {
-            if (in_chunk && i + 2 >= bucket.buckets) continue;  // spare room of malloc's
+            if (spare) continue;
             return std::nullopt;
         }
         if (!used) continue;
         ++bucket.used;
+        behind = behind || i > bucket.index;
         sparse = sparse || empty;
-        auto next = process.memory.load_address(*head + *link);
+        const auto next = process.memory.load_address(*head + *link);
         if (!next || (!next->is_null() && !is_node(heaps, *next, size, used))) return std::nullopt;
-        if (!next->is_null()) ++bucket.linked;
+        if (next->is_null()) continue;
+        ++bucket.linked;
+        crossed = crossed || heads.contains(next->value);
+        freed_links += used ? 0 : 1;
     }
-    if (bucket.used < fewest_used || bucket.linked == 0 || !sparse) return std::nullopt;
+    // Many such links are left from another time, when these nodes were in a pool.
+    if (bucket.used < fewest_used || bucket.linked == 0 || freed_links > most_freed_links) return std::nullopt;
+    // A full one has no empty buckets. Then the freed node is not behind all others, most have chains, and no chain
+    // leads into another.
+    const bool full = !empty && (behind || bucket.depth > 0) && bucket.linked * 2 > bucket.used && !crossed;
+    if (!sparse && !full) return std::nullopt;
     return bucket;
 }
 

@@ -2,7 +2,7 @@
 // one. Unlike read_bucket_array() this knows small tables, arrays that are variables, and nodes of any size.
 //
 // Innocent look-alike: an array that is used as a stack of such nodes, with stale words above its top. A table has
-// empty buckets between used ones, and nodes that lead to others.
+// empty buckets between used ones, and nodes that lead to others; a full one chains in most of its buckets.
 #pragma once
 
 #include <optional>

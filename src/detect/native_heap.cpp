@@ -25,6 +25,7 @@ using native::Corruption;
 using report::Finding;
 
 constexpr std::size_t most_findings = 8;
+constexpr std::size_t most_looks = 64;  // each over all chunks
 
 class Teller {
 public:
@@ -40,13 +41,10 @@ public:
             detection.findings.push_back(tell_abort(*crash->message));
         else if (auto fault = tell_fault_in_free())
             detection.findings.push_back(std::move(*fault));
+        std::size_t looks = 0;
         for (const Corruption& corruption : heaps_.corruptions()) {
             if (corruption.transient) {
                 detection.reason = "a thread was stopped inside malloc, whose data are between two states";
-                continue;
-            }
-            if (detection.findings.size() >= most_findings) {
-                ++more_;
                 continue;
             }
             if (told_ == &corruption) continue;
@@ -55,7 +53,19 @@ public:
                 if (evidence.size() < 8) add_evidence(detection.findings.front(), corruption);
                 continue;
             }
-            detection.findings.push_back(tell_damage(corruption));
+            if (detection.findings.size() >= most_findings || ++looks > most_looks) {
+                ++more_;
+                continue;
+            }
+            auto damage = tell_damage(corruption);
+            // Of one chunk both links, or its size and the links, are often written at once.
+            auto known = std::ranges::find_if(detection.findings, [&](const Finding& row) {
+                return row.kind == damage.kind && row.subject.address == damage.subject.address;
+            });
+            if (known == detection.findings.end())
+                detection.findings.push_back(std::move(damage));
+            else if (known->evidence.size() < 8)
+                add_evidence(*known, corruption);
         }
         if (more_ > 0 && !detection.findings.empty())
             detection.findings.back().explanation +=
@@ -107,11 +117,21 @@ private:
         const auto& crash = process_.crash;
         if (!crash || crash->kind != report::CrashKind::signal || !crash->fault_address || !died_in_free(process_))
             return std::nullopt;
+        const Address fault = *crash->fault_address;
         auto argument = find_free_argument(process_, {});
-        if (!argument || heaps_.find(argument->pointer)) return std::nullopt;
-        constexpr std::uint64_t arena_heap = 64 << 20;  // HEAP_MAX_SIZE of 64-bit machines
-        const Address pointer = argument->pointer, fault = *crash->fault_address;
-        const Address heap{(pointer.value - 16) & ~(arena_heap - 1)};
+        if (!argument) argument = find_faulting_argument(process_, fault);
+        if (!argument) return std::nullopt;
+        const Address pointer = argument->pointer, heap = arena_heap_of(pointer);
+        if (const auto chunk = heaps_.find(pointer)) {
+            // The word in front of the middle of a chunk says what it likes, of the arena too.
+            if (!chunk->used() || pointer <= chunk->user.begin || fault != heap) return std::nullopt;
+            auto finding = tell_middle(*chunk, pointer);
+            finding.evidence.push_back({"fault inside free(), which looks for the arena of the chunk there", fault,
+                                        hex(fault.value), "core", "signal"});
+            finding.related.push_back("crash.fault");
+            add_free(finding, argument);
+            return finding;
+        }
         if (fault != pointer - 8 && fault != pointer - 16 && fault != heap && !never_malloc(pointer))
             return std::nullopt;
         const bool nowhere = !process_.memory.is_mapped(pointer);
@@ -153,6 +173,8 @@ private:
                        text.find("(fasttop)") != std::string_view::npos ||
                        text.find("(top)") != std::string_view::npos;  // freed before, and joined with the top chunk
         if (argument && chunk && argument->pointer == chunk->user.begin && chunk->free()) doubled = true;
+        const bool given_again = argument && chunk && was_joined_with_top(*chunk, argument->pointer);
+        doubled = doubled || given_again;
         if (doubled) {
             Address at = argument ? argument->pointer : Address{};
             auto finding = start("native.heap.double-free", at, "malloc chunk", size_text(chunk));
@@ -161,7 +183,9 @@ private:
             finding.title = argument ? fmt::format("the same chunk was freed twice: {:#x}", argument->pointer.value)
                                      : std::string("a chunk was freed twice");
             finding.why =
-                chunk && chunk->state != ChunkState::in_use
+                given_again ? "its size reaches to the end of the top chunk: it had been freed, and joined with it; by "
+                              "now another chunk lies there"
+                : chunk && chunk->state != ChunkState::in_use
                     ? fmt::format("when it was given to free() it was already {}", chunk_state_text(heaps_, *chunk))
                 : text.find("(top)") != std::string_view::npos ? "it had become a part of the top chunk already"
                                                                : "malloc found it in its own lists";
@@ -173,16 +197,12 @@ private:
                        text.find("invalid size") != std::string_view::npos;
         if (argument && !chunk && never_malloc(argument->pointer)) invalid = true;  // whatever malloc took it for
         if (invalid && argument && !(chunk && (argument->pointer == chunk->user.begin || broken(*chunk)))) {
-            bool inside = chunk && argument->pointer > chunk->user.begin;
-            Address at = inside ? chunk->user.begin : argument->pointer;
-            auto finding = start("native.heap.bad-free", at, inside ? "malloc chunk" : "pointer", size_text(chunk));
-            finding.mark = {inside ? "middle of a chunk" : "not from malloc", "",
-                            inside ? fmt::format("+{:#x} in a {} B chunk", argument->pointer - at, chunk->user.size())
-                                   : std::string(to_string(locator_.place(argument->pointer).kind))};
-            std::string place = locator_.describe(argument->pointer);
-            finding.title = inside ? fmt::format("free() was given the middle of a chunk: {:#x} is {:#x} + {}",
-                                                 argument->pointer.value, at.value, argument->pointer - at)
-                                   : fmt::format("free() was given what malloc never gave: {:#x}", at.value);
+            if (chunk && argument->pointer > chunk->user.begin) return tell_middle(*chunk, argument->pointer);
+            const Address at = argument->pointer;
+            auto finding = start("native.heap.bad-free", at, "pointer", size_text(chunk));
+            finding.mark = {"not from malloc", "", std::string(to_string(locator_.place(at).kind))};
+            std::string place = locator_.describe(at);
+            finding.title = fmt::format("free() was given what malloc never gave: {:#x}", at.value);
             finding.why = place.empty() ? "no chunk begins there" : place;
             finding.remedy = "free only what malloc, calloc, realloc or strdup returned";
             return finding;
@@ -196,6 +216,30 @@ private:
             return finding;
         }
         return tell_corrupt_abort(text, argument, chunk);
+    }
+
+    Finding tell_middle(const Chunk& chunk, Address pointer) {
+        const Address begin = chunk.user.begin;
+        auto finding = start("native.heap.bad-free", begin, "malloc chunk", size_text(chunk));
+        finding.mark = {"middle of a chunk", "",
+                        fmt::format("+{:#x} in a {} B chunk", pointer - begin, chunk.user.size())};
+        finding.title = fmt::format("free() was given the middle of a chunk: {:#x} is {:#x} + {}", pointer.value,
+                                    begin.value, pointer - begin);
+        finding.why = locator_.describe(pointer);
+        finding.remedy = "free only what malloc, calloc, realloc or strdup returned";
+        if (pointer - begin == 8)
+            finding.remedy += "; delete[] what new[] returned: its count of elements may stand in front";
+        return finding;
+    }
+
+    /// The middle of a chunk in use, behind a size that reaches to the end of its arena's top: a chunk that was joined
+    /// with the top, of which another one was given out since.
+    bool was_joined_with_top(const Chunk& chunk, Address pointer) const {
+        if (!chunk.used() || pointer <= chunk.user.begin || chunk.arena >= heaps_.arenas().size()) return false;
+        const Address top = heaps_.arenas()[chunk.arena].top;
+        const auto size = process_.memory.load<std::uint64_t>(pointer - 8),
+                   rest = process_.memory.load<std::uint64_t>(top + 8);
+        return size && rest && (*size & ~std::uint64_t{7}) == top + (*rest & ~std::uint64_t{7}) - (pointer - 16);
     }
 
     /// Who frees a chunk twice often writes to it in between (fclose() does): the list that it is in is broken, too.

@@ -23,9 +23,13 @@ public:
     /// A table whose node `chunk` was, when the word that names it, if there is one, is kept beside that table; null:
     /// none.
     const UnorderedTable* of_node(const native::Chunk& chunk, const std::optional<LiveMemory::Word>& word) const;
+    /// A table that has elements of this very type, one of which lay where the pointer `name` leads in `chunk`; null:
+    /// none.
+    const UnorderedTable* of_element(const native::Chunk& chunk, const LiveMemory::Word& word,
+                                     const WordName& name) const;
 
 private:
-    std::string name_of(const LiveMemory::Word& header) const;
+    WordName name_of(const LiveMemory::Word& header) const;
     bool knows(const LiveMemory::Word& word, const UnorderedTable& table) const;
 
     const Process& process_;

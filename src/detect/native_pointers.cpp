@@ -13,6 +13,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 #include <unordered_map>
 
 #include "base/text.h"
@@ -24,6 +26,7 @@
 #include "detect/native_names.h"
 #include "detect/native_stale.h"
 #include "detect/native_tables.h"
+#include "detect/native_typed.h"
 #include "detect/telling.h"
 #include "process/live_memory.h"
 
@@ -53,7 +56,8 @@ public:
         }
         fault_ = find_freed_fault(process_);
         auto wanted = [&](const Word& word, const Chunk* chunk) {
-            return (chunk != nullptr && chunk->free()) || may_be_load_factor(word.value) || near_fault(word);
+            return (chunk != nullptr && (chunk->free() || word.source == Source::stack)) ||
+                   may_be_load_factor(word.value) || near_fault(word);
         };
         LiveMemory live(process_, wanted, [&](const Word& word) { look(word); });
         live_ = &live;
@@ -65,8 +69,11 @@ public:
         tell_waits();
         tell_chains();
         for (Stale& stale : stale_) tell_table(stale);
-        if (!are_a_habit(process_, live, stale_))
-            for (Stale& stale : stale_) tell_word(stale);
+        std::ranges::sort(on_stack_);
+        TypedWords typed(process_, names, live, stale_, on_stack_);
+        tell_contradicted(typed);
+        if (!are_a_habit(process_, live, typed, stale_))
+            for (Stale& stale : stale_) tell_word(stale, typed);
         count_rest();
         detection.findings = std::move(findings_);
         if (dropped_ > 0) detection.reason = fmt::format("{} more words into freed chunks", dropped_);
@@ -80,7 +87,10 @@ private:
 
     void look(const Word& word) {
         if (near_fault(word) && word.source != Source::stack && !fault_->keeper) fault_->keeper = word;
-        if (word.source == Source::stack) return;
+        if (word.source == Source::stack) {
+            if (heaps_.contains(Address{word.value})) on_stack_.push_back(word.value);
+            return;
+        }
         if (may_be_load_factor(word.value)) tables_.look(word);
         if (!heaps_.contains(Address{word.value})) return;
         auto chunk = heaps_.find(Address{word.value});
@@ -164,24 +174,29 @@ private:
         if (stale.told || findings_.size() >= most_told) return;
         std::uint64_t offset = stale.word.value - stale.chunk.user.begin.value;
         // An iterator leads to the node, a pointer to an element behind the node's link, perhaps aligned to 16.
-        if (offset <= 16 && offset % 8 == 0)
-            if (const UnorderedTable* table = tables_.of_node(stale.chunk, stale.word)) {
-                auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
-                set_subject(finding, stale.word);
-                std::string name = text_of(stale.word);
-                finding.mark.fault = offset == 0 ? "iterator at an erased element" : "pointer to an erased element";
-                finding.title = fmt::format("{} {} an erased element of a hash table", name,
-                                            offset == 0 ? "is an iterator at" : "points to");
-                finding.why = fmt::format("{}; nodes of the table at {:#x} have this size",
-                                          locator_.describe(Address{stale.word.value}), table->header.value);
-                add_word(finding, stale.word);
-                add_table(finding, *table);
-                finding.innocent.push_back("the iterator or pointer may never be used again");
-                finish(finding, stale);
-                finding.remedy = "use the iterator that erase returns; forget pointers to elements that are erased";
-                findings_.push_back(std::move(finding));
-                return;
-            }
+        const UnorderedTable* table =
+            offset <= 16 && offset % 8 == 0 ? tables_.of_node(stale.chunk, stale.word) : nullptr;
+        // One to a part of the element, or kept elsewhere: by its type.
+        if (table == nullptr && offset > 0 && ++typed_looks_ <= most_named)
+            if (const WordName name = names_->name(stale.word); name.typed && !name.element)
+                table = tables_.of_element(stale.chunk, stale.word, name);
+        if (table != nullptr) {
+            auto finding = start("native.hash.freed-bucket", report::Severity::warning, report::Strength::likely);
+            set_subject(finding, stale.word);
+            std::string name = text_of(stale.word);
+            finding.mark.fault = offset == 0 ? "iterator at an erased element" : "pointer to an erased element";
+            finding.title = fmt::format("{} {} an erased element of a hash table", name,
+                                        offset == 0 ? "is an iterator at" : "points to");
+            finding.why = fmt::format("{}; nodes of the table at {:#x} have this size",
+                                      locator_.describe(Address{stale.word.value}), table->header.value);
+            add_word(finding, stale.word);
+            add_table(finding, *table);
+            finding.innocent.push_back("the iterator or pointer may never be used again");
+            finish(finding, stale);
+            finding.remedy = "use the iterator that erase returns; forget pointers to elements that are erased";
+            findings_.push_back(std::move(finding));
+            return;
+        }
         if (!stale.start || was_table(process_, stale) || tell_typed(stale)) return;
         if (stale.word.source == Source::chunk) {
             const auto& holder = live_->chunks()[stale.word.chunk];
@@ -342,13 +357,46 @@ private:
              "core", table.name.empty() ? "structure" : "dwarf"});
     }
 
+    // ---- words that the objects around them contradict
+
+    void tell_contradicted(TypedWords& typed) {
+        std::vector<std::pair<Stale*, TypedFault>> faults;
+        std::map<std::string, std::set<Address>> families;
+        std::size_t looks = 0;
+        for (Stale& stale : stale_) {
+            if (stale.told || was_table(process_, stale) || ++looks > most_named) continue;
+            auto fault = typed.judge(stale);
+            if (!fault) continue;
+            families[fault->family].insert(fault->of_array ? Address{} : stale.chunk.address);
+            if (!fault->only_counts) faults.emplace_back(&stale, std::move(*fault));
+        }
+        // One fault leaves one or two such; more are what the program does.
+        std::erase_if(faults, [&](const auto& row) { return families[row.second.family].size() > 2; });
+        std::set<std::string> different;
+        for (const auto& row : faults) different.insert(row.second.family);
+        if (different.size() > 2) return;
+        for (auto& [stale, fault] : faults) {
+            if (stale->told || findings_.size() >= most_told) continue;
+            auto finding = start("native.pointer.freed", report::Severity::warning, report::Strength::likely);
+            set_subject(finding, stale->word);
+            finding.mark.fault = fault.fault;
+            finding.title = std::move(fault.title);
+            finding.why = std::move(fault.why);
+            add_word(finding, stale->word);
+            finding.innocent.push_back("the pointer may never be used again");
+            finish(finding, *stale);
+            finding.remedy = std::move(fault.remedy);
+            findings_.push_back(std::move(finding));
+        }
+    }
+
     // ---- single words
 
-    void tell_word(Stale& stale) {
-        if (stale.told || findings_.size() >= most_told || !accuses(process_, *live_, stale)) return;
+    void tell_word(Stale& stale, TypedWords& typed) {
+        if (stale.told || findings_.size() >= most_told || !accuses(process_, *live_, typed, stale)) return;
         WordName name = names_->name(stale.word);
         auto finding = start("native.pointer.freed", report::Severity::warning,
-                             name.typed ? report::Strength::likely : report::Strength::possible);
+                             name.typed && stale.start ? report::Strength::likely : report::Strength::possible);
         set_subject(finding, stale.word);
         finding.title = fmt::format("{} leads to a freed chunk", text_of(stale.word));
         finding.why = locator_.describe(stale.chunk.user.begin);
@@ -435,6 +483,7 @@ private:
     WordNames* names_ = nullptr;
     std::optional<FreedFault> fault_;
     std::vector<Stale> stale_;
+    std::vector<std::uint64_t> on_stack_;  ///< addresses in malloc's chunks
     std::size_t typed_looks_ = 0;
     LiveTables tables_;
     std::vector<Finding> findings_;

@@ -1,9 +1,11 @@
 #include "detect/native_stale.h"
 
 #include <algorithm>
+#include <unordered_set>
 #include <vector>
 
 #include "detect/native_tables.h"
+#include "detect/native_typed.h"
 
 namespace incident::detect {
 
@@ -11,8 +13,12 @@ namespace {
 
 using Source = LiveMemory::Source;
 
-constexpr std::size_t most_words = 2;        ///< single words that accuse; more are the program's habit (g++: 2 to 15)
-constexpr std::size_t most_variables = 8;    ///< that lead to freed chunks, accusing or not (g++: dozens)
+constexpr std::size_t most_words = 2;      ///< single words that accuse; more are the program's habit (g++: 2 to 15)
+constexpr std::size_t most_variables = 8;  ///< that lead to freed chunks, accusing or not (g++: dozens)
+/// Freed chunks that pointers were let lie to. One chunk in ten or so is the one freed last of its size: of this many,
+/// one or two are so by chance.
+constexpr std::size_t most_let_lie = 16;
+constexpr std::size_t most_named = 10000;    ///< words whose types are asked for
 constexpr std::uint64_t small_object = 136;  ///< bytes; larger chunks are buffers, pools and arrays more often
 
 /// FILE: a closed stream's chunk keeps the pointer to its functions (glibc libio/libioP.h, _IO_FILE_plus.vtable).
@@ -54,19 +60,25 @@ bool plausible_holder(const Process& process, const LiveMemory& live, const Stal
     return false;
 }
 
-bool accuses(const Process& process, const LiveMemory& live, const Stale& stale) {
-    return stale.start && !was_table(process, stale) && process.malloc->freed_last(stale.chunk.address) &&
-           plausible_holder(process, live, stale) && !was_stream(process, stale.chunk);
+bool accuses(const Process& process, const LiveMemory& live, TypedWords& typed, const Stale& stale) {
+    if (!process.malloc->freed_last(stale.chunk.address)) return false;
+    if (!stale.start) return typed.left_by_moved_buffer(stale);
+    if (was_table(process, stale) || was_stream(process, stale.chunk) || typed.links_nodes(stale)) return false;
+    return (!typed.crowded() && plausible_holder(process, live, stale)) || typed.member_of_idle(stale);
 }
 
-bool are_a_habit(const Process& process, const LiveMemory& live, std::span<const Stale> all) {
+bool are_a_habit(const Process& process, const LiveMemory& live, TypedWords& typed, std::span<const Stale> all) {
     std::vector<const Stale*> heads;
-    std::size_t variables = 0;
+    std::size_t variables = 0, named = 0;
+    std::unordered_set<std::uint64_t> let_lie;
     for (const Stale& stale : all) {
-        const bool variable = stale.start && stale.word.source == Source::data;
-        variables += variable && plausible_holder(process, live, stale) ? 1 : 0;
+        const bool plausible = stale.start && plausible_holder(process, live, stale);
+        variables += plausible && stale.word.source == Source::data ? 1 : 0;
         if (variables > most_variables) return true;
-        if (stale.told || !accuses(process, live, stale)) continue;
+        if (plausible || (stale.start && ++named <= most_named && typed.member_of_idle(stale)))
+            let_lie.insert(stale.chunk.address.value);
+        if (let_lie.size() > most_let_lie) return true;
+        if (stale.told || !accuses(process, live, typed, stale)) continue;
         if (std::ranges::any_of(heads, [&](const Stale* head) {
                 return head->chunk.address == stale.chunk.address || same_object(head->word, stale.word);
             }))

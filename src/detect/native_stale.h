@@ -8,6 +8,8 @@
 
 namespace incident::detect {
 
+class TypedWords;
+
 struct Stale {
     LiveMemory::Word word;
     native::Chunk chunk;  ///< freed
@@ -22,8 +24,8 @@ bool was_table(const Process& process, const Stale& stale);
 /// A variable of the program, or a small object, no array, that one leads to.
 bool plausible_holder(const Process& process, const LiveMemory& live, const Stale& stale);
 /// A word that is a finding of its own, unless there are many.
-bool accuses(const Process& process, const LiveMemory& live, const Stale& stale);
-/// More words than one fault leaves, or more variables that were let lie: the program clears no pointer.
-bool are_a_habit(const Process& process, const LiveMemory& live, std::span<const Stale> all);
+bool accuses(const Process& process, const LiveMemory& live, TypedWords& typed, const Stale& stale);
+/// More words than one fault leaves, or more pointers that were let lie: the program clears none.
+bool are_a_habit(const Process& process, const LiveMemory& live, TypedWords& typed, std::span<const Stale> all);
 
 }  // namespace incident::detect

@@ -23,6 +23,7 @@ struct UnorderedTable {
     bool freed_buckets = false;        ///< it has elements, and its bucket array is freed
     float load_factor = 1;             ///< the most that it allows
     std::string name;                  ///< "g_worker->map", by DWARF; empty: found by structure
+    std::string type;                  ///< then "_Hashtable<int, …>"
 };
 enum class TableBasis : std::uint8_t { structure, dwarf };
 /// `header` is where one would begin; nullopt: these words are none. `dwarf`: its type says that it is one.

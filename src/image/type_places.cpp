@@ -51,6 +51,14 @@ void for_each_member(Dwarf_Die& aggregate, Visit&& visit) {
     } while (dwarf_siblingof(&child, &child) == 0);
 }
 
+bool is_integer(Dwarf_Die& die) {
+    Dwarf_Attribute attribute;
+    Dwarf_Word encoding = 0;
+    return dwarf_tag(&die) == DW_TAG_base_type &&
+           dwarf_formudata(dwarf_attr(&die, DW_AT_encoding, &attribute), &encoding) == 0 &&
+           (encoding == DW_ATE_signed || encoding == DW_ATE_unsigned);
+}
+
 bool descend(Dwarf_Die type, std::uint64_t offset, unsigned depth, TypedPlace& out) {
     auto die = peel(type);
     if (!die || depth > deepest || dwarf_hasattr(&*die, DW_AT_declaration)) return false;
@@ -87,6 +95,7 @@ bool descend(Dwarf_Die type, std::uint64_t offset, unsigned depth, TypedPlace& o
     out.offset = offset;
     out.pointer = is_pointer(*die);
     out.pointee = out.pointer ? target_of(*die) : TypeRef{};
+    out.integer = is_integer(*die) ? size_of(*die).value_or(0) : 0;
     return true;
 }
 

@@ -28,7 +28,8 @@ struct TypedPlace {
     bool pointer = false;
     bool element = false;  ///< of an array, with nothing between: the `index`-th of `count`
     std::uint64_t index = 0, count = 0;
-    TypeRef pointee;  ///< of a pointer: typedefs and qualifiers followed
+    std::uint64_t integer = 0;  ///< bytes of an integer; 0: it is none
+    TypeRef pointee;            ///< of a pointer: typedefs and qualifiers followed
 };
 
 /// The innermost thing at `offset` of an object of `type`; nullopt: no such type, or nothing has a name there.

@@ -182,24 +182,73 @@ void for_each_native(const Image& image, const std::function<bool(Dwarf_Die&, st
         if (dwarf_srclang(&unit) != DW_LANG_Go && !walk_names(unit, {}, 0, false, visit)) return;
 }
 
+/// nullopt: it has no fixed address.
+std::optional<GlobalVariable> static_variable(const Image& image, Dwarf_Die& die) {
+    const auto address = static_address(die);
+    const auto type = type_of(die);
+    if (!address || !type) return std::nullopt;
+    const ImageState& state = ImageAccess::state(image);
+    // The definition of a namespace's variable stands outside, and points to its declaration.
+    GlobalVariable variable{qualified_name(state, die),       type_name(type, &state),    {},
+                            Address{*address + image.bias()}, size_of(*type).value_or(0), is_pointer(*type),
+                            TypeRef{type->addr, type->cu}};
+    if (auto bare = peel(*type); bare && is_aggregate(*bare)) variable.layout = qualified_name(state, *bare);
+    return variable;
+}
+
+/// Functions, the blocks in them, and the scopes that hold functions; false when `left` is used up.
+bool walk_blocks(const Image& image, Dwarf_Die& parent, const std::string& function, unsigned depth, std::size_t& left,
+                 std::vector<GlobalVariable>& out) {
+    Dwarf_Die child;
+    if (depth > deepest_nesting || dwarf_child(&parent, &child) != 0) return true;
+    do {
+        if (left-- == 0) return false;
+        switch (dwarf_tag(&child)) {
+            case DW_TAG_variable:
+                if (function.empty()) break;
+                if (auto variable = static_variable(image, child)) {
+                    variable->name = function + "::" + std::string(die_name(child));
+                    out.push_back(std::move(*variable));
+                }
+                break;
+            case DW_TAG_subprogram:
+                if (dwarf_haschildren(&child) == 1 &&
+                    !walk_blocks(image, child, qualified_name(ImageAccess::state(image), child), depth + 1, left, out))
+                    return false;
+                break;
+            case DW_TAG_lexical_block:
+            case DW_TAG_namespace:
+            case DW_TAG_structure_type:
+            case DW_TAG_class_type:
+                if (dwarf_haschildren(&child) == 1 && !walk_blocks(image, child, function, depth + 1, left, out))
+                    return false;
+                break;
+            default: break;
+        }
+    } while (dwarf_siblingof(&child, &child) == 0);
+    return true;
+}
+
 }  // namespace
 
 std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit) {
     std::vector<GlobalVariable> out;
     for_each_native(image, [&](Dwarf_Die& die, std::string_view) {
         if (dwarf_tag(&die) != DW_TAG_variable) return true;
-        const auto address = static_address(die);
-        const auto type = type_of(die);
-        if (!address || !type) return true;
-        const ImageState& state = ImageAccess::state(image);
-        // The definition of a namespace's variable stands outside, and points to its declaration.
-        GlobalVariable variable{qualified_name(state, die),       type_name(type, &state),    {},
-                                Address{*address + image.bias()}, size_of(*type).value_or(0), is_pointer(*type),
-                                TypeRef{type->addr, type->cu}};
-        if (auto bare = peel(*type); bare && is_aggregate(*bare)) variable.layout = qualified_name(state, *bare);
-        out.push_back(std::move(variable));
+        if (auto variable = static_variable(image, die)) out.push_back(std::move(*variable));
         return out.size() < limit;
     });
+    return out;
+}
+
+std::vector<GlobalVariable> list_local_statics(const Image& image, std::size_t most_dies) {
+    std::vector<GlobalVariable> out;
+    Dwarf* dwarf = image.dwarf();
+    if (dwarf == nullptr) return out;
+    Dwarf_CU* cu = nullptr;
+    Dwarf_Die unit;
+    while (dwarf_get_units(dwarf, cu, &cu, nullptr, nullptr, &unit, nullptr) == 0)
+        if (dwarf_srclang(&unit) != DW_LANG_Go && !walk_blocks(image, unit, {}, 0, most_dies, out)) break;
     return out;
 }
 

@@ -47,5 +47,7 @@ struct GlobalVariable {
 };
 /// Variables with a fixed address at file and namespace scope of C and C++ units, at most `limit`.
 std::vector<GlobalVariable> list_globals(const Image& image, std::size_t limit = 100000);
+/// The static variables of functions, "parse::cache"; looks at no more than `most_dies` of what functions are made of.
+std::vector<GlobalVariable> list_local_statics(const Image& image, std::size_t most_dies = 4'000'000);
 
 }  // namespace incident

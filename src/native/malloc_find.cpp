@@ -152,20 +152,27 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
             if (fd != self + offset) continue;
             std::memcpy(&bk, data + offset + 8, 8);
             if (bk != fd) continue;
-            // One empty bin. Which of the 127? Take the window with most sound bins, the lowest one among equals.
+            // One empty bin. Which of the 127? Take the window with most sound bins. Among equals the ring decides:
+            // when the damage is in the first bin, the unsorted one, the window behind it has as many.
             Address hit = mapping.range.begin + offset;
             Address first = hit, last = hit;
             for (unsigned k = 1; k < bin_count && sound_bin(cursor, hit - k * 16); ++k) first = hit - k * 16;
             for (unsigned k = 1; k < bin_count && sound_bin(cursor, hit + k * 16); ++k) last = hit + k * 16;
-            if (first + (bin_count - 1) * 16 != last) {
-                unsigned most = 0;
+            if (first + (bin_count - 1) * 16 == last) {
+                candidates.push_back(first);
+            } else {
+                unsigned most = min_sound_bins;
+                std::vector<Address> equals;
                 for (unsigned k = 0; k < bin_count; ++k) {
                     unsigned sound = count_sound_bins(cursor, hit - k * 16);
-                    if (sound > most) most = sound, first = hit - k * 16;
+                    if (sound > most) equals.clear();
+                    most = std::max(most, sound);
+                    if (sound == most) equals.push_back(hit - k * 16);
                 }
-                if (most < min_sound_bins) continue;
+                if (equals.empty()) continue;
+                candidates.insert(candidates.end(), equals.begin(), equals.end());
+                first = equals.front();
             }
-            candidates.push_back(first);
             offset = static_cast<std::uint64_t>(first - mapping.range.begin) + bin_count * 16;
         }
     };
