@@ -180,26 +180,12 @@ private:
         return name.typed && !name.spare && (name.object || names.in_counted_array(word));
     }
 
-    /// The same for the words of one table and of one list: "table[]->obj", "g_head->next->obj".
+    /// The same for the words of one table, and of one list: the variable that leads there, and which member it is.
     static std::string holder_of(const LiveMemory& live, WordNames& names, const Word& word) {
         const WordName name = names.name(word);
         if (!name.typed && word.source == Source::chunk) return hex(live.chunks()[word.chunk].user.begin.value);
         if (!name.typed) return name.text.empty() ? hex(word.at.value) : name.text.substr(0, name.text.find('+'));
-        std::string out;
-        std::string_view rest = name.text, last;
-        while (!rest.empty()) {
-            auto end = rest.find("->", 1);
-            std::string_view step = rest.substr(0, end);
-            rest.remove_prefix(std::min(step.size(), rest.size()));
-            if (step == last || step == "->…") continue;
-            last = step;
-            for (bool inside = false; char c : step) {
-                inside = inside && c != ']';
-                if (!inside) out += c;
-                inside = inside || c == '[';
-            }
-        }
-        return out;
+        return fmt::format("{} {} {}", name.text.substr(0, name.text.find_first_of(".-[")), name.owner, name.member);
     }
 
     void add_word(Finding& finding, WordNames& names, const Word& word, const Placement& place) const {

@@ -188,7 +188,7 @@ std::uint64_t WordNames::counted(std::uint32_t chunk) {
     if (!fresh) return known->second;
     const Lead& to = lead(chunk);
     const LiveMemory::Word pointer = word_to(chunk);
-    const std::uint64_t size = to.name.typed && !to.name.owner.empty() ? size_of(to.name.pointee) : 0;
+    const std::uint64_t size = to.name.typed && !to.name.member.empty() ? size_of(to.name.pointee) : 0;
     if (size == 0 || to.name.spare) return 0;
     TypeRef type = to.name.object;
     Address object;

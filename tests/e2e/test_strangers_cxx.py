@@ -1,11 +1,11 @@
-"""C++ faults in shapes that the corpora's programs do not have: found once, by the right kind, named by their types; their
+"""C and C++ faults in shapes that the corpora's programs do not have: found once, by the right kind, named by their types; their
 healthy twins, and healthy programs that look like them, stay silent."""
 import pathlib
 import shutil
 import subprocess
 
 import pytest
-from support import kernel_core, report
+from support import GO, build_go, kernel_core, report
 
 HERE = pathlib.Path(__file__).parent
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
@@ -61,3 +61,30 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, fau
 @pytest.mark.parametrize("how", HEALTHY)
 def test_a_healthy_program_that_looks_ill(program: pathlib.Path, tmp_path: pathlib.Path, how: str) -> None:
     assert alarms(program, how, tmp_path / "core") == []
+
+
+@pytest.fixture(scope="session")
+def border(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    if GO is None:
+        pytest.skip("go is not installed")
+    return build_go(HERE / "outlived.go", tmp_path_factory.mktemp("outlived") / "program", cgo=True)
+
+
+@pytest.mark.parametrize("how,words", [
+    ("table", "that was freed: table[0], and 11 more words"),
+    ("array", "that was freed: queue.items->obj, and 11 more words"),  # in a chunk of 640 B
+    ("list", "that was freed: listeners->user, and 11 more words"),
+])
+def test_go_objects_that_one_container_of_c_keeps_are_one_finding(border: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, how: str, words: str) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    monkeypatch.setenv("GODEBUG", "cgocheck=0")
+    (finding,) = alarms(border, f"{how} bad", tmp_path / "bad")
+    assert finding["kind"] == "cgo.pointer.outlived"
+    assert words in finding["title"]
+    assert alarms(border, f"{how} good", tmp_path / "good") == []
+
+
+def test_behind_the_count_of_an_array_nothing_is_kept(border: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    monkeypatch.setenv("GODEBUG", "cgocheck=0")
+    assert alarms(border, "array shrunk", tmp_path / "core") == []
