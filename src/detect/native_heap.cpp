@@ -239,7 +239,7 @@ private:
         const Address top = heaps_.arenas()[chunk.arena].top;
         const auto size = process_.memory.load<std::uint64_t>(pointer - 8),
                    rest = process_.memory.load<std::uint64_t>(top + 8);
-        return size && rest && (*size & ~std::uint64_t{7}) == top + (*rest & ~std::uint64_t{7}) - (pointer - 16);
+        return size && rest && pointer - 16 + (*size & ~std::uint64_t{7}) == top + (*rest & ~std::uint64_t{7});
     }
 
     /// Who frees a chunk twice often writes to it in between (fclose() does): the list that it is in is broken, too.

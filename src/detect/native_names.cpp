@@ -35,8 +35,16 @@ WordName from_place(std::string text, const std::optional<TypedPlace>& place) {
     return name;
 }
 
-const GlobalVariable* around(const std::vector<GlobalVariable>& rows, Address a) {
-    auto after = std::ranges::upper_bound(rows, a, {}, &GlobalVariable::address);
+/// The variable of `image` around `a`; what `list` gives is kept in `known`, by address.
+const GlobalVariable* around(std::map<const Image*, std::vector<GlobalVariable>>& known, const auto& list,
+                             const Image& image, Address a) {
+    auto [at, fresh] = known.try_emplace(&image);
+    auto& rows = at->second;
+    if (fresh && image.has_dwarf()) {
+        rows = list();
+        std::ranges::sort(rows, {}, &GlobalVariable::address);
+    }
+    const auto after = std::ranges::upper_bound(rows, a, {}, &GlobalVariable::address);
     if (after == rows.begin()) return nullptr;
     const GlobalVariable& row = *(after - 1);
     return a < row.address + std::max<std::uint64_t>(row.size, 1) ? &row : nullptr;
@@ -51,27 +59,9 @@ bool begins_vector(const WordName& pointer) {
 }  // namespace
 
 const GlobalVariable* WordNames::global_at(const Image& image, Address a) {
-    auto known = globals_.find(&image);
-    if (known == globals_.end()) {
-        std::vector<GlobalVariable> rows;
-        if (image.has_dwarf()) rows = list_globals(image);
-        std::ranges::sort(rows, {}, &GlobalVariable::address);
-        known = globals_.emplace(&image, std::move(rows)).first;
-    }
-    const GlobalVariable* global = around(known->second, a);
-    return global != nullptr ? global : static_at(image, a);
-}
-
-/// Of functions: they are looked for when a word is in none of the others.
-const GlobalVariable* WordNames::static_at(const Image& image, Address a) {
-    auto known = statics_.find(&image);
-    if (known == statics_.end()) {
-        std::vector<GlobalVariable> rows;
-        if (image.has_dwarf()) rows = list_local_statics(image);
-        std::ranges::sort(rows, {}, &GlobalVariable::address);
-        known = statics_.emplace(&image, std::move(rows)).first;
-    }
-    return around(known->second, a);
+    const GlobalVariable* global = around(globals_, [&] { return list_globals(image); }, image, a);
+    // Of functions: they are looked for when a word is in none of the others.
+    return global != nullptr ? global : around(statics_, [&] { return list_local_statics(image); }, image, a);
 }
 
 LiveMemory::Word WordNames::word_to(std::uint32_t index) const {

@@ -61,7 +61,6 @@ private:
     };
     const Lead& lead(std::uint32_t chunk);
     WordName in_chunk(const LiveMemory::Word& word, const Lead& lead) const;
-    const GlobalVariable* static_at(const Image& image, Address a);
 
     const Process& process_;
     const Locator& locator_;

@@ -74,6 +74,16 @@ static widget* make(int id) {
     return w;
 }
 
+static void make_ring() {
+    ring* last = nullptr;
+    for (int i = 0; i < 6; ++i) {
+        auto* r = static_cast<ring*>(calloc(1, sizeof(ring)));
+        r->previous = last;
+        (last == nullptr ? g_ring : last->next) = r;
+        last = r;
+    }
+}
+
 // A list that is longer than what a name spells out.
 static void list_link(bool bad) {
     for (int i = 0; i < 14; ++i) {
@@ -89,13 +99,7 @@ static void list_link(bool bad) {
 }
 
 static void ring_link(bool bad) {
-    ring* last = nullptr;
-    for (int i = 0; i < 6; ++i) {
-        auto* r = static_cast<ring*>(calloc(1, sizeof(ring)));
-        r->previous = last;
-        (last == nullptr ? g_ring : last->next) = r;
-        last = r;
-    }
+    make_ring();
     ring* gone = g_ring->next->next;
     if (!bad) {
         gone->previous->next = gone->next;
@@ -233,13 +237,7 @@ static void vector_spare_room(bool) {
 
 // The first node is taken out and freed; nobody reads `previous` of the first.
 static void queue_popped(bool) {
-    ring* last = nullptr;
-    for (int i = 0; i < 6; ++i) {
-        auto* r = static_cast<ring*>(calloc(1, sizeof(ring)));
-        r->previous = last;
-        (last == nullptr ? g_ring : last->next) = r;
-        last = r;
-    }
+    make_ring();
     ring* first = g_ring;
     g_ring = first->next;
     free(first);
