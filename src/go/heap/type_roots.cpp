@@ -152,13 +152,21 @@ void TypeRoots::add_queued() {
     }
 }
 
+/// Of an interface that the compiler took apart, "r.itab" and "r.data": a *uint8, whatever it is. go1.16–1.27
+/// src/cmd/compile/internal/ssagen/ssa.go, SplitInterface; with variables of their own since 1.27.
+bool TypeRoots::is_part_of_interface(std::string_view variable, TypeId type) const {
+    return variable.ends_with(".data") && (*out_.types_)[type].kind == Kind::pointer &&
+           (*out_.types_)[type].elem == out_.types_->bytes();
+}
+
 HeapTypes::FrameShape TypeRoots::shape_by(Address pc, VariablesAt variables_at) const {
     HeapTypes::FrameShape shape;
     const auto modules = out_.graph_.input().runtime.modules();
     for (std::size_t i = 0; i < modules.size(); ++i) {
         if (modules[i].image == nullptr || !modules[i].text.contains(pc)) continue;
         for (const GoFrameVariable& variable : variables_at(*modules[i].image, pc))
-            if (const TypeId type = out_.types_->find_die(variable.type, i); type != no_type && variable.size != 0)
+            if (const TypeId type = out_.types_->find_die(variable.type, i);
+                type != no_type && variable.size != 0 && !is_part_of_interface(variable.name, type))
                 shape.rows.push_back({variable.name, variable.cfa_offset, variable.size, type});
     }
     return shape;

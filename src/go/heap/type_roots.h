@@ -1,6 +1,8 @@
 // Where types start to spread from: see heap_types.h. Private to go/heap.
 #pragma once
 
+#include <string_view>
+
 #include "go/heap/go_map_uses.h"
 #include "go/heap/type_spread.h"
 #include "image/go_types.h"
@@ -23,6 +25,7 @@ public:
 
 private:
     using VariablesAt = std::vector<GoFrameVariable> (*)(const Image& image, Address pc);
+    bool is_part_of_interface(std::string_view variable, TypeId type) const;
     HeapTypes::FrameShape shape_by(Address pc, VariablesAt variables_at) const;
     const HeapTypes::FrameShape& shape_of(const PhysicalFrame& frame);
     void read_shapes();
