@@ -1,5 +1,5 @@
-// Specials of a span: what the runtime notes beside an object. Layout facts: go1.16–1.27 src/runtime/mheap.go. Private
-// to go/heap.
+// Specials of a span: what the runtime notes beside an object. Layout facts: go1.16–1.27 src/runtime/mheap.go. For
+// go/heap and go/sync.
 #pragma once
 
 #include <cstdint>

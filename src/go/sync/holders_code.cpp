@@ -119,9 +119,10 @@ CodeStep boil(const Instruction& i) {
 }
 
 /// Made inside a function of the standard library and deferred there: log.(*Logger).output holds its lock by one while
-/// it writes to a pipe that nobody empties. The runtime's own take no such lock.
+/// it writes to a pipe that nobody empties. The runtime's own take no such lock, except that which runs a cleanup.
+/// go1.24, 1.25 src/runtime/mcleanup.go
 bool is_local_closure(std::string_view name) {
-    return !name.starts_with("runtime.") &&
+    return (!name.starts_with("runtime.") || name.starts_with("runtime.AddCleanup[")) &&
            (name.find(".deferwrap") != std::string_view::npos || name.find("·dwrap·") != std::string_view::npos ||
             name.find(".func") != std::string_view::npos);
 }

@@ -129,21 +129,25 @@ private:
         add_closure(CallbackKind::timer, *f, std::nullopt, at);
     }
 
-    // The kinds' numbers shift by version; what the record holds tells them apart: only these two begin with a function
-    // value.
     std::optional<Address> add_special(const Span& span, Address at) {
         StructView special(memory_, at);
         auto next = special.get(layout_.special.next);
-        const Address object = span.range.begin + special_offset(special, runtime_).value_or(0);
-        auto fn = special.get(layout_.specialfinalizer.fn);
-        if (fn && is_closure(memory_, runtime_, *fn)) {
-            ++out_.finalizers;
-            add_closure(CallbackKind::finalizer, *fn, object, at);
-        } else if (auto cleanup = special.get(layout_.specialCleanup.fn);
-                   cleanup && is_closure(memory_, runtime_, *cleanup)) {
-            ++out_.finalizers;
-            auto arg = special.get(layout_.specialCleanup.arg);
-            add_closure(CallbackKind::cleanup, *cleanup, arg ? std::optional(*arg) : std::nullopt, at);
+        const auto kind = special.get(layout_.special.kind);
+        if (kind && *kind == kinds_.finalizer) {
+            const Address object = span.range.begin + special_offset(special, runtime_).value_or(0);
+            if (const auto fn = special.get(layout_.specialfinalizer.fn); fn && is_closure(memory_, runtime_, *fn)) {
+                ++out_.finalizers;
+                add_closure(CallbackKind::finalizer, *fn, object, at);
+            }
+        } else if (kind && *kind == kinds_.cleanup && kinds_.cleanup != 0) {
+            if (const auto fn = special.get(layout_.specialCleanup.fn); fn && is_closure(memory_, runtime_, *fn)) {
+                ++out_.finalizers;
+                // Where its argument is; up to 1.25 the closure has it.
+                std::optional<Address> argument;
+                if (const auto box = special.get(layout_.specialCleanup.arg))
+                    if (const auto word = memory_.load_address(*box)) argument = *word;
+                add_closure(CallbackKind::cleanup, *fn, argument, at);
+            }
         }
         return next ? std::optional(*next) : std::nullopt;
     }
@@ -151,6 +155,7 @@ private:
     const Memory& memory_;
     const Runtime& runtime_;
     const RuntimeLayout& layout_;
+    const SpecialKinds kinds_ = special_kinds(runtime_.version());
     Callbacks& out_;
 };
 
