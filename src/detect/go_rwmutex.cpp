@@ -32,13 +32,13 @@ Detection detect_rwmutexes(const Process& process) {
         auto finding = teller->start(lock, "go.rwmutex.reader-leaked");
         teller->add_search(finding, lock);
         const auto n = lock.state.reader_wait;
-        finding.title =
-            fmt::format("{} that nobody alive can give back: {}",
-                        n == 1 ? "1 read lock is held" : fmt::format("{} read locks are held", n), teller->name(lock));
+        finding.title = fmt::format(
+            "{} {}: {}", n == 1 ? "1 read lock is held" : fmt::format("{} read locks are held", n),
+            lock.possible.empty() ? "that nobody alive can give back" : "and no holder was found", teller->name(lock));
         finding.where = fmt::format("wanted in {}", teller->locked_in(lock));
         finding.why = fmt::format(
-            "readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame leads to RUnlock",
-            lock.state.raw, n, n == 1 ? "a reader" : "readers");
+            "readerCount {:#x} and readerWait {}: a writer waits for {}, and no defer or frame {} to RUnlock",
+            lock.state.raw, n, n == 1 ? "a reader" : "readers", lock.possible.empty() ? "leads" : "is known to lead");
         teller->add_unable(finding, lock);
         teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);

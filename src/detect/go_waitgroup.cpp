@@ -73,12 +73,13 @@ Detection detect_waitgroups(const Process& process) {
         auto finding = teller->start(lock, "go.waitgroup.stuck");
         finding.subject.what = "wait group";
         teller->add_search(finding, lock);
-        finding.title = fmt::format("A WaitGroup waits for {} that nobody alive will make: {}",
+        finding.title = fmt::format("A WaitGroup waits for {} that {}: {}",
                                     lock.state.counter == 1 ? "a Done" : fmt::format("{} Dones", lock.state.counter),
+                                    lock.possible.empty() ? "nobody alive will make" : "nobody was found to owe",
                                     teller->name(lock));
         finding.where = fmt::format("waited for in {}", teller->locked_in(lock));
-        finding.why =
-            fmt::format("counter {}, and no defer, frame, timer or finalizer leads to Done", lock.state.counter);
+        finding.why = fmt::format("counter {}, and no defer, frame, timer or finalizer {} to Done", lock.state.counter,
+                                  lock.possible.empty() ? "leads" : "is known to lead");
         teller->add_unable(finding, lock);
         teller->add_waiters(finding, lock);
         teller->add_verify(finding, lock);

@@ -131,7 +131,9 @@ void finish_heap(Process& process, go::HeapBuild& build) {
     process.heap = std::move(heap.graph);
     process.heap_types = std::move(heap.types);
     std::ranges::copy(process.heap->gaps(), std::back_inserter(process.gaps));
-    if (process.locks) forget_unable(*process.locks, process);
+    if (!process.locks) return;
+    find_releasing_methods(*process.locks, process);
+    forget_unable(*process.locks, process);
 }
 
 /// Types only to name locks that lie in package variables: a quick question does not read them for nothing.

@@ -196,7 +196,7 @@ void LockFinder::follow(std::uint32_t i) {
     if (!searched_all && !defers.complete) unresolved.insert(i);
 }
 
-bool LockFinder::held(const GoLock& lock, HoldKind kind) const {
+bool LockFinder::held(const GoLock& lock, HoldKind kind) {
     if (!lock.readable) return false;
     switch (kind) {
         case HoldKind::exclusive:

@@ -95,6 +95,10 @@ struct LockPicture {
 /// Needs goroutines, stacks and waits; joins the pthread locks when there are any. Without Go those alone.
 LockPicture find_locks(const Process& process);
 
+/// Of locks that nobody is known to hold: objects in interfaces whose methods would release them. Needs the types of
+/// the heap.
+void find_releasing_methods(LockPicture& picture, const Process& process);
+
 /// What the marked heap tells of who may release a lock: function values that only garbage leads to do not, nor do
 /// goroutines that wait for ever; and of a lock that nobody who can run reaches nobody does.
 void forget_unable(LockPicture& picture, const Process& process);

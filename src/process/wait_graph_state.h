@@ -56,7 +56,7 @@ struct LockFinder {
     void note_release_under_way(std::uint32_t goroutine, const go::GoStack& stack);  ///< wait_graph_release.cpp
     void note(std::uint32_t goroutine, const go::Remaining& remaining, HoldBasis basis,
               std::optional<std::uint32_t> physical, std::string_view deferred, std::vector<go::Balance>& before);
-    bool held(const GoLock& lock, go::HoldKind kind) const;
+    static bool held(const GoLock& lock, go::HoldKind kind);
     void assign_holders();
     std::optional<std::uint32_t> stuck_finalizer_goroutine() const;
     void read_callbacks();

@@ -1,12 +1,14 @@
 // Who gives back what others wait for is called by the standard library, as a function that the program gave it; or
-// does so in one of many cases of a switch, by a defer.
+// does so in one of many cases of a switch, by a defer; or is a method that will be called through an interface.
 package main
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -106,8 +108,95 @@ type queue struct {
 	all  []*request
 }
 
+type account struct {
+	mu   sync.Mutex
+	left int
+}
+
+// What takes the lock gives this to its caller, who ends it.
+type transaction struct{ on *account }
+
+func (t *transaction) Close() error {
+	t.on.mu.Unlock()
+	return nil
+}
+
+// Its method takes the lock, too: that is no way to give it back.
+type teller struct{ on *account }
+
+func (t *teller) Close() error {
+	t.on.mu.Lock()
+	defer t.on.mu.Unlock()
+	t.on.left++
+	return nil
+}
+
+type vault struct {
+	sync.Mutex
+	left int
+}
+
+var (
+	pending = make(chan io.Closer, 1)
+	kept    = map[string]any{}
+	opened  sync.Locker
+	kind    struct{}
+)
+
+// Calls through interfaces, without which the linker leaves the methods out.
+//
+//go:noinline
+func later(ctx context.Context) {
+	time.Sleep(time.Hour)
+	(<-pending).Close()
+	ctx.Value(kind).(io.Closer).Close()
+	opened.Unlock()
+}
+
 func main() {
+	go later(context.Background())
 	switch os.Args[1] {
+	case "cleanup":
+		r := &request{}
+		r.group.Add(1)
+		resource := &[100]int{}
+		runtime.AddCleanup(resource, func(r *request) { r.group.Done() }, r)
+		go end()
+		r.group.Wait()
+		runtime.KeepAlive(resource)
+	case "queued":
+		a := &account{}
+		a.mu.Lock()
+		pending <- &transaction{a}
+		go end()
+		a.mu.Lock()
+	case "context":
+		a := &account{}
+		a.mu.Lock()
+		go later(context.WithValue(context.Background(), kind, &transaction{a}))
+		go end()
+		a.mu.Lock()
+	case "teller":
+		a := &account{}
+		a.mu.Lock()
+		pending <- &teller{a}
+		go end()
+		a.mu.Lock()
+	case "ended":
+		a := &account{}
+		t := &transaction{a}
+		a.mu.Lock()
+		t.Close()
+		a.mu.Lock()
+		go end()
+		a.mu.Lock()
+		runtime.KeepAlive(t)
+	case "embedded":
+		v := &vault{}
+		kept["vault"] = v
+		v.Lock()
+		go end()
+		v.Lock()
 	case "connection":
 		connection()
 	case "queue":

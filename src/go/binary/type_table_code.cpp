@@ -21,13 +21,13 @@
 
 #include "disasm/disasm.h"
 #include "go/binary/code_uses.h"
+#include "go/binary/methods.h"
 #include "go/binary/runtime_state.h"
 #include "go/binary/type_table_state.h"
 
 namespace incident::go {
 namespace {
 
-constexpr std::uint64_t most_methods = 4096;            // of one type
 constexpr std::uint64_t largest_variable = 1ull << 26;  // bytes
 constexpr std::size_t most_words = 1 << 20;             // looked at of one type
 
@@ -144,25 +144,10 @@ private:
         return callee.id;
     }
 
-    /// go1.16–1.27 src/runtime/type.go: uncommontype, then methods {name, mtyp, ifn, tfn}, four offsets of 4 bytes.
     bool lists(TypeId id, std::string_view method) const {
-        const auto& layout = builder_.runtime.layout();
-        const Address at = builder_.out.types[id].rtype;
-        const auto flags = StructView(builder_.memory, at).get(layout.type.tflag);
-        const std::uint64_t before = size_before_uncommon(layout, builder_.out.types[id].kind);
-        if (!flags || (*flags & 1) == 0 || before == 0) return false;
-        const StructView uncommon(builder_.memory, at + before);
-        const auto count = uncommon.get(layout.uncommontype.mcount);
-        const auto first = uncommon.get(layout.uncommontype.moff);
-        if (!count || !first || *count > most_methods) return false;
-        for (std::uint64_t i = 0; i < *count; ++i) {
-            const auto name = builder_.memory.load<std::int32_t>(at + before + *first + i * 16);
-            if (!name || *name <= 0) continue;
-            const auto text = read_type_name_at(builder_.memory, builder_.runtime.version(),
-                                                module_.types.begin + static_cast<std::uint32_t>(*name));
-            if (text && *text == method) return true;
-        }
-        return false;
+        const Type& type = builder_.out.types[id];
+        return std::ranges::any_of(read_methods(builder_.memory, builder_.runtime, type.kind, type.rtype),
+                                   [&](const TypeMethod& m) { return m.name == method; });
     }
 
     void take(const CallOfVariable& call) {
