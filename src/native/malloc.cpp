@@ -138,7 +138,7 @@ Result<Heaps> Heaps::read(const CoreFile& core, const Memory& memory, const Imag
             walk_region(memory, state->regions[i], arena.main, arena.locked);
         }
     });
-    find_scattered_regions(*state, mappings);
+    find_scattered_regions(*state, core, mappings);
     for (Region& region : state->regions)
         for (Corruption& corruption : region.corruptions) state->add(std::move(corruption));
     find_mmapped(*state, core, mappings);

@@ -238,6 +238,8 @@ private:
         }
         Region* region = chain.region;
         auto now = region == nullptr ? std::nullopt : region->map.at(chunk);
+        if (region == nullptr && state_.incomplete && state_.memory->is_mapped(chunk))
+            return false;  // it may lie there
         if (!now || *now == ChunkState::fence || *now == ChunkState::top) {
             report(Corruption::Kind::list_link, chain.link, chunk, chain, chain.transient,
                    region == nullptr          ? "leads outside every heap"

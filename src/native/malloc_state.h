@@ -60,6 +60,7 @@ struct Heaps::State {
     std::vector<Corruption> corruptions;
     std::uint64_t corruptions_dropped = 0;
     std::vector<report::Gap> gaps;
+    bool incomplete = false;  ///< a part of some heap was not found, or is not in the core
     std::optional<bool> safe_linking;
     std::optional<std::uint64_t> tcache_key;
 
@@ -93,15 +94,17 @@ void find_arenas(Heaps::State& state, std::span<const Mapping> mappings, const I
 /// Fills regions, unwalked. They never overlap, so that all maps together are bounded by the core's size.
 void plan_regions(Heaps::State& state, std::span<const Mapping> mappings);
 /// More heaps of a main arena whose regions, walked, do not add up to its system_mem; walked already.
-void find_scattered_regions(Heaps::State& state, std::span<const Mapping> mappings);
+void find_scattered_regions(Heaps::State& state, const CoreFile& core, std::span<const Mapping> mappings);
 /// Anonymous mappings without the heaps in them, sorted.
 std::vector<AddressRange> anonymous_pieces(const Heaps::State& state, std::span<const Mapping> mappings);
 void walk_region(const Memory& memory, Region& region, bool main, bool locked);
 void find_mmapped(Heaps::State& state, const CoreFile& core, std::span<const Mapping> mappings);
 void read_lists(Heaps::State& state, const CoreFile& core);
 
-/// How many sound chunks follow each other from `at`, at most `limit`; `*reached` = ended at `stop`, or at end marks.
-std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool main, std::size_t limit, bool* reached);
+/// How many sound chunks follow each other from `at`, at most `limit`; `*reached` = ended at `stop`, or at end marks,
+/// which are at `*end` then.
+std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool main, std::size_t limit, bool* reached,
+                         Address* end = nullptr);
 
 /// Sizes of a chunk that may hold a struct tcache_perthread_struct of 576 (up to 2.29), 640 or 760 bytes (2.42): some
 /// more when the rest of a split would have been too small to be a chunk, and when it is aligned to a cache line
@@ -110,5 +113,8 @@ constexpr bool may_be_cache(std::uint64_t chunk_size) { return chunk_size - 0x25
 
 inline constexpr std::uint64_t flag_prev_inuse = 1, flag_mmapped = 2, flag_non_main = 4, flag_bits = 7;
 inline constexpr std::uint64_t min_chunk = 32;  ///< MINSIZE of 64-bit glibc
+
+/// End marks: the second one, and the first after a chunk in use, have prev_inuse set.
+constexpr bool is_fence(std::uint64_t field) { return (field & ~(flag_non_main | flag_prev_inuse)) == 16; }
 
 }  // namespace incident::native

@@ -21,15 +21,13 @@ constexpr std::size_t plausible_chain = 16;  ///< believed, but for repeated wor
 constexpr std::uint64_t search_window = 1 << 20;
 constexpr std::size_t max_probe = 1 << 27;  ///< chunks looked at to find where a heap begins, or goes on
 constexpr std::size_t max_heaps_per_arena = 1 << 16;
+constexpr std::uint64_t page = 4096;
 
 bool sound_size(std::uint64_t field, std::uint64_t room, bool main) {
     std::uint64_t size = field & ~flag_bits;
     return size >= min_chunk && size % 16 == 0 && size <= room && (field & flag_mmapped) == 0 &&
            !(main && (field & flag_non_main) != 0);
 }
-
-/// The second one, and the first after a chunk in use, have prev_inuse set.
-bool is_fence(std::uint64_t field) { return (field & ~(flag_non_main | flag_prev_inuse)) == 16; }
 
 /// The end of what can be read contiguously from `begin`.
 Address readable_end(const Memory& memory, Address begin, Address limit) {
@@ -301,12 +299,22 @@ void plan_thread_heaps(Heaps::State& state, std::uint32_t index, std::vector<Pla
         Address begin = found_first ? arena.address + state.layouts[index].size() : heap + header;
         begin = Address{(begin.value + 15) & ~std::uint64_t{15}};
         Address end = readable_end(*state.memory, begin, heap + size);
-        if (end < heap + size && end >= begin)
+        if (end < heap + size && end >= begin) {
+            state.incomplete = true;
             state.gap(fmt::format("{} bytes of a malloc heap at {:#x}", heap + size - end, heap.value),
                       "they are not in the core", "what lies there is neither counted nor found", true);
+        }
         if (end > begin + 16) plans.push_back({{begin, end.align_down(16)}, index, true});
         heap = Address{previous};
     }
+}
+
+/// Of memory from mmap: the kernel may have joined other blocks with it.
+Address end_of_top(MemoryCursor& cursor, Address top, Address limit) {
+    std::uint64_t field = 0;
+    if (!cursor.load(top + 8, field) || !sound_size(field, limit.value - top.value, true)) return limit;
+    const Address end = top + (field & ~flag_bits);
+    return end.is_aligned(page) ? end : limit;
 }
 
 void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParameters& parameters,
@@ -317,7 +325,8 @@ void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParame
     MemoryCursor cursor(*state.memory);
     const Mapping* of_top = find_mapping(mappings, arena.top);
     if (of_top == nullptr) {
-        bool missing = state.memory->is_mapped(arena.top);
+        const bool missing = state.memory->is_mapped(arena.top);
+        state.incomplete |= missing;
         if (missing)
             state.gap("the main malloc heap", "its end is not in the core",
                       "C heap blocks there are neither counted nor found", true);
@@ -349,15 +358,18 @@ void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParame
     const Mapping* of_base = parameters.sbrk_base.is_null() ? nullptr : find_mapping(mappings, parameters.sbrk_base);
     if (of_base != nullptr) plan(parameters.sbrk_base, joined(of_base));
     if (of_top == nullptr || (of_base != nullptr && joined(of_base).contains(arena.top))) return;
-    // Top is elsewhere: memory from mmap, or sbrk_base is unknown. The lowest page from which the chain leads to top.
+    // Top is elsewhere: memory from mmap, or sbrk_base is unknown. The lowest page from which the chain leads to top,
+    // not to the end marks of a block that came before.
     std::size_t budget = max_probe;
-    for (Address at = of_top->range.begin; at <= arena.top && budget > 0; at += 4096) {
+    for (Address at = of_top->range.begin; at <= arena.top && budget > 0; at += page) {
         std::uint64_t field;
         bool reached = at == arena.top;
+        Address marks;
         if (!reached && (!cursor.load(at + 8, field) || (field & flag_prev_inuse) == 0)) continue;
-        if (!reached) budget -= std::min(budget, 1 + chain_length(cursor, at, arena.top, true, budget, &reached));
-        if (!reached) continue;
-        plan(at, {at, of_top->range.end});
+        if (!reached)
+            budget -= std::min(budget, 1 + chain_length(cursor, at, arena.top, true, budget, &reached, &marks));
+        if (!reached || !marks.is_null()) continue;
+        plan(at, {at, end_of_top(cursor, arena.top, of_top->range.end)});
         return;
     }
     plan(of_top->range.begin, of_top->range);  // damaged on the way: the walk will say where
@@ -365,7 +377,8 @@ void plan_main_heap(Heaps::State& state, std::uint32_t index, const MallocParame
 
 }  // namespace
 
-std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool main, std::size_t limit, bool* reached) {
+std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool main, std::size_t limit, bool* reached,
+                         Address* end) {
     *reached = false;
     std::size_t length = 0;
     while (length < limit && at < stop) {
@@ -373,6 +386,7 @@ std::size_t chain_length(MemoryCursor& cursor, Address at, Address stop, bool ma
         if (stop.value - at.value < 16 || !cursor.load(at + 8, field)) return length;
         if (is_fence(field)) {
             *reached = length > 0;
+            if (end != nullptr) *end = at;
             return length;
         }
         if (!sound_size(field, stop.value - at.value, main)) return length;
@@ -432,37 +446,6 @@ std::vector<AddressRange> anonymous_pieces(const Heaps::State& state, std::span<
         if (at < mapping.range.end) pieces.push_back({at, mapping.range.end});
     }
     return pieces;
-}
-
-void find_scattered_regions(Heaps::State& state, std::span<const Mapping> mappings) {
-    MemoryCursor cursor(*state.memory);
-    for (std::uint32_t i = 0; i < state.arenas.size(); ++i) {
-        if (!state.arenas[i].main) continue;
-        auto accounted = [&] {
-            std::uint64_t bytes = 0;
-            for (const Region& region : state.regions)
-                if (region.arena == i)
-                    for (const ChunkCount& count : region.counts) bytes += count.bytes;
-            return bytes;
-        };
-        std::uint64_t found = accounted();
-        for (AddressRange piece : anonymous_pieces(state, mappings)) {
-            if (found >= state.arenas[i].system_mem) break;
-            bool reached = false;
-            if (piece.size() < 4096 || chain_length(cursor, piece.begin, piece.end, true, max_probe, &reached) == 0 ||
-                !reached)
-                continue;
-            Region region({piece.begin, piece.end.align_down(16)}, i);
-            walk_region(*state.memory, region, true, state.arenas[i].locked);
-            state.regions.push_back(std::move(region));
-            found = accounted();
-        }
-        std::ranges::sort(state.regions, {}, [](const Region& r) { return r.map.range().begin; });
-        if (found + 4096 < state.arenas[i].system_mem)
-            state.gap(fmt::format("{} bytes of the main malloc arena", state.arenas[i].system_mem - found),
-                      "they were not found in the core", "C heap blocks there are neither counted nor found",
-                      !state.arenas[i].in_motion);  // what brk just gave or took is not counted yet
-    }
 }
 
 }  // namespace incident::native

@@ -121,6 +121,8 @@ const Case cases[] = {
     {"MainOnly", "ap", "2", "0", "20000", {"-O1", "-no-pie"}},
     {"ForeignSbrk", "as", "3", "3", "20000", {"-O1"}},
     {"BlockedBrk", "an", "4", "3", "60000", {"-O1"}},
+    {"JoinedMappings", "anj", "3", "3", "60000", {"-O1"}},
+    {"JoinedAgain", "anj", "15", "3", "60000", {"-O1"}},
     {"SeveralHeaps", "ab", "5", "3", "20000", {"-O1"}},
     {"LongLists", "aq", "6", "4", "60000", {"-O1"}},
     {"Gdb", "a", "7", "4", "20000", {"-O1"}, true},

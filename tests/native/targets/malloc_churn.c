@@ -8,6 +8,7 @@
  *     b  one thread fills more than one 64 MB heap of its arena
  *     s  somebody else calls sbrk() between allocations
  *     n  brk cannot grow: the main arena goes on in mmapped memory
+ *     j  somebody else maps memory between allocations, which the kernel joins with malloc's
  *     p  only the main thread allocates (no thread arenas)
  *     q  many small frees at the end: long unsorted and fast lists
  * TRUTH lines: "live ADDRESS SIZE", "info NAME VALUE", then malloc_info's XML.
@@ -160,6 +161,11 @@ static void churn(uint64_t s, long count) {
         if (strchr(mode, 's') && i % 5000 == 4999 && s % 3) {
             char *mine = sbrk(4096 * (1 + (long)(s % 5)));
             if (mine != (char *)-1) memset(mine, 0x41, 4096);
+        }
+        if (strchr(mode, 'j') && i % 1000 == 999) {
+            size_t room = 4096 * (1 + s % 5);
+            char *mine = mmap(0, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (mine != MAP_FAILED) memset(mine, 0x41, room);
         }
         if (strchr(mode, 'n') && i == count / 8) {
             char *end = (char *)(((uintptr_t)sbrk(0) + 4095) & ~4095ul);
