@@ -66,8 +66,8 @@ constexpr Explanation go_sync_kinds[] = {
      "possible where something could not be searched; the report lists what was. Or the goroutine that would unlock "
      "it waits in select{}, on a nil channel or for what nobody else can reach: likely, a warning.",
      "A slow holder has the very same bytes. A lock handed to another goroutine, or to C code, to unlock it there is "
-     "legal. Starving and "
-     "woken hand-over states pass quickly.",
+     "legal, or to an object that unlocks it when its method is called, as a transaction does: where an interface has "
+     "such an object, the finding is an info. Starving and woken hand-over states pass quickly.",
      "Put `defer mu.Unlock()` right after Lock, or unlock on every path out, those of panics too."},
     {"go.mutex.self-deadlock", "a goroutine waits for a lock that it holds itself",
      "sync.Mutex is not recursive: a method that locks calls another that locks. Upgrading an RLock to Lock, and a "
