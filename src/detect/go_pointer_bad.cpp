@@ -1,13 +1,15 @@
 // go.pointer.bad: the runtime's own word: "found bad pointer in Go heap".
 //
-// Proof: the fatal error. Which word it was: runtime.badPointer(s, p, refBase, refOff) and its caller findObject keep
-// the three numbers in their frames, spilled in whatever order the compiler chose; they are believed only when p leads
-// to memory that no span holds, and the word at refBase+refOff still holds it. The collector of Go 1.25 and later scans
-// small objects without saying where (both are 0): then the marked heap says which words hold p. Innocent look-alikes:
-// none; the pointer may be older than the code that the collector was in.
+// Proof: the fatal error. Which word it was: runtime.badPointer(s, p, refBase, refOff) prints the three numbers, and it
+// and its caller findObject keep them in their frames, spilled in whatever order the compiler chose (what prints may
+// have overwritten them). They are believed only when p leads to memory that no span holds, and the word at
+// refBase+refOff still holds it. The collector of Go 1.25 and later scans small objects without saying where (both are
+// 0): then the marked heap says which words hold p. Innocent look-alikes: none; the pointer may be older than the code
+// that the collector was in.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "base/text.h"
 #include "detect/pointers.h"
@@ -35,8 +37,48 @@ bool leads_nowhere(const Process& process, std::uint64_t value) {
     return !process.spans || (process.spans->in_arena(at) && process.spans->find(at) == nullptr);
 }
 
-/// The three numbers, from the words of the frames of badPointer and findObject.
-std::optional<Words> find_words(const Process& process, const go::GoStack& stack) {
+/// What badPointer printed before the throw, so far as the ring still holds it.
+struct Printed {
+    std::string line;  ///< "runtime: pointer 0x… to unallocated span span.base()=…"
+    Address bad;
+    Address base;  ///< null: not said
+    std::uint64_t offset = 0;
+};
+
+std::uint64_t number_behind(std::string_view text, std::string_view mark) {
+    const auto at = text.find(mark);
+    if (at == std::string_view::npos) return 0;
+    std::uint64_t value = 0;
+    const char* begin = text.data() + at + mark.size();
+    std::from_chars(begin, text.data() + text.size(), value, 16);
+    return value;
+}
+
+Printed what_was_printed(const Process& process) {
+    Printed printed;
+    const auto& globals = process.go->globals();
+    if (!globals.print_backlog) return printed;
+    std::string ring(512, '\0');
+    if (!process.memory.load(*globals.print_backlog, std::as_writable_bytes(std::span(ring)))) return printed;
+    if (globals.print_backlog_index)
+        if (auto index = process.memory.load<std::uint64_t>(*globals.print_backlog_index);
+            index && *index < ring.size())
+            std::ranges::rotate(ring, ring.begin() + static_cast<std::ptrdiff_t>(*index));
+    constexpr std::string_view pointer = "runtime: pointer 0x", object = "found in object at *(0x";
+    const auto begin = ring.rfind(pointer);
+    if (begin == std::string::npos) return printed;
+    const std::string_view text = std::string_view(ring).substr(begin);
+    printed.line = text.substr(0, text.find('\n'));
+    printed.bad = Address{number_behind(text, pointer)};
+    if (const auto at = text.find(object); at != std::string_view::npos) {
+        printed.base = Address{number_behind(text, object)};
+        printed.offset = number_behind(text.substr(at), "+0x");
+    }
+    return printed;
+}
+
+/// The three numbers: what the runtime printed of them, or the words of the frames of badPointer and findObject.
+std::optional<Words> find_words(const Process& process, const go::GoStack& stack, const Printed& printed) {
     auto frame = std::ranges::find_if(stack.physical, [](auto& f) { return f.name() == "runtime.badPointer"; });
     if (frame == stack.physical.end() || frame->sp.is_null()) return std::nullopt;
     std::vector<std::uint64_t> words;
@@ -52,12 +94,15 @@ std::optional<Words> find_words(const Process& process, const go::GoStack& stack
         auto held = process.memory.load<std::uint64_t>(Address{base} + offset);
         return held && *held == bad && leads_nowhere(process, bad);
     };
+    if (fits(printed.bad.value, printed.base.value, printed.offset))
+        return Words{printed.bad, printed.base + printed.offset, printed.base};
     // The arguments in their order: on the stack up to Go 1.16, in their spill slots later.
     for (std::size_t i = 0; i + 2 < words.size(); ++i)
         if (fits(words[i], words[i + 1], words[i + 2]))
             return Words{Address{words[i]}, Address{words[i + 1]} + words[i + 2], Address{words[i + 1]}};
     const auto in_hand = [&](Address value) {
-        return leads_nowhere(process, value.value) && std::ranges::find(words, value.value) != words.end();
+        return leads_nowhere(process, value.value) &&
+               (value == printed.bad || std::ranges::find(words, value.value) != words.end());
     };
     if (process.heap != nullptr) {
         for (const go::Stray& stray : process.heap->strays())
@@ -74,22 +119,6 @@ std::optional<Words> find_words(const Process& process, const go::GoStack& stack
                 if (bad != base && fits(bad, base, offset))
                     return Words{Address{bad}, Address{base} + offset, Address{base}};
     return std::nullopt;
-}
-
-/// "runtime: pointer 0x… to unallocated span span.base()=…": printed before the throw, when the ring still holds it.
-std::string printed_line(const Process& process) {
-    const auto& globals = process.go->globals();
-    if (!globals.print_backlog) return {};
-    std::string text(512, '\0');
-    if (!process.memory.load(*globals.print_backlog, std::as_writable_bytes(std::span(text)))) return {};
-    if (globals.print_backlog_index)
-        if (auto index = process.memory.load<std::uint64_t>(*globals.print_backlog_index);
-            index && *index < text.size())
-            std::ranges::rotate(text, text.begin() + static_cast<std::ptrdiff_t>(*index));
-    auto begin = text.rfind("runtime: pointer 0x");
-    if (begin == std::string::npos) return {};
-    auto end = text.find('\n', begin);
-    return text.substr(begin, end == std::string::npos ? end : end - begin);
 }
 
 }  // namespace
@@ -109,10 +138,11 @@ Detection detect_bad_pointer(const Process& process) {
     finding.why = "the runtime stops a process whose pointers lead into memory that it has given back";
     finding.evidence.push_back(
         {"the runtime's fatal error", std::nullopt, *crash.message, "core", "frame of " + crash.runtime_function});
-    if (auto line = printed_line(process); !line.empty())
+    const Printed printed = what_was_printed(process);
+    if (!printed.line.empty())
         finding.evidence.push_back(
-            {"printed before it", std::nullopt, escape_for_terminal(line), "core", "runtime.printBacklog"});
-    if (auto words = find_words(process, crash.stack)) {
+            {"printed before it", std::nullopt, escape_for_terminal(printed.line), "core", "runtime.printBacklog"});
+    if (auto words = find_words(process, crash.stack, printed)) {
         Boxed boxed;
         if (process.spans)
             boxed = find_boxed(process.memory, *process.go, *process.spans, process.heap.get(), process.jobs,
