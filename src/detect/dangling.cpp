@@ -98,12 +98,13 @@ void judge_stack(const Process& process, Judgement& judgement) {
 
 }  // namespace
 
-bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement) {
+bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement, AddressRange among) {
     if (judgement.may_end.empty()) return false;
-    for (const int beside : {-16, -8, 8, 16})
-        if (auto value = memory.load_address(word + static_cast<std::uint64_t>(static_cast<std::int64_t>(beside)));
-            value && judgement.may_end.contains(*value))
-            return true;
+    for (const int beside : {-16, -8, 8, 16}) {
+        const Address at = word + static_cast<std::uint64_t>(static_cast<std::int64_t>(beside));
+        if (!among.empty() && !among.contains(at)) continue;
+        if (auto value = memory.load_address(at); value && judgement.may_end.contains(*value)) return true;
+    }
     return false;
 }
 

@@ -36,8 +36,8 @@ struct Judgement {
 Judgement judge(const Process& process, const Locator& locator, Address value);
 
 /// Is `word` the end of a {begin, end}: does a word beside it lead into the object that the judgement says may end
-/// there?
-bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement);
+/// there? Only words `among` count, if it is not empty.
+bool ends_a_range(const Memory& memory, Address word, const Judgement& judgement, AddressRange among = {});
 
 /// Do the bytes around `at` look like frames: return addresses with saved frame pointers below them?
 bool was_stack(const Process& process, Address at);

@@ -228,7 +228,8 @@ Detection detect_bad_headers(const Process& process) {
     HeaderScan scan = scan_headers(process, *process.locator);
     detection.checked = scan.checked;
     std::size_t left = scan.more;
-    std::map<std::pair<Address, std::string_view>, std::size_t> told;  // value and kind → finding
+    // Object or variable and kind → finding: what spoilt one element of an array spoilt the others.
+    std::map<std::pair<Address, std::string_view>, std::size_t> told;
     for (const BadHeader& bad : scan.bad) {
         if (!bad.in_frame() && (!mask_agrees(process, bad) || !whole_slot_agrees(process, bad))) {
             ++detection.unchecked;  // its type is not known for sure
@@ -240,7 +241,8 @@ Detection detect_bad_headers(const Process& process) {
             ++detection.unchecked;
             continue;
         }
-        if (auto known = told.find({bad.object, header_kind(bad)}); known != told.end()) {
+        const Address container = bad.slot != go::no_slot ? process.heap->slots().base(bad.slot) : bad.object;
+        if (auto known = told.find({container, header_kind(bad)}); known != told.end()) {
             auto& evidence = detection.findings[known->second].evidence;
             if (evidence.size() < most_told) evidence.push_back(teller.words(bad));
             continue;
@@ -249,7 +251,7 @@ Detection detect_bad_headers(const Process& process) {
             ++left;
             continue;
         }
-        told.emplace(std::pair(bad.object, header_kind(bad)), detection.findings.size());
+        told.emplace(std::pair(container, header_kind(bad)), detection.findings.size());
         detection.findings.push_back(teller.tell(bad));
         add_doubts(process, bad, sure, detection.findings.back());
     }

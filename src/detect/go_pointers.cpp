@@ -42,7 +42,7 @@ struct Suspect {
     go::AddressWord::Kind kind = go::AddressWord::Kind::pointer;
     bool off_heap = false;  ///< the collector does not look there
     Judgement judgement;
-    bool listed = false;   ///< as in HiddenWord
+    AddressRange among;    ///< as in HiddenWord; empty: not known
     std::uint8_t tag = 0;  ///< beside the value
 };
 
@@ -172,7 +172,7 @@ void check_hidden(const Process& process, const Locator& locator, const std::vec
     for (const HiddenWord& word : hidden)
         if (auto judgement = judge(process, locator, word.value); judgement.gone != Gone::no)
             suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement),
-                                word.listed, word.tag});
+                                word.among, word.tag});
 }
 
 /// Words off the heap that typed pointers lead to.
@@ -186,7 +186,7 @@ void check_off_heap(const Process& process, const Locator& locator, const std::v
             if (!alone) continue;
             judgement = std::move(*alone);
         }
-        suspects.push_back({word.word, word.value, word.kind, true, std::move(judgement)});
+        suspects.push_back({word.word, word.value, word.kind, true, std::move(judgement), word.among});
     }
 }
 
@@ -260,6 +260,12 @@ struct Named {
     const Suspect* suspect = nullptr;
     Holder holder;
 };
+
+/// The object of the heap, or the value elsewhere, that the word is in: an array's elements are of one object.
+Address container(const Process& process, const Named& named) {
+    const auto slot = process.heap ? process.heap->slot_of(named.suspect->word) : std::nullopt;
+    return slot ? process.heap->slots().base(*slot) : named.holder.base;
+}
 
 /// Each word that is bad, and what it leads to.
 void add_words(const Process& process, const Locator& locator, std::span<const Named> words, Finding& finding) {
@@ -403,7 +409,7 @@ Detection detect_pointers(const Process& process) {
         return s.judgement.gone == Gone::runtimes && s.kind != go::AddressWord::Kind::uintptr;
     });
     std::erase_if(suspects,
-                  [&](const Suspect& s) { return !s.listed && ends_a_range(process.memory, s.word, s.judgement); });
+                  [&](const Suspect& s) { return ends_a_range(process.memory, s.word, s.judgement, s.among); });
     if (suspects.empty()) {
         if (!process.heap) detection.reason = "the objects of the Go heap were not looked at";
         return detection;
@@ -425,7 +431,7 @@ Detection detect_pointers(const Process& process) {
     SurelyKept surely_kept(process);
     for (std::size_t begin = 0, end = 0; begin < named.size(); begin = end) {
         auto same = [&](const Named& other) {
-            return other.holder.base == named[begin].holder.base &&
+            return container(process, other) == container(process, named[begin]) &&
                    (other.suspect->judgement.gone == Gone::no) == (named[begin].suspect->judgement.gone == Gone::no) &&
                    other.suspect->judgement.stack() == named[begin].suspect->judgement.stack();
         };

@@ -21,26 +21,32 @@ constexpr std::string_view func_word = "func ";  // before a closure's name
 struct Field {
     std::uint64_t offset = 0;
     std::string path;
-    bool listed = false;
+    std::uint64_t among = 0, among_end = 0;  ///< as in HiddenWord, offsets
+};
+
+struct Within {
+    std::uint64_t begin = 0, end = 0;
 };
 
 void collect(const go::TypeTable& types, go::TypeId id, std::uint64_t base, const std::string& path, unsigned depth,
-             std::vector<Field>& out) {
+             Within among, std::vector<Field>& out) {
     const go::Type& type = types[id];
     if (depth > deepest || out.size() >= most_words) return;
     if (type.kind == go::Kind::uintptr) {
-        out.push_back({base, path, false});
+        out.push_back({base, path, among.begin, among.end});
     } else if (type.kind == go::Kind::struct_) {
         for (const go::TypeField& field : types.fields(type))
             collect(types, field.type, base + field.offset,
-                    path.empty() ? std::string(field.name) : fmt::format("{}.{}", path, field.name), depth + 1, out);
+                    path.empty() ? std::string(field.name) : fmt::format("{}.{}", path, field.name), depth + 1, among,
+                    out);
     } else if (type.kind == go::Kind::array && types[type.elem].size != 0) {
         const std::uint64_t step = types[type.elem].size;
         for (std::uint64_t i = 0; i < type.count && out.size() < most_words; ++i) {
             const std::size_t before = out.size();
-            collect(types, type.elem, base + i * step, fmt::format("{}[{}]", path, i), depth + 1, out);
+            const std::uint64_t at = base + i * step;
+            collect(types, type.elem, at, fmt::format("{}[{}]", path, i), depth + 1,
+                    type.count > 2 ? Within{at, at + step} : among, out);
             if (out.size() == before) return;
-            if (types[type.elem].kind == go::Kind::uintptr) out.back().listed = type.count > 2;
         }
     }
 }
@@ -74,13 +80,14 @@ std::vector<HiddenWord> find_hidden_words(const Process& process, std::size_t li
     bool any = false;
     for (go::TypeId id = 1; id < types.size(); ++id) {
         if (types[id].size < 8 || runtime_type(types[id].name)) continue;
-        collect(types, id, 0, {}, 0, fields[id]);
+        collect(types, id, 0, {}, 0, {0, types[id].size}, fields[id]);
         any |= !fields[id].empty();
     }
     for (std::size_t i = 0; i < closures.size(); ++i) {
         if (runtime_type(std::string_view(closures[i].name).substr(func_word.size()))) continue;
         for (const go::TypeField& capture : closures[i].captures)
-            collect(types, capture.type, capture.offset, std::string(capture.name), 0, captured[i]);
+            collect(types, capture.type, capture.offset, std::string(capture.name), 0, {0, closures[i].size},
+                    captured[i]);
         any |= !captured[i].empty();
     }
     if (!any) return found;
@@ -99,7 +106,9 @@ std::vector<HiddenWord> find_hidden_words(const Process& process, std::size_t li
                 begins = object->base == *value || (has_header(slots, *value) && object->base + 8 == *value);
             if (!begins) return;
         }
-        found.push_back({word, *value, base, std::string(symbol), std::string(type), field.path, field.listed, tag});
+        AddressRange among{base + field.among, base + field.among_end};
+        if (!symbol.empty() && field.path.empty()) among = {word - 16, word + 24};  // var begin, end uintptr
+        found.push_back({word, *value, base, std::string(symbol), std::string(type), field.path, among, tag});
     };
     for (const go::GlobalOfType& global : types.globals()) {
         if (global.type >= fields.size() || own_variable(global.name)) continue;

@@ -15,7 +15,7 @@ struct HiddenWord {
     std::string symbol;    ///< package variable; empty: an object
     std::string type;      ///< of the value at base
     std::string field;     ///< "where"; empty: the variable itself
-    bool listed = false;   ///< one of an array of more than two: no {begin, end} with its neighbours
+    AddressRange among;    ///< its struct: what it may be the {begin, end} of a range with; elements of a list are not
     std::uint8_t tag = 0;  ///< its lowest bits, which value is without
 };
 
