@@ -1,4 +1,5 @@
-// Following typed pointers that leave the heap. Nearly none do: one comparison settles each word of the heap.
+// Following typed pointers that leave what the collector scans. Nearly none do: a look at the words of few types
+// settles it.
 #include "detect/off_heap_words.h"
 
 #include <fmt/format.h>
@@ -45,6 +46,10 @@ public:
     }
     bool leads_off(const Word& word) {
         return word.elem != go::no_type && heap_.leads_off_heap(word.elem) && holds(word.elem);
+    }
+    /// Would the allocator have let the collector scan it?
+    bool holds_pointers(go::TypeId id) {
+        return std::ranges::any_of(of(id), [](const Word& w) { return w.kind != go::AddressWord::Kind::uintptr; });
     }
     bool holds(go::TypeId id) { return !runtime_type(types_[id].name) && types_[id].size >= 8 && !of(id).empty(); }
 
@@ -114,7 +119,6 @@ public:
             wanted[id] = !runtime_type(types_[id].name) && words_.leads_off(id);
         if (std::ranges::find(wanted, 1) == wanted.end()) return;
         const go::HeapSlots& slots = process_.heap->slots();
-        const AddressRange hull = slots.hull();
         struct Hit {
             Address object;
             go::TypeId type;
@@ -132,7 +136,7 @@ public:
                         if (word.elem == go::no_type || at + 8 > bytes) continue;
                         Address value;
                         std::memcpy(&value.value, data + at, 8);
-                        if (value.is_null() || hull.contains(value) || process_.go->is_variable(value)) continue;
+                        if (value.is_null() || scanned(value)) continue;
                         if (hits[worker].size() < most_objects)
                             hits[worker].push_back({slots.base(slot) + type.offset + n * size, type.type});
                         break;
@@ -165,6 +169,9 @@ public:
                     row.type = types_[lead.type].name;
                     row.field = word.path;
                     row.kind = word.kind;
+                    row.among = word.kind == go::AddressWord::Kind::uintptr
+                                    ? AddressRange{object, object + size}
+                                    : AddressRange{at, at + 8};  // pointers are never one past the end
                     found.push_back(std::move(row));
                 }
             }
@@ -175,14 +182,35 @@ public:
     }
 
 private:
+    /// Does the collector look there, or is nothing there?
+    bool scanned(Address at) const {
+        const go::HeapSlots& slots = process_.heap->slots();
+        if (!slots.hull().contains(at)) return process_.go->is_variable(at);
+        const auto found = slots.find_kind(at);
+        return !found.noscan || found.slot == go::no_slot || !process_.heap->live(found.slot);
+    }
+    /// Memory that the program made, none of the collector's and the runtime's: one mapping, or one noscan object.
+    bool unscanned(AddressRange range) const {
+        if (process_.spans->in_arena(range.begin)) {
+            const go::HeapSlots& slots = process_.heap->slots();
+            return !scanned(range.begin) && slots.find(range.begin) == slots.find(range.end - 1);
+        }
+        const Segment* segment = process_.memory.find(range.begin);
+        if (process_.go->is_variable(range.begin) || segment == nullptr || segment->origin != Origin::core ||
+            (segment->permissions & 2) == 0 || range.end > segment->range.end)
+            return false;
+        auto program_made = [&](Address at) {
+            const PlaceKind kind = locator_.place(at).kind;
+            return kind == PlaceKind::anonymous || kind == PlaceKind::mapped_file;
+        };
+        return program_made(range.begin) && program_made(range.end - 1);
+    }
     /// What leads off the heap from here.
     void leave(Address from, go::TypeId type, std::string_view name, const Lead* off_heap) {
         for (const Word& word : words_.of(type)) {
             if (word.elem == go::no_type || !words_.holds(word.elem)) continue;
             const auto value = process_.memory.load_address(from + word.offset);
-            if (!value || value->value < 4096 || !value->is_aligned(8) || process_.spans->in_arena(*value) ||
-                process_.go->is_variable(*value) || leads_.size() >= most_objects)
-                continue;
+            if (!value || value->value < 4096 || !value->is_aligned(8) || leads_.size() >= most_objects) continue;
             std::uint64_t count = 1;
             if (word.slice) {
                 const auto length = process_.memory.load<std::uint64_t>(from + word.offset + 8);
@@ -191,16 +219,9 @@ private:
             }
             if (off_heap != nullptr && *value == off_heap->object) continue;
             const std::uint64_t bytes = types_[word.elem].size * count;
-            const Segment* segment = process_.memory.find(*value);
-            if (segment == nullptr || segment->origin != Origin::core || (segment->permissions & 2) == 0 ||
-                *value + bytes > segment->range.end)
-                continue;
-            const PlaceKind first = locator_.place(*value).kind, last = locator_.place(*value + (bytes - 1)).kind;
-            auto program_made = [](PlaceKind kind) {
-                return kind == PlaceKind::anonymous || kind == PlaceKind::mapped_file;
-            };
-            if (!program_made(first) || !program_made(last) || !seen_.insert({value->value, word.elem}).second)
-                continue;
+            if (!unscanned({*value, *value + bytes})) continue;
+            if (process_.spans->in_arena(*value) && !words_.holds_pointers(word.elem)) continue;
+            if (!seen_.insert({value->value, word.elem}).second) continue;
             std::string named;
             if (!name.empty()) named = word.path.empty() ? std::string(name) : fmt::format("{}.{}", name, word.path);
             leads_.push_back({*value, word.elem, count, std::move(named)});

@@ -1,5 +1,6 @@
-// Off-heap words: words that hold addresses, in memory that the collector does not scan (mmap) and that a typed pointer
-// or slice of the program leads to: `var ring *shmRing`, whose slots hold Go pointers.
+// Off-heap words: words that hold addresses, in memory that the collector does not scan (mmap, or the bytes of an arena
+// made by hand) and that a typed pointer or slice of the program leads to: `var ring *shmRing`, whose slots hold Go
+// pointers.
 #pragma once
 
 #include <vector>

@@ -363,10 +363,100 @@ func init() {
 	}
 }
 
+// An arena made by hand: messages with pointers live in bytes, which the collector does not scan.
+type message struct {
+	id     uint64
+	parent *order
+	tags   map[string]int
+}
+
+type decoder struct {
+	arena []byte
+	root  *message
+}
+
+// Records with a hidden address each, allocated one behind the other: no {begin, end} of a range.
+type record struct {
+	generation uint32
+	at         uintptr
+}
+
+type field struct{ key, value string }
+
+var decoded = &decoder{}
+var records []record
+var fields []*[]field
+
+func init() {
+	decode := func(bad bool, fill func(m *message)) {
+		decoded.arena = make([]byte, 4096)
+		away(func() {
+			m := (*message)(unsafe.Pointer(&decoded.arena[64]))
+			fill(m)
+			decoded.root = m
+			if !bad {
+				kept = append(kept, m.parent, m.tags)
+			}
+		})
+		collect()
+	}
+	modes["arena"] = func(bad bool) { decode(bad, func(m *message) { m.parent = &order{id: 1} }) }
+	modes["arena-map"] = func(bad bool) {
+		decode(bad, func(m *message) {
+			m.tags = map[string]int{}
+			for i := 0; i < 40; i++ {
+				m.tags[fmt.Sprint(i)] = i
+			}
+		})
+	}
+	modes["records"] = func(bad bool) {
+		records = make([]record, 8)
+		neighbours(!bad, func(i int, at uintptr) { records[i] = record{uint32(i), at} })
+	}
+	modes["views"] = func(bad bool) {
+		memory, err := syscall.Mmap(-1, 0, 65536, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		if err != nil {
+			panic(err)
+		}
+		view := func(at int) string {
+			header := [2]uintptr{uintptr(unsafe.Pointer(&memory[at])), 16}
+			return *(*string)(unsafe.Pointer(&header))
+		}
+		parsed := make([]field, 3)
+		for i := range parsed {
+			parsed[i] = field{view(64 * i), view(64*i + 32)}
+		}
+		fields = append(fields, &parsed)
+		if bad {
+			syscall.Munmap(memory)
+		}
+	}
+	// Large: the collector prints where it met the pointer.
+	modes["bad-pointer-large"] = func(bad bool) {
+		shelf := new([200]*order)
+		kept = append(kept, shelf)
+		var at [16]uintptr
+		away(func() {
+			for i := range at {
+				rows := make([]*link, 1<<15)
+				at[i] = uintptr(unsafe.Pointer(&rows[9000]))
+				if !bad {
+					kept = append(kept, rows)
+				}
+			}
+		})
+		collect()
+		for i, to := range at {
+			*(*uintptr)(unsafe.Pointer(&shelf[100+i])) = to
+		}
+		runtime.GC()
+	}
+}
+
 func main() {
 	modes[os.Args[1]](os.Args[2] == "bad")
 	time.Sleep(50 * time.Millisecond)
 	syscall.Kill(syscall.Getpid(), syscall.SIGABRT)
 	time.Sleep(time.Hour)
-	fmt.Println(kept, counts, sensors, server, table, tagged, links, boxed, grid, first)
+	fmt.Println(kept, counts, sensors, server, table, tagged, links, boxed, grid, first, decoded, records, fields)
 }

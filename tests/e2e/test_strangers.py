@@ -3,9 +3,11 @@ the twins stay silent."""
 import pathlib
 import shutil
 import subprocess
+import types
 
 import pytest
 from support import GO, build_go, kernel_core, report
+from test_heap_planted import Patched
 
 HERE = pathlib.Path(__file__).parent
 FAULTS = {
@@ -22,6 +24,10 @@ FAULTS = {
     "tagged": ("go.pointer.freed", "main.tagged.at"),
     "captured": ("go.pointer.freed", "field inner of the func main."),
     "bad-pointer": ("go.pointer.bad", "of the main.link at 0x"),
+    "arena": ("go.pointer.freed", "field parent of the main.message"),
+    "arena-map": ("go.map.freed", "field tags of the main.message"),
+    "records": ("go.pointer.freed", "of the main.record at 0x"),
+    "views": ("go.string.bad", "Impossible string header: key of the main.field at 0x"),
     "wait-group": ("go.waitgroup.stuck", "A WaitGroup waits for a Done"),
 }
 
@@ -52,6 +58,30 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, mon
         if fault == "wait-group":
             assert loud[0]["explanation"].startswith("the wait group lies in ")
             assert any("none leads to a Done of this wait group" in e["what"] for e in loud[0]["evidence"])
+
+
+def test_a_bad_pointer_whose_frames_say_nothing_any_more(program: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOTRACEBACK", "crash")
+    kernel = kernel_core(program, "bad-pointer-large bad", tmp_path)
+    found = report("analyze", kernel, program)
+    bad_pointer = next(f for f in found["findings"] if f["kind"] == "go.pointer.bad")
+    word, bad = next((int(e["address"], 16), int(e["value"], 16)) for e in bad_pointer["evidence"] if e["what"].startswith("the word still holds it"))
+    base = int(bad_pointer["subject"]["address"], 16)
+    (sp,) = {int(f["sp"], 16) for f in found["crash"]["frames"] if f["function"] == "runtime.badPointer"}
+    symbols = {line.split()[-1]: int(line.split()[0], 16) for line in subprocess.check_output([GO, "tool", "nm", program], text=True).splitlines() if " B " in line or " D " in line}
+    (tmp_path / "patched").mkdir()
+    core = Patched(types.SimpleNamespace(core=kernel), tmp_path / "patched")
+    for at in range(sp, sp + 1024, 8):
+        if core.word(at) == bad:
+            core.write(at, bytes(8))
+    # The dump of a smaller object leaves this in the ring; it wraps around.
+    printed = f"runtime: pointer {bad:#x} to unallocated span span.state=0\nruntime: found in object at *({base:#x}+{word - base:#x})\nobject={base:#x}\n".encode()
+    core.write(symbols["runtime.printBacklog"], printed[32:] + bytes(512 - len(printed)) + printed[:32])
+    core.write(symbols["runtime.printBacklogIndex"], (len(printed) - 32).to_bytes(8, "little"))
+    loud = [f for f in report("analyze", core.path, program)["findings"] if f["severity"] != "info"]
+    assert loud[0]["kind"] == "go.pointer.bad"
+    assert loud[0]["subject"]["address"] == hex(base)
+    assert loud[0]["title"] == bad_pointer["title"]
 
 
 @pytest.fixture(scope="session")

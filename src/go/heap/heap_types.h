@@ -94,8 +94,8 @@ public:
     /// The variable of a frame that holds the word `where`, as DWARF knows it; nullopt: none.
     std::optional<Typed> frame_variable(std::uint32_t goroutine, std::uint32_t frame, Address where) const;
     std::span<const std::pair<Address, TypeId>> statics() const { return statics_; }  ///< sorted
-    /// Did a typed pointer or slice lead to such values outside the heap and the modules' data: in memory that C or
-    /// mmap gave, say? Some such pointer may have been the program's; whose it was is not kept.
+    /// Did a typed pointer or slice lead to such values where the collector does not look: outside the heap and the
+    /// modules' data, or in a noscan object, if they hold pointers? Whose pointer it was is not kept.
     bool leads_off_heap(TypeId type) const { return type < off_heap_.size() && off_heap_[type]; }
     /// As for_each_live, for closures.
     void for_each_live_closure(unsigned jobs, const std::function<bool(const ClosureType&)>& wanted,

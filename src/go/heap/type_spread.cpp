@@ -144,6 +144,7 @@ void TypeSpread::claim(Worker& worker, std::uint64_t address, TypeId id, std::ui
     const HeapSlots::Place found = slots_.find_place(Address{address});
     if (found.slot == no_slot) return claim_on_stack(worker, address, id, count);
     if (!slots_.allocated(found.slot)) return;
+    if (found.noscan && basis == TypeBasis::edge && !plans_[id].empty()) worker.off_heap[id] = true;
     const TypeWords::Code code = basis == TypeBasis::edge && found.shape != HeapSlots::no_shape &&
                                          found.offset == (slots_.shape_has_header(found.shape) ? 8 : 0)
                                      ? code_at_start(worker, found.shape, id, count)

@@ -23,7 +23,7 @@ struct TypeSpread::Worker {
     std::vector<SlotId> guessed;                             ///< objects whose type is not followed yet
     std::vector<Item> inside;                                ///< parts of objects that were not known
     std::vector<Part> parts;
-    std::vector<bool> off_heap;  ///< by type: values outside the heap and the modules' data that a claim led to
+    std::vector<bool> off_heap;  ///< by type: as HeapTypes::leads_off_heap
     struct Itab {
         std::uint64_t itab = 0;
         TypeId type = no_type;
