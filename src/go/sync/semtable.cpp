@@ -87,11 +87,10 @@ Waits Waits::read(const Memory& memory, const Runtime& runtime, const GoroutineL
         read_treap(reading, *treap);
     }
     // A waiter is a goroutine that we know: anything else means a wrong address or a damaged table.
-    std::size_t unknown = 0;
-    for (const auto& waiter : waits.waiters_) unknown += list.at(waiter.g) == nullptr ? 1 : 0;
+    const auto unknown =
+        std::erase_if(waits.waiters_, [&](const SemaphoreWaiter& waiter) { return list.at(waiter.g) == nullptr; });
     waits.complete_ = !reading.damaged && unknown == 0;
     if (!waits.complete_) missing("runtime.semtable contradicts itself");
-    std::erase_if(waits.waiters_, [&](const SemaphoreWaiter& waiter) { return list.at(waiter.g) == nullptr; });
 
     waits.by_g_.resize(waits.waiters_.size());
     for (std::uint32_t i = 0; i < waits.by_g_.size(); ++i) waits.by_g_[i] = i;
