@@ -10,7 +10,8 @@
 // slices over C memory, mapped files and rodata (but nothing of a program lies in the chunks from which the runtime
 // allots its own structures: there a mapping went and the runtime's came); nothing in it, wherever it points; types
 // made by reflect, which lie in the heap; garbage; capacities over memory outside the Go heap, which are what somebody
-// said; in cores by gcore, mappings that it left out; objects that only words keep which may be no pointers.
+// said; in cores by gcore, mappings that it left out; objects that only words keep which may be no pointers; records of
+// mappings, and objects that wait in pools, with what they had before.
 #include "detect/go_headers.h"
 
 #include <fmt/format.h>
@@ -21,6 +22,7 @@
 
 #include "detect/go_headers_check.h"
 #include "detect/go_headers_tell.h"
+#include "detect/idle_objects.h"
 #include "detect/surely_kept.h"
 #include "go/binary/field_path.h"
 #include "go/heap/go_map_uses.h"
@@ -139,6 +141,19 @@ bool first_store_of_atomic_value(const Process& process, const BadHeader& bad) {
            });
 }
 
+/// A cell of the map in which syscall and golang.org/x/sys/unix note the mappings that they made: by the address of the
+/// last byte. Who unmaps by the system call alone leaves it there, and nobody looks (go1.16–1.27
+/// src/syscall/syscall_unix.go, mmapper).
+bool is_record_of_mapping(const Process& process, const BadHeader& bad) {
+    if (!bad.in_cell || bad.op != PlanStep::Op::slice || bad.words[2] == 0) return false;
+    const std::uint64_t size = process.heap_types->types()[bad.object_type].size;
+    for (std::uint64_t offset = 0; offset + 8 <= std::min<std::uint64_t>(size, 4096); offset += 8)
+        if (const auto key = process.memory.load<std::uint64_t>(bad.object + offset);
+            key && *key == bad.words[0] + bad.words[2] - 1)
+            return true;
+    return false;
+}
+
 /// A goroutine that was stopped in the middle of its own code and has the object in hand: it may have stored one word
 /// of the header and not yet the next.
 std::optional<std::int64_t> may_be_storing(const Process& process, const BadHeader& bad) {
@@ -191,7 +206,8 @@ std::optional<std::int64_t> may_be_storing(const Process& process, const BadHead
 }
 
 /// What may make it innocent after all.
-void add_doubts(const Process& process, const BadHeader& bad, bool surely_kept, report::Finding& finding) {
+void add_doubts(const Process& process, const BadHeader& bad, bool surely_kept, IdleObjects& idle,
+                report::Finding& finding) {
     if (!surely_kept) {
         finding.strength = report::Strength::possible;
         finding.severity = report::Severity::warning;
@@ -217,6 +233,10 @@ void add_doubts(const Process& process, const BadHeader& bad, bool surely_kept, 
         finding.innocent.push_back("a capacity that unsafe code made up and that nobody uses");
     if (bad.fault == HeaderFault::unmapped && process.core.written_by_gcore())
         only_a_remark("gcore leaves out some mappings: the data may have been in one of them");
+    if (bad.fault == HeaderFault::unmapped && bad.slot != go::no_slot && idle.contains(bad.slot))
+        only_a_remark(
+            "nothing leads to the object but a channel's buffer or a sync.Pool: who takes it from there may "
+            "set it anew first");
 }
 
 }  // namespace
@@ -225,6 +245,7 @@ Detection detect_bad_headers(const Process& process) {
     Detection detection;
     const HeaderTeller teller(process);
     SurelyKept surely_kept(process);
+    IdleObjects idle(process);
     HeaderScan scan = scan_headers(process, *process.locator);
     detection.checked = scan.checked;
     std::size_t left = scan.more;
@@ -235,7 +256,7 @@ Detection detect_bad_headers(const Process& process) {
             ++detection.unchecked;  // its type is not known for sure
             continue;
         }
-        if (first_store_of_atomic_value(process, bad)) continue;
+        if (first_store_of_atomic_value(process, bad) || is_record_of_mapping(process, bad)) continue;
         const bool sure = bad.slot == go::no_slot || surely_kept(bad.slot);
         if (!sure && bad.basis < go::TypeBasis::edge) {  // perhaps garbage, and perhaps of another type
             ++detection.unchecked;
@@ -253,7 +274,7 @@ Detection detect_bad_headers(const Process& process) {
         }
         told.emplace(std::pair(container, header_kind(bad)), detection.findings.size());
         detection.findings.push_back(teller.tell(bad));
-        add_doubts(process, bad, sure, detection.findings.back());
+        add_doubts(process, bad, sure, idle, detection.findings.back());
     }
     if (left != 0) detection.reason = fmt::format("{} more headers are impossible", left);
     return detection;

@@ -1,10 +1,12 @@
-// What nothing keeps but words of a frame that was stopped anywhere, which may be no pointers.
+// What nothing keeps but words of a frame that was stopped anywhere, which may be no pointers; and slices over memory
+// that was unmapped, in objects that wait to be used again.
 package main
 
 import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -89,6 +91,30 @@ func freed() uintptr {
 	return u
 }
 
+type decoder struct {
+	input []byte
+	table *[40]int
+}
+
+var (
+	idle   = make(chan *decoder, 4)
+	pool   sync.Pool
+	last   *decoder
+	mapped = map[string][]byte{}
+)
+
+// By the system call alone: package syscall keeps its record of the mapping.
+//
+//go:noinline
+func unmapped() []byte {
+	page, err := syscall.Mmap(-1, 0, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
+	if err != nil {
+		panic(err)
+	}
+	syscall.Syscall(syscall.SYS_MUNMAP, uintptr(unsafe.Pointer(&page[0])), uintptr(len(page)), 0)
+	return page
+}
+
 func main() {
 	runtime.GOMAXPROCS(2)
 	debug.SetGCPercent(-1)
@@ -111,6 +137,24 @@ func main() {
 		}
 		*(*uint64)(*(*unsafe.Pointer)(unsafe.Pointer(&m))) = 77
 		go keep(&holder{}, m)
+	}
+	switch os.Args[1] {
+	case "record":
+		unmapped()
+		started.Store(true)
+	case "queued":
+		idle <- &decoder{unmapped()[100:200], new([40]int)}
+		started.Store(true)
+	case "pooled":
+		pool.Put(&decoder{unmapped()[100:200], new([40]int)})
+		started.Store(true)
+	case "queued-in-use":
+		last = &decoder{unmapped()[100:200], new([40]int)}
+		idle <- last
+		started.Store(true)
+	case "in-map":
+		mapped["page"] = unmapped()
+		started.Store(true)
 	}
 	for !started.Load() {
 	}
