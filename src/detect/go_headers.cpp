@@ -121,11 +121,14 @@ bool whole_slot_agrees(const Process& process, const BadHeader& bad) {
     return true;
 }
 
-/// What stores words for the program: it stands between one word of a header and the next, too.
+/// What stores words for the program: it stands between one word of a header and the next, too. A full buffer of the
+/// write barrier is emptied on the system stack (go1.27 src/runtime/mwbbuf.go, wbBufFlush), and from 1.21 on
+/// the barrier's own name has no package (src/runtime/asm_amd64.s, gcWriteBarrier<>).
 bool stores_for_others(std::string_view name) {
-    constexpr std::array<std::string_view, 8> stores = {
-        "runtime.asyncPreempt", "runtime.gcWriteBarrier", "runtime.wbBufFlush",     "runtime.wbMove",
-        "runtime.memmove",      "runtime.typedmemmove",   "runtime.typedslicecopy", "runtime.bulkBarrierPreWrite"};
+    constexpr std::array<std::string_view, 11> stores = {
+        "runtime.asyncPreempt",    "gcWriteBarrier",         "runtime.gcWriteBarrier",      "runtime.wb",
+        "runtime.systemstack",     "runtime.memmove",        "runtime.memclr",              "runtime.duff",
+        "runtime.typedmem",        "runtime.typedslicecopy", "runtime.bulkBarrierPreWrite"};
     return std::ranges::any_of(stores, [&](std::string_view store) { return name.starts_with(store); });
 }
 

@@ -25,6 +25,7 @@ type holder struct {
 
 var started, stop atomic.Bool
 var sink any
+var sinks []*[40]int
 var bytes *[8]byte
 var held *holder
 
@@ -64,6 +65,36 @@ func store(h *holder, text string) int {
 	}
 	h.extra = value
 	return len(h.name)
+}
+
+// The same while the collector marks: between the type and the value stands the write barrier, which empties its buffer.
+//
+//go:noinline
+func put(h *holder, value any) {
+	h.extra = value
+}
+
+// Its argument lies where the caller keeps room for the registers of what it calls.
+//
+//go:noinline
+func spill(n *[40]int) int {
+	sink = n
+	runtime.Gosched()
+	sink = nil
+	return n[3]
+}
+
+//go:noinline
+func enter(n *[40]int) bool {
+	return n == nil
+}
+
+//go:noinline
+func pass() bool {
+	spill(new([40]int))
+	runtime.GC()
+	runtime.GC()
+	return enter(nil)
 }
 
 // A []byte of its own behind another tiny object, and before its address the descriptor of []string.
@@ -130,6 +161,31 @@ func main() {
 	case "torn":
 		held = &holder{name: os.Args[0]}
 		go store(held, os.Args[0])
+	case "barrier":
+		held = &holder{}
+		list := []*holder{held}
+		for range 20000 {
+			list = append(list, &holder{extra: list[len(list)/2]})
+		}
+		sink = list
+		go func() {
+			for {
+				runtime.GC()
+			}
+		}()
+		for value := any(list); ; {
+			put(held, nil)
+			put(held, nil) // three: the buffer does not fill at the same store every time
+			put(held, value)
+		}
+	case "entry":
+		var others [5]*[40]int // keep the span
+		for i := range others {
+			others[i] = new([40]int)
+		}
+		sinks = others[:]
+		for pass() {
+		}
 	case "map":
 		m := map[int]int{}
 		for i := range 200 {

@@ -134,9 +134,12 @@ Result<FrameMaps> frame_maps(const Memory& memory, const Runtime& runtime, const
     const Func& func = *frame.func();
     const auto varp = frame.varp();
     FrameMaps maps;
-    maps.exact = frame.after_call || frame.pc == func.entry;
     // As the runtime tells it (go1.16–1.27 src/runtime/preempt.go, isAsyncSafePoint).
     maps.assembly = !func.table->funcdata(func, FuncData::locals_pointer_maps);
+    // The entry's map names the words where arguments in registers are spilled. The collector reads it in morestack
+    // only, which comes after the spills (go1.17 src/cmd/compile/abi-internal.md): before, others left what is there.
+    const bool spilled = maps.assembly || func.args == 0 || !runtime.version().at_least(17);
+    maps.exact = frame.after_call || (frame.pc == func.entry && spilled);
     std::int32_t index = 0;
     if (frame.pc != func.entry) {
         Address at = frame.after_call ? frame.pc - 1 : frame.pc;
