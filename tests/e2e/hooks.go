@@ -153,9 +153,61 @@ func later(ctx context.Context) {
 	opened.Unlock()
 }
 
+// Taken by a function that is given mu.Lock and does nothing else with locks, given back here.
+type guarded struct{ mu sync.RWMutex }
+
+//go:noinline
+func take(lock func()) {
+	if len(os.Args) > 9 {
+		println("never")
+	}
+	lock()
+}
+
+func (g *guarded) Lock()    { take(g.mu.Lock) }
+func (g *guarded) RLock()   { take(g.mu.RLock) }
+func (g *guarded) Unlock()  { g.mu.Unlock() }
+func (g *guarded) RUnlock() { g.mu.RUnlock() }
+
+var first, second, third guarded
+
+func write() {
+	first.Lock()
+	defer first.Unlock()
+	func() {
+		second.Lock()
+		defer second.Unlock()
+		func() { third.RLock(); defer third.RUnlock(); time.Sleep(5 * time.Millisecond) }()
+	}()
+}
+
+func read() {
+	first.RLock()
+	defer first.RUnlock()
+	func() {
+		second.Lock()
+		defer second.Unlock()
+		func() { third.Lock(); defer third.Unlock(); time.Sleep(5 * time.Millisecond) }()
+	}()
+}
+
 func main() {
 	go later(context.Background())
 	switch os.Args[1] {
+	case "values":
+		for range 10 {
+			go func() {
+				for {
+					write()
+				}
+			}()
+			go func() {
+				for {
+					read()
+				}
+			}()
+		}
+		end()
 	case "cleanup":
 		r := &request{}
 		r.group.Add(1)

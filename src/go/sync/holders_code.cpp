@@ -391,6 +391,19 @@ bool CodeBook::reaches_release(FunctionCode& code, int depth) {
     return reaches;
 }
 
+bool CodeBook::takes_lock(FunctionCode& code) {
+    const auto takes = [](LockOp op) { return op == LockOp::lock || op == LockOp::try_lock || op == LockOp::rlock; };
+    if (!code.takes)
+        code.takes = std::ranges::any_of(code.steps, [&](const CodeStep& step) {
+            if (takes(step.op)) return true;
+            const bool leaves = step.flow == Flow::call || (step.flow == Flow::jump && step.target_step < 0);
+            if (!leaves) return false;
+            const CalleeFacts& callee = facts(step.target);
+            return callee.kind == CalleeKind::primitive && takes(callee.op);
+        });
+    return *code.takes;
+}
+
 bool CodeBook::interesting_from(FunctionCode& code, std::int32_t from) {
     if (from < 0) return true;
     const Address pc = code.steps[static_cast<std::size_t>(from)].pc;

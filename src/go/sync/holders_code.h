@@ -87,6 +87,7 @@ struct FunctionCode {
     bool complete = false;                ///< decoded to its end
     bool indirect = false;                ///< has calls whose target is data
     std::int8_t reaches_within = 127;     ///< so many levels of calls: it may release something
+    std::optional<bool> takes;            ///< a lock, itself; empty: not asked yet
     std::int8_t nothing_within = -1;      ///< so many levels: it releases nothing
     std::int32_t step_at(Address pc) const;
 };
@@ -101,6 +102,9 @@ public:
     const CalleeFacts& facts(Address entry, Address* true_entry = nullptr);
     /// May code of `code` from step `from` on release anything? Undecodable code may.
     bool reaches_release(FunctionCode& code, int depth);
+    /// It takes a lock itself, and perhaps does nothing else: mu.Lock as a function value, a helper. Who passes it by
+    /// takes the Unlock that comes later for one of a lock that was held before.
+    bool takes_lock(FunctionCode& code);
     bool interesting_from(FunctionCode& code, std::int32_t from);
     /// Of arguments and results that lie above the caller's sp.
     std::uint64_t argument_bytes(Address callee);

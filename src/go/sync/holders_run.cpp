@@ -203,7 +203,7 @@ std::vector<PathState> CodeRun::call(FunctionCode& code, const CodeStep& step, P
             // The compiler's wrappers are no level of their own: a Lock that counts needs its deferred Unlock.
             const int inside_depth = callee != nullptr && callee->func.wrapper ? depth : depth + 1;
             if (callee == nullptr || inside_depth > max_depth ||
-                !book_.reaches_release(*callee, max_depth - inside_depth))
+                (!book_.reaches_release(*callee, max_depth - inside_depth) && !book_.takes_lock(*callee)))
                 break;
             const Symbolic sp = state[rows().sp], bp = state[rows().bp], g = state[rows().r14];
             PathState inside = state;
