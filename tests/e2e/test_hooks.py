@@ -35,7 +35,7 @@ def findings_of(program: pathlib.Path, mode: str, folder: pathlib.Path) -> list[
 
 
 @pytest.mark.parametrize("mode,kind,who", [
-    ("cleanup", "go.waitgroup.stuck", "cleanup that runs main.main.func1"),
+    ("cleanup", "go.waitgroup.stuck", "cleanup that runs main.main.func"),
     ("queued", "go.mutex.orphaned", "(*main.transaction).Close of the value at 0x"),
     ("context", "go.mutex.orphaned", "(*main.transaction).Close of the value at 0x"),
 ])
