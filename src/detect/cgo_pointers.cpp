@@ -1,9 +1,10 @@
 // cgo.pointer.outlived: C memory holds a pointer to a Go object that is freed, reused, or kept by nothing else.
 //
 // Proof rule: a word of C's data, or of a small malloc chunk that C's variables lead to, names the beginning of a Go
-// object whose slot is free, or which is garbage (nothing that the collector knows leads to it); likely. Proved when
-// the faulting C instruction followed a pointer that it had loaded from the object that such a word names: whatever is
-// in that slot now, it is not what C put there. Innocent look-alikes: an object that Go keeps too (pinned ones are kept
+// object whose slot is free, or which is garbage (nothing that the collector knows leads to it), or lies in pages that
+// were given back, free ones or those of a free stack; likely. Proved when the faulting C instruction followed a
+// pointer that it had loaded from the object that such a word names: whatever is in that slot now, it is not what C
+// put there. Innocent look-alikes: an object that Go keeps too (pinned ones are kept
 // by their Pinner, arguments of a call in progress by the caller's frame); cgo.Handle, a small number; runtime-owned
 // words (g, m, stacks: all of them live); C stacks, which are not looked at; stale words in large chunks, buffers and
 // arrays of C.
@@ -54,7 +55,7 @@ public:
                 return;
             ++detection.checked;
             Placement place = locator_.place(Address{word.value});
-            if (place.kind != PlaceKind::go_object && place.kind != PlaceKind::go_free_page) return;
+            if (place.kind != PlaceKind::go_object && !given_back(place)) return;
             if (!gone(place) && !followed(place)) return;
             hits.push_back({word, place});
         });
@@ -102,8 +103,13 @@ public:
 private:
     bool in_arena(Address a) const { return process_.spans && process_.spans->in_arena(a); }
 
+    /// A free page; or one that stacks were cut from since, and this one is free again.
+    static bool given_back(const Placement& place) {
+        return place.kind == PlaceKind::go_free_page || place.kind == PlaceKind::go_freed_stack;
+    }
+
     bool gone(const Placement& place) const {
-        if (place.kind == PlaceKind::go_free_page) return true;
+        if (given_back(place)) return true;
         if (place.object.state == go::SlotState::free) return true;
         if (place.object.state != go::SlotState::allocated || !process_.heap) return false;
         auto slot = process_.heap->slot_of(place.object.base);
@@ -217,7 +223,8 @@ private:
         std::string state = now && !free ? "whose slot was used again"
                             : free       ? "that was freed"
                                          : "that nothing in Go keeps";
-        finding.title = fmt::format("C keeps a pointer to a Go object {}: {}", state, text);
+        const std::string_view what = place.kind == PlaceKind::go_freed_stack ? "into Go memory" : "to a Go object";
+        finding.title = fmt::format("C keeps a pointer {} {}: {}", what, state, text);
         finding.where = now ? fmt::format("followed by C in {}{}", function_,
                                           process_.crash->goid ? fmt::format(", goroutine {}", *process_.crash->goid)
                                                                : std::string())

@@ -22,7 +22,7 @@ namespace {
 
 using go::HoldKind;
 
-constexpr std::size_t most_words = 4096;       // that lead to such a lock, per worker
+constexpr std::size_t most_words = 1 << 16;    // that lead to such a lock, per worker
 constexpr std::size_t most_of_type = 8;        // objects of one type, for one lock
 constexpr std::uint64_t most_bytes = 1 << 16;  // of a variable that is looked through
 constexpr unsigned deepest = 16;
@@ -61,6 +61,7 @@ public:
                 add_receivers(word.variable, word.type, word.offset, targets_[word.target].of);
         for (const Receiver& receiver : receivers_) add_calls(receiver);
         find_interfaces();
+        if (cut_) finder_.picture.not_searched.push_back("some of very many words that lead to a lock's object");
     }
 
 private:
@@ -87,7 +88,7 @@ private:
     };
 
     /// `targets` by address. Of the heap's objects alive, and of all variables.
-    std::vector<Word> words_into(std::span<const Target> targets) const {
+    std::vector<Word> words_into(std::span<const Target> targets) {
         std::vector<Word> all = words_of_heap(targets);
         std::ranges::sort(all, {}, [](const Word& word) { return std::pair(word.slot, word.offset); });
         for (const go::GlobalOfType& global : types_.globals()) add_words(global.address, global.type, targets, all);
@@ -101,7 +102,7 @@ private:
         return static_cast<std::size_t>(at - targets.begin()) - 1;
     }
 
-    std::vector<Word> words_of_heap(std::span<const Target> targets) const {
+    std::vector<Word> words_of_heap(std::span<const Target> targets) {
         const go::HeapGraph& heap = *process_.heap;
         const AddressRange hull{targets.front().object.begin, targets.back().object.end};
         const std::span<const std::uint64_t> live = heap.live_bits().words();
@@ -115,14 +116,17 @@ private:
                         slot, span, 0, span.words, [&](std::uint64_t at, std::uint64_t value) {
                             if (!hull.contains(Address{value})) return;
                             const auto target = target_of(targets, Address{value});
-                            if (target && words[worker].size() < most_words)
+                            if (target && words[worker].size() <= most_words)
                                 words[worker].push_back({.slot = slot, .offset = at, .target = *target});
                         });
                 });
             }
         });
         std::vector<Word> all;
-        for (const auto& part : words) all.insert(all.end(), part.begin(), part.end());
+        for (const auto& part : words) {
+            cut_ |= part.size() > most_words;
+            all.insert(all.end(), part.begin(), part.end());
+        }
         return all;
     }
 
@@ -253,6 +257,7 @@ private:
     LockFinder& finder_;
     const Process& process_;
     const go::TypeTable& types_;
+    bool cut_ = false;
     std::unordered_map<go::TypeId, go::TypeId> pointer_to_;  ///< with a descriptor
     std::vector<Target> targets_;
     std::vector<Receiver> receivers_;

@@ -42,10 +42,15 @@ type conn struct {
 }
 
 var kept [12]*conn
+var keptAll *[4096]*conn
+var last *conn
 
 //go:noinline
 func hand_over(how string, keep int) {
 	for i := 0; i < 12; i++ {
+		for j := 0; j < 200; j++ {
+			last = new(conn) // no page has two of the twelve
+		}
 		c := &conn{id: i}
 		if i < keep {
 			kept[i] = c
@@ -70,6 +75,37 @@ func scrub(n int) int {
 	return room[n%512]
 }
 
+// Objects whose pages serve as goroutines' stacks by now; half of these goroutines are gone as well.
+func under_stacks(keep int) {
+	all := new([4096]*conn)
+	if keep > 0 {
+		keptAll = all
+	}
+	for i := range all {
+		all[i] = &conn{id: i}
+	}
+	for i := 0; i < 32; i++ {
+		C.in_table(C.int(i), unsafe.Pointer(all[i*128]))
+	}
+}
+
+func stacks() {
+	end := make(chan bool)
+	for i := 0; i < 400; i++ {
+		go func() {
+			if <-end {
+				select {}
+			}
+		}()
+	}
+	for i := 0; i < 400; i++ {
+		end <- i%2 == 0
+	}
+	for runtime.NumGoroutine() > 201 {
+		runtime.Gosched()
+	}
+}
+
 func main() {
 	keep := 0
 	if os.Args[2] == "good" {
@@ -77,6 +113,9 @@ func main() {
 	}
 	if os.Args[2] == "shrunk" {
 		keep = 5
+	}
+	if os.Args[1] == "stacks" {
+		under_stacks(keep)
 	}
 	hand_over(os.Args[1], keep)
 	if os.Args[2] == "shrunk" {
@@ -86,6 +125,11 @@ func main() {
 		scrub(i)
 		runtime.GC()
 	}
+	if os.Args[1] == "stacks" {
+		stacks()
+	}
 	C.give_up()
 	runtime.KeepAlive(&kept)
+	runtime.KeepAlive(keptAll)
+	runtime.KeepAlive(last)
 }

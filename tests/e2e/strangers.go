@@ -269,18 +269,7 @@ var modes = map[string]func(bad bool){
 	},
 	// Several: the collector lets one pass whose span serves another purpose by now.
 	"bad-pointer": func(bad bool) {
-		var at [16]uintptr
-		away(func() {
-			for i := range at {
-				rows := make([]*link, 1<<15)
-				at[i] = uintptr(unsafe.Pointer(&rows[9000]))
-				if !bad {
-					kept = append(kept, rows)
-				}
-			}
-		})
-		collect()
-		for _, to := range at {
+		for _, to := range pages(bad) {
 			links = &link{"next", links, nil}
 			*(*uintptr)(unsafe.Pointer(&links.stale)) = to
 		}
@@ -435,22 +424,28 @@ func init() {
 	modes["bad-pointer-large"] = func(bad bool) {
 		shelf := new([200]*order)
 		kept = append(kept, shelf)
-		var at [16]uintptr
-		away(func() {
-			for i := range at {
-				rows := make([]*link, 1<<15)
-				at[i] = uintptr(unsafe.Pointer(&rows[9000]))
-				if !bad {
-					kept = append(kept, rows)
-				}
-			}
-		})
-		collect()
-		for i, to := range at {
+		for i, to := range pages(bad) {
 			*(*uintptr)(unsafe.Pointer(&shelf[100+i])) = to
 		}
 		runtime.GC()
 	}
+}
+
+// Addresses in large objects; bad: that are freed by now.
+//
+//go:noinline
+func pages(bad bool) (at [16]uintptr) {
+	away(func() {
+		for i := range at {
+			rows := make([]*link, 1<<15)
+			at[i] = uintptr(unsafe.Pointer(&rows[9000]))
+			if !bad {
+				kept = append(kept, rows)
+			}
+		}
+	})
+	collect()
+	return at
 }
 
 func main() {

@@ -50,8 +50,8 @@ def test_a_fault_and_its_twin(program: pathlib.Path, tmp_path: pathlib.Path, mon
             assert loud == []
             continue
         kind, words = FAULTS[fault]
-        if fault == "bad-pointer":  # the other fifteen
-            assert {f["kind"] for f in loud[1:]} == {"go.pointer.freed"} and len(loud) == 16
+        if fault == "bad-pointer":  # the others, but for those whose pages are in use again
+            assert {f["kind"] for f in loud[1:]} == {"go.pointer.freed"}
             del loud[1:]
         assert [f["kind"] for f in loud] == [kind], loud
         assert words in loud[0]["title"]

@@ -1,6 +1,7 @@
 """C and C++ faults in shapes that the corpora's programs do not have: found once, by the right kind, named by their types; their
 healthy twins, and healthy programs that look like them, stay silent."""
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -71,16 +72,18 @@ def border(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.mark.parametrize("how,words", [
-    ("table", "that was freed: table[0], and 11 more words"),
-    ("array", "that was freed: queue.items->obj, and 11 more words"),  # in a chunk of 640 B
-    ("list", "that was freed: listeners->user, and 11 more words"),
+    # Where one of the pages serves a living goroutine's stack by now, nothing is said of that word.
+    ("table", r"that was freed: table\[\d+\], and \d+ more words"),
+    ("array", r"that was freed: queue.items->obj, and \d+ more words"),  # in a chunk of 640 B
+    ("list", r"that was freed: listeners->user, and \d+ more words"),
+    ("stacks", r"into Go memory that was freed: table\[\d+\], and \d+ more words"),
 ])
 def test_go_objects_that_one_container_of_c_keeps_are_one_finding(border: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, how: str, words: str) -> None:
     monkeypatch.setenv("GOTRACEBACK", "crash")
     monkeypatch.setenv("GODEBUG", "cgocheck=0")
     (finding,) = alarms(border, f"{how} bad", tmp_path / "bad")
     assert finding["kind"] == "cgo.pointer.outlived"
-    assert words in finding["title"]
+    assert re.search(words, finding["title"])
     assert alarms(border, f"{how} good", tmp_path / "good") == []
 
 

@@ -118,7 +118,9 @@ TEST_P(TypesOf, CodeProvesOfVariablesWhatDwarfSays) {
     EXPECT_GE(pointers, 5u);
     EXPECT_GT(locks, 5u);
     // go1.16 moves the arguments of append's call to the end of the function, behind a jump.
-    if (std::string_view(GetParam()) != "go1.16") EXPECT_GT(slices, 5u);
+    if (std::string_view(GetParam()) != "go1.16") {
+        EXPECT_GT(slices, 5u);
+    }
 }
 
 TEST_P(TypesOf, NamesWordsAsGoDoes) {
