@@ -91,17 +91,17 @@ func under_stacks(keep int) {
 
 func stacks() {
 	end := make(chan bool)
-	for i := 0; i < 400; i++ {
+	for i := 0; i < 2000; i++ {
 		go func() {
 			if <-end {
 				select {}
 			}
 		}()
 	}
-	for i := 0; i < 400; i++ {
+	for i := 0; i < 2000; i++ {
 		end <- i%2 == 0
 	}
-	for runtime.NumGoroutine() > 201 {
+	for runtime.NumGoroutine() > 1001 {
 		runtime.Gosched()
 	}
 }
