@@ -4,6 +4,7 @@ package main
 import (
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,26 +13,37 @@ type service struct {
 	rw sync.RWMutex
 	wg sync.WaitGroup
 	n  int
+
+	held  chan bool
+	wants int32
+}
+
+// A debugger may stop the world for as long as it likes: only from here on is time counted.
+func (s *service) wait_for_all() {
+	close(s.held)
+	for atomic.LoadInt32(&s.wants) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(time.Second)
 }
 
 //go:noinline
 func give(s *service, what string) {
-	const while = 2 * time.Second
 	switch what {
 	case "mutex":
 		s.mu.Lock()
-		time.Sleep(while)
+		s.wait_for_all()
 		s.mu.Unlock()
 	case "writer":
 		s.rw.Lock()
-		time.Sleep(while)
+		s.wait_for_all()
 		s.rw.Unlock()
 	case "reader":
 		s.rw.RLock()
-		time.Sleep(while)
+		s.wait_for_all()
 		s.rw.RUnlock()
 	case "group":
-		time.Sleep(while)
+		s.wait_for_all()
 		s.wg.Done()
 	}
 	time.Sleep(time.Hour)
@@ -39,7 +51,8 @@ func give(s *service, what string) {
 
 //go:noinline
 func want(s *service, what string) {
-	time.Sleep(100 * time.Millisecond)
+	<-s.held
+	atomic.AddInt32(&s.wants, 1)
 	switch what {
 	case "mutex":
 		s.mu.Lock()
@@ -55,7 +68,7 @@ func want(s *service, what string) {
 }
 
 func main() {
-	s := &service{}
+	s := &service{held: make(chan bool)}
 	s.wg.Add(1)
 	go give(s, os.Args[1])
 	for i := 0; i < 2; i++ {

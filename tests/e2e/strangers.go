@@ -319,6 +319,85 @@ func init() {
 	}
 }
 
+// Laid out by the linker, so that no descriptor names the type: its methods' code says what its words are.
+type reader struct {
+	label  [16]byte
+	err    error
+	window []uint16
+	fields []field
+	queue  *entry
+	counts map[string]int
+}
+
+var input = &reader{}
+
+//go:noinline
+func (r *reader) fail(err *failure) { r.err = err }
+
+//go:noinline
+func (r *reader) view(key string) { r.fields = append(r.fields, field{key, ""}) }
+
+//go:noinline
+func (r *reader) push(key string) *entry {
+	e := &entry{key: key}
+	for n := r.queue; n != nil && n.key == key; n = nil {
+		return n
+	}
+	r.queue = e
+	return e
+}
+
+//go:noinline
+func (r *reader) count(key string) { r.counts[key]++ }
+
+//go:noinline
+func (r *reader) open(n int) { r.window = make([]uint16, n, 2*n) }
+
+type failure struct{ reason string }
+
+func (f *failure) Error() string { return f.reason }
+
+func init() {
+	modes["laid-out-interface"] = func(bad bool) {
+		input.fail(&failure{"short"})
+		if bad {
+			copy((*[24]byte)(unsafe.Pointer(&input.label))[:], "a label that is far too long")
+		}
+	}
+	modes["laid-out-slice"] = func(bad bool) {
+		input.open(20)
+		if bad {
+			(*[3]int)(unsafe.Pointer(&input.window))[1] = 400
+		}
+	}
+	modes["laid-out-strings"] = func(bad bool) {
+		for i := 0; i < 3; i++ {
+			input.view(fmt.Sprint("a key ", i))
+		}
+		if bad {
+			(*[2]int)(unsafe.Pointer(&input.fields[1].key))[1] = 1 << 20
+		}
+	}
+	modes["laid-out-object"] = func(bad bool) {
+		input.view("a key") // what lies before the queue is a number: no interface ends with it
+		e := input.push("one")
+		neighbours(!bad, func(i int, at uintptr) {
+			if i == 3 {
+				e.next = at
+			}
+		})
+	}
+	modes["laid-out-map"] = func(bad bool) {
+		input.counts = map[string]int{}
+		for i := 0; i < 3; i++ {
+			input.count(fmt.Sprint(i))
+		}
+		if bad {
+			**(**uint64)(unsafe.Pointer(&input.counts)) = 2
+		}
+	}
+}
+
 // A map whose header's memory is another object's by now, and a key whose bytes are not there: it dies while it hashes.
 func init() {
 	modes["map-reused"] = func(bad bool) {

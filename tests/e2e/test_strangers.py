@@ -94,7 +94,12 @@ def stripped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.mark.parametrize(("fault", "kind", "words"), [("nil-value", "go.interface.bad", "value of the main.sensor"),
                                                       ("made-rows", "go.slice.bad", "Impossible slice header: []int32"),
                                                       ("made-object", "go.pointer.freed", "field next of the main.entry"),
-                                                      ("boxed-map", "go.map.corrupt", "a count that is not the number of its cells")])
+                                                      ("boxed-map", "go.map.corrupt", "a count that is not the number of its cells"),
+                                                      ("laid-out-interface", "go.interface.bad", "word 0x10 of the main.reader at 0x"),
+                                                      ("laid-out-slice", "go.slice.bad", "word 0x20 of the main.reader at 0x"),
+                                                      ("laid-out-strings", "go.string.bad", "key of the main.field at 0x"),
+                                                      ("laid-out-object", "go.pointer.freed", "field next of the main.entry"),
+                                                      ("laid-out-map", "go.map.corrupt", "a count that is not the number of its cells")])
 def test_what_code_and_masks_say_of_variables_without_a_name(stripped: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch,
                                                              fault: str, kind: str, words: str) -> None:
     monkeypatch.setenv("GOTRACEBACK", "crash")

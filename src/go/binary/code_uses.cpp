@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "go/binary/code_follower.h"
+
 namespace incident::go {
 namespace {
 
@@ -17,6 +19,8 @@ constexpr std::size_t operand_size = 7;                     // rex.w 8b|8d modrm
 constexpr std::size_t reach = 96;                           // bytes before a call in which its arguments are made
 constexpr std::size_t longest_way = 8192;                   // bytes decoded of one function
 constexpr std::size_t most_decoded = std::size_t{2} << 20;  // bytes, of all
+constexpr std::size_t behind_a_store = 64;                  // bytes in which a slice's other words are stored
+constexpr std::size_t most_followed = 4096;                 // methods with their receivers
 constexpr std::size_t tries_of_a_pair = 3;
 constexpr std::size_t most_pairs = 1 << 18;
 constexpr std::uint64_t largest_text = std::uint64_t{1} << 31;  // rel32 reaches no farther
@@ -35,13 +39,17 @@ struct Site {
 /// Pairs of a variable and a callee, by bytes alone: what may be there.
 class Sites {
 public:
-    /// `behind`: variables are looked for in stores behind the calls.
-    Sites(const Runtime& runtime, const ModuleData& module, std::span<const Address> callees, bool behind)
-        : runtime_(runtime), module_(module), behind_(behind), begins_(module.text.size() / 16 + 1) {
+    /// `behind`: variables are looked for behind the calls: in stores, and in loads of what leads to an object.
+    Sites(const CodeScope& scope, std::span<const Address> callees, bool behind)
+        : scope_(scope),
+          module_(scope.module),
+          follower_(scope),
+          behind_(behind),
+          begins_(module_.text.size() / 16 + 1) {
         for (std::uint32_t i = 0; i < callees.size(); ++i) {
-            if (!module.text.contains(callees[i])) continue;
+            if (!module_.text.contains(callees[i])) continue;
             by_entry_.try_emplace(callees[i].value, i);
-            begins_[(callees[i] - module.text.begin) / 16] = true;
+            begins_[(callees[i] - module_.text.begin) / 16] = true;
         }
     }
 
@@ -87,125 +95,47 @@ private:
     void stores(Address call, const std::byte* at, std::size_t room, std::uint32_t callee) {
         for (std::size_t ahead = call_size; ahead + operand_size <= room; ++ahead) {
             const std::byte* p = at + ahead;
-            if (p[0] != std::byte{0x48} || p[1] != std::byte{0x89} || p[2] != std::byte{0x05}) continue;
-            note(call + ahead, p, call + ahead + operand_size, callee);
+            const auto rex = std::to_integer<unsigned>(p[0]), op = std::to_integer<unsigned>(p[1]),
+                       modrm = std::to_integer<unsigned>(p[2]);
+            const bool store = rex == 0x48 && op == 0x89 && modrm == 0x05;
+            const bool load = (rex & 0xfb) == 0x48 && op == 0x8b && (modrm & 0xc7) == 0x05;
+            if (!store && !(load && leads_to_object(call + ahead, p))) continue;
+            note(call + ahead, p, call + ahead + operand_size + behind_a_store, callee);
         }
+    }
+    static Address operand_of(Address at, const std::byte* bytes) {
+        return Address{at.value + operand_size + static_cast<std::uint64_t>(std::int64_t{relative(bytes + 3)})};
+    }
+    bool leads_to_object(Address at, const std::byte* bytes) const {
+        const Address variable = operand_of(at, bytes);
+        return module_.is_variable(variable) && follower_.object_behind(variable);
     }
     /// An instruction with a rip-relative operand; what is to be decoded ends at `until`.
     void note(Address at, const std::byte* bytes, Address until, std::uint32_t callee) {
-        const Address variable{at.value + operand_size + static_cast<std::uint64_t>(std::int64_t{relative(bytes + 3)})};
+        const Address variable = operand_of(at, bytes);
         if (!module_.is_variable(variable) || pairs.size() >= most_pairs) return;
         std::vector<Site>& sites = pairs[{variable, callee}];
-        auto func = runtime_.find_func(at);
-        if (!func || func->is_asm() || until - func->entry > std::int64_t{longest_way}) return;
+        auto func = scope_.runtime.find_func(at);
+        if (!func || func->is_asm()) return;
+        until = std::min(until, func->end);
+        if (until - func->entry > std::int64_t{longest_way}) return;
         sites.push_back({func->entry, until});
         // The shortest ways are kept: they are decoded first.
         std::ranges::sort(sites, {}, [](const Site& s) { return s.until - s.entry; });
         if (sites.size() > tries_of_a_pair) sites.pop_back();
     }
 
-    const Runtime& runtime_;
+    const CodeScope& scope_;
     const ModuleData& module_;
+    const CodeFollower follower_;
     const bool behind_;
     std::vector<bool> begins_;  ///< by 16 bytes of text: a callee begins there
     std::unordered_map<std::uint64_t, std::uint32_t> by_entry_;
 };
 
-/// Follows one function from its start, and knows of each register whether it holds a variable's address or value.
-class Follower {
-public:
-    Follower(const Memory& memory, const Runtime& runtime, const Disassembler& disassembler)
-        : memory_(memory), disassembler_(disassembler), by_register_(runtime.version().at_least(17)) {
-        auto row = [](std::string_view name) { return x86_64().row_of(name).value_or(0); };
-        // go1.17–1.27 src/cmd/compile/abi-internal.md
-        argument_ = {row("rax"), row("rbx"), row("rcx"), row("rdi"), row("rsi")};
-        rsp_ = row("rsp");
-    }
-
-    using Arguments = std::array<CodeArgument, 5>;
-    /// fn(call's address, its target, arguments) → what it returns, to be known by, or nothing.
-    /// stored(variable, what): a register's value is stored in it.
-    template <class Fn, class Stored>
-    void follow(AddressRange range, Fn&& fn, Stored&& stored) {
-        forget();
-        for (const Instruction& i : disassembler_.decode_range(memory_, range, range.size())) {
-            if (i.flow == Flow::call || i.flow == Flow::indirect_call) {
-                if (i.flow == Flow::call && i.target) {
-                    Arguments arguments;
-                    for (std::size_t n = 0; n < arguments.size(); ++n)
-                        if (by_register_)
-                            arguments[n] = registers_[argument_[n]];
-                        else if (n < slots_.size())
-                            arguments[n] = slots_[n];
-                    const std::optional<CodeArgument> returns = fn(i.pc, *i.target, arguments);
-                    if (returns && returns->kind == CodeArgument::Kind::unknown) continue;  // it leaves all registers
-                    forget();
-                    if (returns && by_register_) registers_[argument_[0]] = *returns;
-                } else {
-                    forget();
-                }
-            } else if (i.flow == Flow::next) {
-                if (i.mnemonic == "mov" && !i.memory.empty() && i.memory.front().written && i.memory.front().absolute &&
-                    i.memory.front().size == 8 && i.source && !i.immediate)
-                    stored(*i.memory.front().absolute, registers_[*i.source]);
-                step(i);
-            } else if (i.flow != Flow::conditional_jump) {
-                forget();  // whoever comes here next comes from elsewhere
-            }
-        }
-    }
-
-private:
-    void forget() {
-        registers_.fill({});
-        slots_.fill({});
-    }
-    static bool writes_only_what_it_names(std::string_view m) {
-        static constexpr std::array<std::string_view, 29> plain = {
-            "mov",  "movzx", "movsx",  "movsxd", "movabs", "lea",  "add",   "sub",   "and", "or",
-            "xor",  "inc",   "dec",    "neg",    "not",    "shl",  "shr",   "sar",   "bt",  "cmp",
-            "test", "nop",   "movups", "movaps", "movdqu", "movq", "movss", "xorps", "pxor"};
-        return std::ranges::find(plain, m) != plain.end() || m.starts_with("set") || m.starts_with("cmov");
-    }
-    void step(const Instruction& i) {
-        if (i.locked || !writes_only_what_it_names(i.mnemonic)) return forget();
-        CodeArgument value;
-        const MemoryOperand* memory = i.memory.empty() ? nullptr : &i.memory.front();
-        if (i.lea && memory != nullptr && memory->absolute)
-            value = {CodeArgument::Kind::address, *memory->absolute};
-        else if (i.mnemonic == "mov" && memory == nullptr && i.source && i.destination && !i.immediate)
-            value = registers_[*i.source];
-        else if (i.mnemonic == "mov" && memory != nullptr && memory->read && memory->absolute && memory->size == 8 &&
-                 !memory->fs_relative && !memory->gs_relative)
-            value = {CodeArgument::Kind::value, *memory->absolute};
-        if (i.destination) {
-            if (*i.destination == rsp_) slots_.fill({});
-            registers_[*i.destination] = value;
-        }
-        if (memory != nullptr && memory->written && memory->base && *memory->base == rsp_) store(i, *memory);
-    }
-    void store(const Instruction& i, const MemoryOperand& to) {
-        for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
-            const auto at = static_cast<std::int64_t>(slot * 8);
-            const auto size = static_cast<std::int64_t>(std::max(to.size, 1u));
-            if (to.index || (to.displacement < at + 8 && to.displacement + size > at)) slots_[slot] = {};
-            if (!to.index && to.displacement == at && to.size == 8 && i.mnemonic == "mov" && i.source && !i.immediate)
-                slots_[slot] = registers_[*i.source];
-        }
-    }
-
-    const Memory& memory_;
-    const Disassembler& disassembler_;
-    bool by_register_;  ///< 1.17 on: ABIInternal; before, arguments lie at the stack's top
-    unsigned rsp_ = 0;
-    std::array<unsigned, 5> argument_{};
-    std::array<CodeArgument, max_registers> registers_{};
-    std::array<CodeArgument, 4> slots_{};
-};
-
-/// Decodes the functions that `sites` names, the nearest of each pair first, until `take` says that the pair is known.
-template <class Known, class Fn, class Stored>
-void follow_sites(const Sites& sites, Follower& follower, Known&& known, Fn&& fn, Stored&& stored) {
+/// Decodes the functions that `sites` names, the nearest of each pair first, until `known` says that the pair is.
+template <class Known, class Follow>
+void follow_sites(const Sites& sites, Known&& known, Follow&& follow) {
     std::unordered_map<std::uint64_t, Address> decoded;  // by entry: up to where
     std::size_t bytes = 0;
     for (const auto& [pair, places] : sites.pairs)
@@ -215,18 +145,21 @@ void follow_sites(const Sites& sites, Follower& follower, Known&& known, Fn&& fn
             if (until >= site.until) continue;
             until = site.until;
             bytes += static_cast<std::size_t>(until - site.entry);
-            follower.follow({site.entry, until}, fn, stored);
+            follow(AddressRange{site.entry, until});
         }
 }
 
-void scan_text(const Memory& memory, const ModuleData& module, Sites& sites) {
-    for (Address at = module.text.begin; at < module.text.end;) {
-        auto bytes = memory.view_up_to(at, static_cast<std::size_t>(module.text.end - at));
+void scan_text(const CodeScope& scope, Sites& sites) {
+    const AddressRange text = scope.module.text;
+    for (Address at = text.begin; at < text.end;) {
+        auto bytes = scope.memory.view_up_to(at, static_cast<std::size_t>(text.end - at));
         if (!bytes || bytes->empty()) break;
         sites.scan(at, *bytes);
         at += bytes->size();
     }
 }
+
+bool can_be_scanned(const ModuleData& module) { return !module.text.empty() && module.text.size() <= largest_text; }
 
 std::unordered_map<std::uint64_t, std::uint32_t> index_of(std::span<const Address> functions) {
     std::unordered_map<std::uint64_t, std::uint32_t> index;
@@ -234,65 +167,149 @@ std::unordered_map<std::uint64_t, std::uint32_t> index_of(std::span<const Addres
     return index;
 }
 
+/// What is stored in the functions that are followed, one after another.
+class Stores {
+public:
+    Stores(const CodeScope& scope, std::span<const Address> makers, CodeUses& out)
+        : scope_(scope), makers_(index_of(makers)), out_(out) {}
+
+    /// A call: what it leaves in the result's register, if that is known.
+    std::optional<CodeArgument> called(Address target, const CodeFollower::Arguments& arguments) {
+        if (auto made = makers_.find(target.value); made != makers_.end()) {
+            if (arguments[0].kind != CodeArgument::Kind::address) return std::nullopt;
+            return CodeArgument{CodeArgument::Kind::made, arguments[0].at, {}, made->second};
+        }
+        // go1.17–1.27 src/runtime/asm_amd64.s: it saves what it uses, but for r11.
+        const auto func = scope_.runtime.find_func(target);
+        if (func && func->name.starts_with("runtime.gcWriteBarrier")) return CodeArgument{};
+        return std::nullopt;
+    }
+    void stored(const CodeFollower::Place& place, const CodeArgument& value) {
+        if (!scope_.module.is_variable(place.at)) return;
+        written_.insert(place.at);
+        if (value.kind == CodeArgument::Kind::made)
+            here_.push_back({place.at, place.object, value.maker, value.at, false});
+        if (value.kind == CodeArgument::Kind::address && scope_.is_type_word(value.at))
+            out_.type_words.push_back({place.at, place.object, value.at});
+    }
+    /// The function's end.
+    void end() {
+        for (StoreOfMade& store : here_) {
+            store.header = written_.contains(store.variable + 8) && written_.contains(store.variable + 16);
+            auto [told, fresh] = told_.try_emplace({store.variable, store.maker}, store.header);
+            if (!fresh && told->second >= store.header) continue;
+            told->second = store.header;
+            out_.made.push_back(store);
+        }
+        here_.clear();
+        written_.clear();
+    }
+    bool knows(const Sites::Pair& pair) const { return told_.contains(pair); }
+
+private:
+    const CodeScope& scope_;
+    const std::unordered_map<std::uint64_t, std::uint32_t> makers_;
+    CodeUses& out_;
+    std::vector<StoreOfMade> here_;
+    std::set<Address> written_;
+    std::map<Sites::Pair, bool> told_;
+};
+
 }  // namespace
 
-std::vector<CallOfVariable> calls_of_variables(const Memory& memory, const Runtime& runtime, const ModuleData& module,
-                                               std::span<const Address> callees, const Disassembler& disassembler) {
+std::vector<CallOfVariable> calls_of_variables(const CodeScope& scope, std::span<const Address> callees) {
     std::vector<CallOfVariable> out;
-    if (module.text.empty() || module.text.size() > largest_text) return out;
-    Sites sites(runtime, module, callees, false);
-    scan_text(memory, module, sites);
+    if (!can_be_scanned(scope.module)) return out;
+    Sites sites(scope, callees, false);
+    scan_text(scope, sites);
     const auto index = index_of(callees);
-    std::map<Sites::Pair, bool> told;
-    Follower follower(memory, runtime, disassembler);
-    auto take = [&](const Sites::Pair& pair) {
-        auto known = sites.pairs.find(pair);
-        return known != sites.pairs.end() && std::exchange(told[pair], true) == false;
+    std::set<Sites::Pair> told;
+    CodeFollower follower(scope);
+    auto called = [&](Address call, Address target,
+                      const CodeFollower::Arguments& arguments) -> std::optional<CodeArgument> {
+        auto callee = index.find(target.value);
+        if (callee == index.end()) return std::nullopt;
+        bool fresh = false;
+        const auto& [first, second, third, fourth, fifth] = arguments;
+        for (const CodeArgument& argument : {first, second})
+            if (argument.kind != CodeArgument::Kind::unknown && scope.module.is_variable(argument.at))
+                fresh |= told.insert({argument.at, callee->second}).second;
+        if (fresh) out.push_back({call, callee->second, first, second, third, fourth, fifth});
+        return std::nullopt;
     };
     follow_sites(
-        sites, follower, [&](const Sites::Pair& pair) { return told[pair]; },
-        [&](Address call, Address target, const Follower::Arguments& arguments) -> std::optional<CodeArgument> {
-            auto callee = index.find(target.value);
-            if (callee == index.end()) return std::nullopt;
-            bool fresh = false;
-            const auto& [first, second, third, fourth, fifth] = arguments;
-            for (const CodeArgument& argument : {first, second})
-                if (argument.kind != CodeArgument::Kind::unknown) fresh |= take({argument.at, callee->second});
-            if (fresh) out.push_back({call, callee->second, first, second, third, fourth, fifth});
-            return std::nullopt;
-        },
-        [](Address, const CodeArgument&) {});
+        sites, [&](const Sites::Pair& pair) { return told.contains(pair); },
+        [&](AddressRange code) { follower.follow(code, {}, called, [](const auto&, const CodeArgument&) {}); });
     return out;
 }
 
-std::vector<StoreOfMade> stores_of_made(const Memory& memory, const Runtime& runtime, const ModuleData& module,
-                                        std::span<const Address> makers, const Disassembler& disassembler) {
-    std::vector<StoreOfMade> out;
-    if (module.text.empty() || module.text.size() > largest_text || !runtime.version().at_least(17)) return out;
-    Sites sites(runtime, module, makers, true);
-    scan_text(memory, module, sites);
-    const auto index = index_of(makers);
-    std::set<Sites::Pair> told;
-    std::uint32_t maker = 0;
-    Follower follower(memory, runtime, disassembler);
+CodeUses stores_of_made(const CodeScope& scope, std::span<const Address> makers) {
+    CodeUses out;
+    if (!can_be_scanned(scope.module) || !scope.runtime.version().at_least(17)) return out;
+    Sites sites(scope, makers, true);
+    scan_text(scope, sites);
+    CodeFollower follower(scope);
+    Stores stores(scope, makers, out);
     follow_sites(
-        sites, follower, [&](const Sites::Pair& pair) { return told.contains(pair); },
-        [&](Address, Address target, const Follower::Arguments& arguments) -> std::optional<CodeArgument> {
-            if (auto made = index.find(target.value); made != index.end()) {
-                maker = made->second;
-                if (arguments[0].kind != CodeArgument::Kind::address) return std::nullopt;
-                return CodeArgument{CodeArgument::Kind::made, arguments[0].at};
-            }
-            // go1.17–1.27 src/runtime/asm_amd64.s: it saves what it uses, but for r11.
-            const auto func = runtime.find_func(target);
-            if (func && func->name.starts_with("runtime.gcWriteBarrier")) return CodeArgument{};
-            return std::nullopt;
-        },
-        [&](Address variable, const CodeArgument& value) {
-            if (value.kind == CodeArgument::Kind::made && module.is_variable(variable) &&
-                told.insert({variable, maker}).second)
-                out.push_back({variable, maker, value.at});
+        sites, [&](const Sites::Pair& pair) { return stores.knows(pair); },
+        [&](AddressRange code) {
+            follower.follow(
+                code, {},
+                [&](Address, Address target, const CodeFollower::Arguments& arguments) {
+                    return stores.called(target, arguments);
+                },
+                [&](const CodeFollower::Place& place, const CodeArgument& value) { stores.stored(place, value); });
+            stores.end();
         });
+    return out;
+}
+
+CodeUses uses_in_methods(const CodeScope& scope, std::span<const Address> methods, std::span<const Address> callees,
+                         std::span<const Address> makers) {
+    CodeUses out;
+    if (!can_be_scanned(scope.module) || !scope.runtime.version().at_least(17)) return out;
+    const auto method_index = index_of(methods), callee_index = index_of(callees);
+    CodeFollower follower(scope);
+    Stores stores(scope, makers, out);
+    std::vector<Sites::Pair> wanted;  // receivers with the methods that they are handed to
+    std::set<Sites::Pair> known;
+    std::set<std::pair<Address, std::uint32_t>> told;
+    auto want = [&](const CodeArgument& receiver, std::uint32_t method) {
+        std::optional<Address> object;
+        if (receiver.kind == CodeArgument::Kind::address) object = receiver.at;
+        if (receiver.kind == CodeArgument::Kind::value) object = follower.object_behind(receiver.at);
+        if (object && scope.module.is_variable(*object) && known.size() < most_followed &&
+            known.insert({*object, method}).second) {
+            wanted.push_back({*object, method});
+            out.methods.push_back({*object, method});
+        }
+    };
+    for (const CallOfVariable& call : calls_of_variables(scope, methods)) want(call.first, call.callee);
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < wanted.size() && bytes < most_decoded; ++i) {
+        const Sites::Pair next = wanted[i];
+        const auto func = scope.runtime.find_func(methods[next.callee]);
+        if (!func || func->is_asm() || func->end <= func->entry) continue;
+        const AddressRange code{func->entry, std::min(func->end, func->entry + longest_way)};
+        bytes += code.size();
+        follower.follow(
+            code, {CodeArgument::Kind::address, next.variable, {}},
+            [&](Address call, Address target, const CodeFollower::Arguments& arguments) {
+                const auto& [first, second, third, fourth, fifth] = arguments;
+                if (auto method = method_index.find(target.value); method != method_index.end())
+                    want(first, method->second);
+                if (auto callee = callee_index.find(target.value); callee != callee_index.end())
+                    for (const CodeArgument& argument : {first, second})
+                        if (argument.kind != CodeArgument::Kind::unknown && scope.module.is_variable(argument.at) &&
+                            told.insert({argument.at, callee->second}).second) {
+                            out.calls.push_back({call, callee->second, first, second, third, fourth, fifth});
+                            break;
+                        }
+                return stores.called(target, arguments);
+            },
+            [&](const CodeFollower::Place& place, const CodeArgument& value) { stores.stored(place, value); });
+        stores.end();
+    }
     return out;
 }
 

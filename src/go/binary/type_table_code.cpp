@@ -1,12 +1,17 @@
-// Types of package variables in modules without debug information, from the code that uses them. Six things prove one:
+// Types of package variables in modules without debug information, from the code that uses them. Seven things prove
+// one:
 // - its address is the receiver in a direct call of "pkg.(*T).M": it is a T (or begins with one);
 // - its value is: it leads to a T, perhaps the first of several;
 // - its value is the map in a call of a map operation, whose first argument is the map's type (or another name of it);
 // - its value, with its third word for a capacity, is what append lets grow to more of a T: it is a []T;
 // - what newobject or makeslice made of T is stored in it: it is a *T, or a []T;
+// - an itab or a descriptor is stored in it, which is no pointer to the collector: it is an interface;
 // - its address plus 12 is what an inlined RLock waits on: it is a sync.RWMutex.
 // T is found by its name among the descriptors, and only where *T's own method table lists M: a type declared in a
 // function has the same name and no methods. sync's locks need no descriptor: their words are known.
+//
+// A T without a descriptor (`var store = &cache{}` needs none) stays unknown as a whole, but its words are told as
+// variables are: by what the code does with them that loads them through the variable, or has their T as receiver.
 //
 // Surprising: code proves what the compiler believed; unsafe casts can make that a lie. So every answer must also agree
 // with the collector's pointer mask of the variable's section, word for word, and with all other answers that overlap
@@ -63,16 +68,11 @@ public:
     std::vector<GlobalOfType> run(const Disassembler& disassembler) {
         name_callees();
         if (entries_.empty()) return {};
-        for (const CallOfVariable& call :
-             calls_of_variables(builder_.memory, builder_.runtime, module_, entries_, disassembler))
-            take(call);
-        for (const StoreOfMade& store :
-             stores_of_made(builder_.memory, builder_.runtime, module_, makers_, disassembler)) {
-            const TypeId made = builder_.out.find(store.type);
-            const bool slice = makes_slices_[store.maker];
-            const TypeId type = slice ? only_slice_of(made) : pointer_to(made);
-            if (type != no_type && (slice || follows_a_pointer(store.variable))) note(store.variable, type, true);
-        }
+        const CodeScope scope{builder_.memory, builder_.runtime, module_, disassembler,
+                              [this](Address word) { return is_type_word(word); }};
+        for (const CallOfVariable& call : calls_of_variables(scope, entries_)) take(call);
+        take(stores_of_made(scope, makers_));
+        take(uses_in_methods(scope, methods_, entries_, makers_));
         return agreed();
     }
 
@@ -86,6 +86,14 @@ private:
         bool grows = false;  ///< append
     };
 
+    enum class Makes : std::uint8_t { object, slice, itself };
+    static std::optional<Makes> maker(std::string_view function) {
+        if (function == "runtime.newobject") return Makes::object;
+        if (function == "runtime.makeslice") return Makes::slice;
+        if (function == "runtime.makechan" || function == "runtime.makemap") return Makes::itself;
+        return std::nullopt;
+    }
+
     void name_callees() {
         std::unordered_set<std::string_view> twice;
         for (TypeId id = 1; id < builder_.out.types.size(); ++id)
@@ -97,10 +105,10 @@ private:
         };
         for (std::size_t i = 0; i < module_.pclntab.function_count(); ++i) {
             const std::string_view name = module_.pclntab.name_at(i);
-            if (name == "runtime.newobject" || name == "runtime.makeslice")
+            if (const auto makes = maker(name))
                 if (auto func = module_.pclntab.at_index(i)) {
                     makers_.push_back(func->entry);
-                    makes_slices_.push_back(name == "runtime.makeslice");
+                    makes_.push_back(*makes);
                 }
             Callee callee;
             if (auto method = method_of(name)) {
@@ -111,8 +119,13 @@ private:
                     callee.type = lock;
                 else if (known(method->type) && known("*" + method->type))
                     callee = {std::move(method->type), method->method, 0};
-                else
+                else {
+                    if (auto func = module_.pclntab.at_index(i); func && !of_runtime(name)) {
+                        methods_.push_back(func->entry);
+                        method_types_.push_back(std::move(method->type));
+                    }
                     continue;
+                }
             } else if (name == "sync.runtime_SemacquireRWMutexR") {
                 // go1.20–1.27 src/sync/rwmutex.go: RLock alone calls it, with its readerSem.
                 callee = {"sync.RWMutex", {}, 12};
@@ -126,6 +139,10 @@ private:
                 callees_.push_back(std::move(callee));
             }
         }
+    }
+
+    static bool of_runtime(std::string_view function) {
+        return function.starts_with("runtime.") || function.starts_with("internal/runtime/");
     }
 
     TypeId receiver(Callee& callee) {
@@ -157,18 +174,57 @@ private:
         if (callee.type.empty()) {
             if (call.first.kind != Kind::address || call.second.kind != Kind::value) return;
             const TypeId map = builder_.out.find(call.first.at);
-            if (map != no_type && builder_.out.types[map].kind == go::Kind::map) note(call.second.at, map, true);
+            if (map != no_type && builder_.out.types[map].kind == go::Kind::map)
+                note(call.second.at, map, true, call.second.object);
             return;
         }
         if (call.first.kind == Kind::unknown) return;
         const TypeId type = receiver(callee);
         if (type == no_type) return;
         if (call.first.kind == Kind::address) {
-            note(call.first.at - callee.into, type, false);
+            note(call.first.at - callee.into, type, false, call.first.object);
         } else if (callee.into == 0) {
             auto pointer = builder_.out.by_name.find("*" + callee.type);
-            if (pointer != builder_.out.by_name.end()) note(call.first.at, pointer->second, true);
+            if (pointer != builder_.out.by_name.end()) note(call.first.at, pointer->second, true, call.first.object);
         }
+    }
+
+    void take(const CodeUses& uses) {
+        for (const CallOfMethod& call : uses.methods) {
+            auto [known, fresh] = receivers_.try_emplace(call.object, method_types_[call.method]);
+            if (!fresh && known->second != method_types_[call.method]) known->second.clear();  // one embeds the other
+        }
+        for (const CallOfVariable& call : uses.calls) take(call);
+        for (const StoreOfMade& store : uses.made) {
+            const TypeId made = builder_.out.find(store.type);
+            switch (makes_[store.maker]) {
+                case Makes::object:
+                    if (const TypeId type = pointer_to(made); type != no_type && !may_be_boxed(store))
+                        note(store.variable, type, true, store.object);
+                    break;
+                case Makes::slice:
+                    if (const TypeId type = only_slice_of(made); type != no_type && store.header)
+                        note(store.variable, type, true, store.object);
+                    break;
+                case Makes::itself:
+                    if (made != no_type) note(store.variable, made, true, store.object);
+                    break;
+            }
+        }
+        for (const StoreOfAddress& store : uses.type_words)
+            if (const TypeId type = interface_of(store.stored); type != no_type && store.variable.is_aligned(8))
+                note(store.variable, type, false, store.object);
+    }
+    /// What has this for its first word.
+    TypeId interface_of(Address word) const {
+        const auto& types = builder_.out.types;
+        if (builder_.out.find(word) != no_type) {
+            auto found = builder_.out.by_name.find("interface {}");
+            return found != builder_.out.by_name.end() ? found->second : no_type;
+        }
+        const auto inter = builder_.memory.load_address(word);  // go1.16–1.27 src/internal/abi/iface.go: ITab.Inter
+        const TypeId type = inter ? builder_.out.find(*inter) : no_type;
+        return type != no_type && types[type].kind == go::Kind::interface ? type : no_type;
     }
 
     /// growslice(old pointer, new length, old capacity, number, element) from Go 1.20 on; before, (element, pointer,
@@ -179,10 +235,11 @@ private:
         const CodeArgument& pointer = new_order ? call.first : call.second;
         const CodeArgument& capacity = new_order ? call.third : call.fourth;
         const CodeArgument& elem = new_order ? call.fifth : call.first;
-        if (pointer.kind != Kind::value || capacity != CodeArgument{Kind::value, pointer.at + 16} ||
+        if (pointer.kind != Kind::value || capacity.kind != Kind::value || capacity.at != pointer.at + 16 ||
             elem.kind != Kind::address)
             return;
-        if (const TypeId type = slice_of(builder_.out.find(elem.at)); type != no_type) note(pointer.at, type, true);
+        if (const TypeId type = slice_of(builder_.out.find(elem.at)); type != no_type)
+            note(pointer.at, type, true, pointer.object);
     }
     /// no_type: a type with a name of its own may be meant (net.IPMask).
     TypeId only_slice_of(TypeId elem) {
@@ -204,6 +261,12 @@ private:
         return known->second;
     }
 
+    /// The first word of an object is no interface's second; neither is one behind a number.
+    bool may_be_boxed(const StoreOfMade& store) const {
+        if (store.variable == store.object || follows_a_pointer(store.variable)) return false;
+        const auto before = builder_.memory.load_address(store.variable - 8);
+        return !before || before->is_null() || is_type_word(*before);
+    }
     /// A word behind one that is no pointer may be an interface's second: whoever made its value boxed it so.
     bool follows_a_pointer(Address variable) const {
         const bool data = module_.data.contains(variable);
@@ -224,14 +287,16 @@ private:
         return made->second;
     }
 
-    void note(Address at, TypeId type, bool pointer) {
+    /// `object`: what the code reached it through, null: nothing.
+    void note(Address at, TypeId type, bool pointer, Address object) {
         if (!at.is_aligned(pointer ? 8 : 4)) return;
         if (pointer) {  // an interface's second word?
             const auto before = builder_.memory.load_address(at - 8);
             if (before && is_type_word(*before)) return;
         }
-        auto [known, fresh] = found_.try_emplace({at, builder_.out.types[type].size}, type);
-        if (!fresh && known->second != type) known->second = no_type;  // two of one size: a contradiction
+        auto [known, fresh] = found_.try_emplace({at, builder_.out.types[type].size}, Claim{type, object});
+        if (known->second.object.is_null()) known->second.object = object;
+        if (!fresh && known->second.type != type) known->second.type = no_type;  // two of one size: a contradiction
     }
     bool is_type_word(Address word) const {
         if (word.is_null()) return false;
@@ -329,15 +394,25 @@ private:
         return true;
     }
 
+    std::string name_of(Address variable, Address object) const {
+        auto type = receivers_.find(object);
+        if (object.is_null() || type == receivers_.end() || type->second.empty())
+            return fmt::format("package variable at {:#x}", variable.value);
+        return fmt::format("word {:#x} of the {} at {:#x}", static_cast<std::uint64_t>(variable - object), type->second,
+                           object.value);
+    }
+
     std::vector<GlobalOfType> agreed() const {
         struct Found {
             AddressRange range;
             TypeId type;
+            Address object;
         };
         std::vector<Found> all;
         all.reserve(found_.size());
-        for (const auto& [place, type] : found_)
-            all.push_back({{place.first, place.first + std::max<std::uint64_t>(place.second, 1)}, type});
+        for (const auto& [place, claim] : found_)
+            all.push_back(
+                {{place.first, place.first + std::max<std::uint64_t>(place.second, 1)}, claim.type, claim.object});
         // Whoever begins first, and of those the largest, holds the others.
         std::ranges::sort(all, [](const Found& a, const Found& b) {
             return a.range.begin != b.range.begin ? a.range.begin < b.range.begin : a.range.end > b.range.end;
@@ -353,8 +428,7 @@ private:
                 end = std::max(end, all[i].range.end);
             }
             if (sound)
-                out.push_back({builder_.keep(fmt::format("package variable at {:#x}", outer.range.begin.value)),
-                               outer.range.begin, outer.type});
+                out.push_back({builder_.keep(name_of(outer.range.begin, outer.object)), outer.range.begin, outer.type});
         }
         return out;
     }
@@ -365,9 +439,16 @@ private:
     std::vector<Callee> callees_;
     std::unordered_map<TypeId, TypeId> slices_, pointers_;  ///< by element
     std::unordered_set<TypeId> named_slices_;
+    std::vector<Address> methods_;              ///< whose receiver's type has no descriptor
+    std::vector<std::string> method_types_;     ///< of `methods_`: that type
+    std::map<Address, std::string> receivers_;  ///< objects: of which type; empty: of two
     std::vector<Address> makers_;
-    std::vector<bool> makes_slices_;                             ///< or objects
-    std::map<std::pair<Address, std::uint64_t>, TypeId> found_;  ///< by place and size
+    std::vector<Makes> makes_;  ///< of `makers_`
+    struct Claim {
+        TypeId type;
+        Address object;
+    };
+    std::map<std::pair<Address, std::uint64_t>, Claim> found_;  ///< by place and size
 };
 
 }  // namespace

@@ -102,25 +102,33 @@ TEST_P(TypesOf, CodeProvesOfVariablesWhatDwarfSays) {
     const auto truth = TypeTable::read(opened->memory, opened->runtime),
                proved = TypeTable::read(opened->memory, opened->runtime, true);
     EXPECT_FALSE(proved.has_dwarf());
-    std::size_t maps = 0, pointers = 0, locks = 0, slices = 0;
+    const auto objects = test::objects_of(truth, opened->memory, opened->runtime);
+    std::size_t maps = 0, pointers = 0, locks = 0, slices = 0, words_of_objects = 0;
     for (const GlobalOfType& global : proved.globals()) {
         const Type& type = proved[global.type];
-        const GlobalOfType* real = truth.global_at(global.address);
-        ASSERT_NE(real, nullptr) << global.name << " " << type.name;
-        const auto offset = static_cast<std::uint64_t>(global.address - real->address);
-        EXPECT_TRUE(test::has_part(truth, real->type, offset, type.name)) << real->name << " " << type.name;
+        if (const GlobalOfType* real = truth.global_at(global.address)) {
+            const auto offset = static_cast<std::uint64_t>(global.address - real->address);
+            EXPECT_TRUE(test::has_part(truth, real->type, offset, type.name)) << real->name << " " << type.name;
+        } else {
+            auto object = objects.upper_bound(global.address);
+            ASSERT_NE(object, objects.begin()) << global.name << " " << type.name;
+            --object;
+            const auto offset = static_cast<std::uint64_t>(global.address - object->first);
+            EXPECT_TRUE(test::has_part(truth, object->second, offset, type.name))
+                << global.name << " " << type.name << " behind " << truth[object->second].name;
+            ++words_of_objects;
+        }
         maps += type.kind == Kind::map ? 1 : 0;
         pointers += type.kind == Kind::pointer ? 1 : 0;
         slices += type.kind == Kind::slice ? 1 : 0;
         locks += type.name == "sync.Mutex" || type.name == "sync.RWMutex" ? 1 : 0;
     }
+    if (opened->runtime.version().at_least(17)) { EXPECT_GT(words_of_objects, 0u); }
     EXPECT_GT(maps, 0u);
     EXPECT_GE(pointers, 5u);
     EXPECT_GT(locks, 5u);
     // go1.16 moves the arguments of append's call to the end of the function, behind a jump.
-    if (std::string_view(GetParam()) != "go1.16") {
-        EXPECT_GT(slices, 5u);
-    }
+    if (std::string_view(GetParam()) != "go1.16") { EXPECT_GT(slices, 5u); }
 }
 
 TEST_P(TypesOf, NamesWordsAsGoDoes) {
