@@ -4,6 +4,8 @@ package main
 
 import (
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +36,8 @@ func churn(m *sync.Map) {
 }
 
 func main() {
+	runtime.GOMAXPROCS(4)  // nobody interrupts the comparison
+	debug.SetGCPercent(-1) // a collection would wait for the comparison, and everybody else for the collection
 	m := new(sync.Map)
 	text := strings.Repeat("x", 1<<20)
 	m.Store(*filled(text), 1)
