@@ -32,6 +32,7 @@ func churn(m *sync.Map) {
 	for i := 0; ; i++ {
 		m.CompareAndSwap(i%numbers, 0, 0)
 		steps.Add(1)
+		time.Sleep(20 * time.Microsecond) // it leaves garbage
 	}
 }
 
