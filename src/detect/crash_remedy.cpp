@@ -94,6 +94,9 @@ std::string after_fault(const CrashContext& crash, const std::string& place) {
         case FaultClass::misaligned:
             return read(place, "which cast gives it an address that its type does not allow; packed data need memcpy");
         case FaultClass::privileged: return read(place, "how did control get there: is it code at all");
+        case FaultClass::unexplained:
+            return "look for what the thread's stack pointer was, or a signal's stack: a signal may have found no room "
+                   "there";
         case FaultClass::wild_jump:
         case FaultClass::not_executable: return read(place, "which function pointer or return address was overwritten");
         case FaultClass::non_canonical:

@@ -165,6 +165,21 @@ std::string_view nil_callee(const Process& process, const CrashContext& crash, c
     return {};
 }
 
+/// linux 6.1 arch/x86/kernel/signal.c: a signal's frame that cannot be written or read back is answered so
+/// (force_sigsegv), kernel/rseq.c as well; then the instruction is any.
+FaultStory tell_unexplained(const Process& process, const CrashContext& crash, const std::string& instruction) {
+    FaultStory story;
+    story.title = fmt::format("{} from the kernel, which no access explains", signal_name(fault_of(crash).number));
+    story.why = fmt::format(
+        "nothing that {} does can fault so; the kernel sends it as well when it cannot put a signal's frame on the "
+        "stack, or take one back",
+        instruction.empty() ? "the instruction" : instruction);
+    const auto sp = crash.registers ? crash.registers->sp() : std::nullopt;
+    if (sp && !process.memory.is_mapped(*sp))
+        story.why += fmt::format(": nothing is mapped where the stack pointer leads, {:#x}", sp->value);
+    return story;
+}
+
 }  // namespace
 
 std::string signal_words(const SignalInfo& info) {
@@ -235,6 +250,7 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
                     "musl (a_crash, when its heap or a stack protector's word is damaged) and an abort() whose signal "
                     "does not end it leave a program so; else it jumped into what is no code";
             break;
+        case FaultClass::unexplained: return tell_unexplained(process, crash, text);
         case FaultClass::stack_overflow:
             story.title = fmt::format("stack overflow: {} at {} {}", verb, address, far_below(process, crash));
             break;

@@ -26,6 +26,7 @@ enum class FaultClass : std::uint8_t {
     wild_jump,        ///< the same, for the target of a call, jump or return
     misaligned,       ///< the same, for an instruction that wants 16 bytes or more aligned
     privileged,       ///< the same, for an instruction that only the kernel may execute
+    unexplained,      ///< the same, and nothing that the instruction does can have faulted so
     stack_overflow,   ///< guard page next to a stack
     guard_page,       ///< mapped without any permission
     unmapped,

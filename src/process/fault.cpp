@@ -58,6 +58,17 @@ bool canonical(const Process& process, std::uint64_t address) {
     return address >> bits == 0 || address >> bits == ~std::uint64_t{0} >> bits;
 }
 
+/// What a push, a call or a return accesses beside its operands; true where it accesses nothing.
+bool stack_is_sound(const Process& process, const Registers& registers, const Instruction& instruction) {
+    static constexpr std::string_view users[] = {"push", "pop", "pushf", "pushfq", "popf", "popfq", "enter", "leave"};
+    const bool leaves = instruction.mnemonic == "leave";
+    if (instruction.flow != Flow::call && instruction.flow != Flow::indirect_call && instruction.flow != Flow::ret &&
+        std::ranges::find(users, instruction.mnemonic) == std::end(users))
+        return true;
+    const auto at = leaves ? registers.fp() : registers.sp();
+    return at && canonical(process, at->value);
+}
+
 /// A general protection fault: the kernel tells nothing, the instruction does.
 FaultClass classify_protection(const Process& process, const Registers* registers) {
     auto pc = registers ? registers->pc() : std::nullopt;
@@ -66,7 +77,9 @@ FaultClass classify_protection(const Process& process, const Registers* register
     auto instruction = process.disassembler->decode(process.memory, *pc);
     if (!instruction) return FaultClass::non_canonical;
     bool sound = true;
+    const bool accesses = !instruction->lea && instruction->mnemonic != "nop";
     for (auto& operand : instruction->memory) {
+        if (!accesses) break;
         auto address = Disassembler::effective_address(operand, *registers);
         if (!address || !canonical(process, address->value)) return FaultClass::non_canonical;
         sound &= operand.size < 16 || address->is_aligned(operand.size);
@@ -80,7 +93,7 @@ FaultClass classify_protection(const Process& process, const Registers* register
     // `mov` without memory is one to or from a control register: no other can fault so.
     if (instruction->memory.empty() && std::ranges::find(kernels, instruction->mnemonic) != std::end(kernels))
         return FaultClass::privileged;
-    return FaultClass::non_canonical;
+    return stack_is_sound(process, *registers, *instruction) ? FaultClass::unexplained : FaultClass::non_canonical;
 }
 
 /// Only of a file can the end be missed. Other memory has no page to give where a pool of huge pages is used up, where

@@ -115,6 +115,7 @@ std::string_view to_string(FaultClass fault) {
         case FaultClass::wild_jump: return "jump to a non-canonical address";
         case FaultClass::misaligned: return "misaligned access";
         case FaultClass::privileged: return "privileged instruction";
+        case FaultClass::unexplained: return "no fault of this instruction's";
         case FaultClass::stack_overflow: return "stack overflow";
         case FaultClass::guard_page: return "page without access";
         case FaultClass::unmapped: return "unmapped address";

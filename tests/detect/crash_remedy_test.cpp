@@ -25,7 +25,7 @@ TEST(CrashRemedy, EveryDeathHasOne) {
              {FaultClass::none, FaultClass::nil_dereference, FaultClass::non_canonical, FaultClass::stack_overflow,
               FaultClass::guard_page, FaultClass::unmapped, FaultClass::read_only, FaultClass::not_executable,
               FaultClass::bus_error, FaultClass::other, FaultClass::no_page, FaultClass::bad_memory,
-              FaultClass::wild_jump, FaultClass::misaligned, FaultClass::privileged})
+              FaultClass::wild_jump, FaultClass::misaligned, FaultClass::privileged, FaultClass::unexplained})
             for (bool go : {false, true}) {
                 EXPECT_FALSE(next(died(kind, "", fault), go).empty());
                 EXPECT_FALSE(crash_remedy(died(kind, "", fault), "", go).contains("read :"));

@@ -25,6 +25,8 @@ struct node {
 
 static const char constant[] = "constant";
 
+static void ignored(int signal) {}
+
 int depth(int n) {
     char pad[256];
     memset(pad, n, sizeof pad);
@@ -225,6 +227,11 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "data-call")) ((void (*volatile)(void))(void*)constant)();
     if (!strcmp(how, "trap")) __builtin_trap();
     if (!strcmp(how, "privileged")) __asm__ volatile("hlt");
+    if (!strcmp(how, "no-room-for-signal")) { /* its frame cannot be written: the loop itself never faults */
+        signal(SIGALRM, ignored);
+        alarm(1);
+        __asm__ volatile("mov $0x7770, %%rsp\n1: jmp 1b" ::: "memory");
+    }
     if (!strcmp(how, "raise")) raise(SIGSEGV);
     if (!strcmp(how, "raise-illegal")) raise(SIGILL);
     if (!strcmp(how, "free-written-free")) { /* as a second fclose() does */

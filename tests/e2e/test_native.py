@@ -33,6 +33,7 @@ DEATHS = [
     ("text-return", "crash.fault", "return to 0x7478657420, which is not code", None),
     ("trap", "crash.fault", "executed `ud2`", "main"),
     ("privileged", "crash.fault", "executed `hlt`, which only the kernel may", "main"),
+    ("no-room-for-signal", "crash.fault", "SIGSEGV from the kernel, which no access explains", "main"),
 ]
 # The fault that a handler of the program's own turned into an abort().
 HANDLED = [
