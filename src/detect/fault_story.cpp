@@ -257,7 +257,12 @@ FaultStory tell_fault(const Process& process, const CrashContext& crash, const s
         case FaultClass::guard_page:
             story.title = fmt::format("{} at {} in a page without any permission", verb, address);
             break;
-        case FaultClass::unmapped: story.title = fmt::format("{} at {}, where nothing is mapped", verb, address); break;
+        case FaultClass::unmapped: {
+            const bool since = crash.fault_address && process.memory.is_mapped(*crash.fault_address);
+            story.title = fmt::format("{} at {}, where nothing {}", verb, address,
+                                      since ? "was mapped; by now something is" : "is mapped");
+            break;
+        }
         case FaultClass::read_only: story.title = fmt::format("write at {} to read-only memory", address); break;
         case FaultClass::not_executable:
             story.title = fmt::format("{} to {}, which is not code", way_to_no_code(process, crash), address);

@@ -182,6 +182,8 @@ FaultClass classify_fault(const Process& process, const SignalInfo& info, const 
     if (fault.value < nil_page_limit) return FaultClass::nil_dereference;
     if (sp && ran_off_stack(process, fault, *sp)) return FaultClass::stack_overflow;
     if (const LoadSegment* mapping = mapping_at(process.core, fault)) {
+        // While the process died, other threads and the runtime's own printing went on to map memory.
+        if (mapping->permissions != 0 && info.code == SEGV_MAPERR) return FaultClass::unmapped;
         if (mapping->permissions == 0) return FaultClass::guard_page;
         if (pc && *pc == fault && !(mapping->permissions & execute)) return FaultClass::not_executable;
         if (!(mapping->permissions & write) && (mapping->permissions & read))

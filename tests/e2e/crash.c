@@ -90,7 +90,12 @@ void closed_then_called(void) {
     (*method)();
 }
 
-void give_up(int number) { abort(); }
+static void* volatile mapped_since; /* while the process dies */
+void give_up(int number) {
+    if (mapped_since)
+        mmap(mapped_since, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    abort();
+}
 
 void send_again(int number) {
     signal(number, SIG_DFL);
@@ -256,6 +261,12 @@ int main(int argc, char** argv) {
         struct node last = {1, 0};
         signal(SIGSEGV, give_up);
         return walk(&last);
+    }
+    if (!strcmp(how, "handled-mapped-since")) {
+        struct node* gone = mmap(0, 1 << 16, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        munmap(mapped_since = gone, 1 << 16);
+        signal(SIGSEGV, give_up);
+        return walk(gone);
     }
     if (!strcmp(how, "handled-overflow")) {
         handle_on_own_stack(give_up);

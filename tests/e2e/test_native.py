@@ -38,6 +38,7 @@ DEATHS = [
 # The fault that a handler of the program's own turned into an abort().
 HANDLED = [
     ("handled-nil", "crash.fault", "null pointer dereference: read at address 0", "walk"),
+    ("handled-mapped-since", "crash.fault", "where nothing was mapped; by now something is", "walk"),
     ("handled-overflow", "crash.stack-overflow", "stack overflow", "depth"),
 ]
 

@@ -312,6 +312,8 @@ private:
         for (unsigned depth = 0; depth < 32; ++depth) {
             const Type& t = types[type];
             if (offset == 0 && (type == wanted || t.name == types[wanted].name)) return type;
+            // What was boxed is stored in the second word by whoever made it.
+            if (offset == 8 && t.kind == go::Kind::interface && types[wanted].kind == go::Kind::pointer) return type;
             // Its first word leads to one.
             if (offset == 0 && t.kind == go::Kind::slice && types[wanted].kind == go::Kind::pointer)
                 return types[wanted].elem == t.elem ? type : no_type;
