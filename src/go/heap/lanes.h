@@ -43,6 +43,7 @@ private:
     static constexpr SlotId stripe = SlotId{1} << stripe_bits;
     static constexpr std::size_t batch = 512;  // messages on their way at once
     static constexpr unsigned patience = 64;   // blocks that are looked into before what waits to be sent is sent
+    static constexpr unsigned a_round = 512;   // blocks
     static constexpr std::size_t few = 64;     // nobody is woken for fewer, or waits with fewer for others who are idle
 
     struct Lane {
@@ -76,11 +77,15 @@ public:
             while ((lane_ = lanes_.next(lane_, messages)) != nullptr) {
                 do {
                     receive(std::span<const Message>(messages));
+                    // Lists that come back to this lane behind the elevator would wait for its next round, and be
+                    // all that is left in the end.
+                    if (!messages.empty() && since_restart_ >= a_round) lane_->queue.restart(), since_restart_ = 0;
                     messages.clear();
                     SlotQueue::Block block;
                     for (unsigned taken = 1; !lane_->incoming.load(std::memory_order_relaxed); ++taken) {
                         if (!lane_->queue.take(block)) break;
                         look_into(lanes_.slot(block.first, lane_->number), block.bits);
+                        ++since_restart_;
                         if (taken % patience == 0) flush();
                     }
                     if (lane_->incoming.load(std::memory_order_relaxed)) lanes_.fetch(*lane_, messages);
@@ -96,6 +101,7 @@ public:
     private:
         Lanes& lanes_;
         Lane* lane_ = nullptr;
+        unsigned since_restart_ = 0;             // blocks
         std::vector<std::vector<Message>> out_;  // per lane
     };
 

@@ -51,6 +51,13 @@ public:
         block = {at_ * 64, std::exchange(levels_[0][at_], 0)};
         return true;
     }
+    /// Back to where its way began: what was added behind it waits no longer.
+    void restart() noexcept {
+        if (levels_[0][at_] == 0) leave();
+        if (empty()) return;
+        at_ = down_ ? levels_[0].size() - 1 : 0;
+        find();
+    }
     /// Right after take() said so; between two of them it may say no though there is nothing.
     bool empty() const noexcept { return levels_.back().front() == 0; }
 

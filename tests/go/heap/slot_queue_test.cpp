@@ -46,6 +46,19 @@ TEST(SlotQueue, GoesOneWayAndThenBack) {
     EXPECT_EQ(taken(queue), (std::vector<std::size_t>{500'010, 600'000, 900'000, 499'000, 100}));
 }
 
+TEST(SlotQueue, RestartsWhereItsWayBegan) {
+    SlotQueue queue(1'000'000);
+    for (std::size_t number : {100, 500'000, 900'000}) queue.add(number);
+    SlotQueue::Block block;
+    ASSERT_TRUE(queue.take(block));
+    ASSERT_TRUE(queue.take(block));  // that of 500,000
+    queue.add(200);                  // behind it
+    queue.restart();
+    EXPECT_EQ(taken(queue), (std::vector<std::size_t>{200, 900'000}));
+    queue.restart();
+    EXPECT_TRUE(queue.empty());
+}
+
 TEST(SlotQueue, TakesEverythingOnceHoweverItComes) {
     std::mt19937_64 random(7);
     for (std::size_t limit : {70, 5000, 300'000, 20'000'000}) {
@@ -57,6 +70,8 @@ TEST(SlotQueue, TakesEverythingOnceHoweverItComes) {
                 const std::size_t number = random() % limit;
                 queue.add(number);
                 waiting.insert(number);
+            } else if (random() % 50 == 0) {
+                queue.restart();
             } else if (queue.take(block)) {
                 EXPECT_NE(block.bits, 0u);
                 for (std::uint64_t bits = block.bits; bits != 0; bits &= bits - 1)
