@@ -319,6 +319,34 @@ func init() {
 	}
 }
 
+// Stored far behind the call that made it, by way of another register.
+type device struct {
+	owner uintptr
+	name  string
+	path  string
+	next  *device
+}
+
+var devices *device
+
+//go:noinline
+func attach(name string, path string) {
+	devices = &device{name: name, path: path, next: devices}
+}
+
+func init() {
+	modes["made-linked"] = func(bad bool) {
+		for i := 0; i < 3; i++ {
+			attach(fmt.Sprint("dev", i), fmt.Sprint("/dev/", i))
+		}
+		neighbours(!bad, func(i int, at uintptr) {
+			if i == 3 {
+				devices.next.owner = at
+			}
+		})
+	}
+}
+
 // Laid out by the linker, so that no descriptor names the type: its methods' code says what its words are.
 type reader struct {
 	label  [16]byte

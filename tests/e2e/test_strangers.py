@@ -95,6 +95,7 @@ def stripped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
                                                       ("made-rows", "go.slice.bad", "Impossible slice header: []int32"),
                                                       ("made-object", "go.pointer.freed", "field next of the main.entry"),
                                                       ("boxed-map", "go.map.corrupt", "a count that is not the number of its cells"),
+                                                      ("made-linked", "go.pointer.freed", "field owner of the main.device"),
                                                       ("laid-out-interface", "go.interface.bad", "word 0x10 of the main.reader at 0x"),
                                                       ("laid-out-slice", "go.slice.bad", "word 0x20 of the main.reader at 0x"),
                                                       ("laid-out-strings", "go.string.bad", "key of the main.field at 0x"),

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t call_size = 5;                        // e8 rel32
 constexpr std::size_t operand_size = 7;                     // rex.w 8b|8d modrm rel32
 constexpr std::size_t reach = 96;                           // bytes before a call in which its arguments are made
+constexpr std::size_t reach_behind = 256;                   // … behind one in which what it made is stored
 constexpr std::size_t longest_way = 8192;                   // bytes decoded of one function
 constexpr std::size_t most_decoded = std::size_t{2} << 20;  // bytes, of all
 constexpr std::size_t behind_a_store = 64;                  // bytes in which a slice's other words are stored
@@ -66,7 +67,7 @@ public:
             if (module_.text.contains(target) && begins_[(target - module_.text.begin) / 16])
                 if (auto callee = by_entry_.find(target.value); callee != by_entry_.end()) {
                     if (behind_)
-                        stores(call, at, std::min(bytes.size() - offset, reach), callee->second);
+                        stores(call, at, std::min(bytes.size() - offset, reach_behind), callee->second);
                     else
                         operands(call, at, std::min<std::uint64_t>(offset, reach), callee->second);
                 }
@@ -91,15 +92,14 @@ private:
             note(call - back, p, call + call_size, callee);
         }
     }
-    /// mov [rip+x], rax
+    /// mov [rip+x], r64, and mov r64, [rip+x] of what leads to an object.
     void stores(Address call, const std::byte* at, std::size_t room, std::uint32_t callee) {
         for (std::size_t ahead = call_size; ahead + operand_size <= room; ++ahead) {
             const std::byte* p = at + ahead;
             const auto rex = std::to_integer<unsigned>(p[0]), op = std::to_integer<unsigned>(p[1]),
                        modrm = std::to_integer<unsigned>(p[2]);
-            const bool store = rex == 0x48 && op == 0x89 && modrm == 0x05;
-            const bool load = (rex & 0xfb) == 0x48 && op == 0x8b && (modrm & 0xc7) == 0x05;
-            if (!store && !(load && leads_to_object(call + ahead, p))) continue;
+            if ((rex & 0xfb) != 0x48 || (modrm & 0xc7) != 0x05) continue;
+            if (op != 0x89 && !(op == 0x8b && leads_to_object(call + ahead, p))) continue;
             note(call + ahead, p, call + ahead + operand_size + behind_a_store, callee);
         }
     }
