@@ -167,14 +167,22 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
                                               : fmt::format("{} goroutines are", group.size());
     std::set<Address> objects;
     for (std::size_t i : group) objects.insert(leaks.left[i].first);
+    const std::vector<go::WaitsFor> waits =
+        nil ? std::vector<go::WaitsFor>{} : process.waits->of(process.memory, *process.go, all[first.goroutine], stack);
+    std::set<Address> cases;
+    for (const go::WaitsFor& wait : waits) cases.insert(wait.address);
     const std::string what = first.object == go::WaitObject::coroutine ? std::string("the next or stop of an iter.Pull")
-                             : objects.size() == 1                     ? fmt::format("a {}", words_of(first.object))
+                             : cases.size() > 1 && group.size() == 1
+                                 ? fmt::format("a select of {} channels", cases.size())
+                             : cases.size() > 1    ? std::string("selects of channels")
+                             : objects.size() == 1 ? fmt::format("a {}", words_of(first.object))
                                                    : fmt::format("{} {}s", objects.size(), words_of(first.object));
+    const std::string_view in = cases.size() > 1 ? "in" : "on";
     finding.title = in_select ? fmt::format("{} blocked forever in a select of nil channels", who)
                     : nil     ? fmt::format("{} blocked forever on a nil channel", who)
                     : leaks.nobody_runs
-                        ? fmt::format("{} blocked forever on {}: all other goroutines wait, too", who, what)
-                        : fmt::format("{} blocked forever on {} that nobody else can reach", who, what);
+                        ? fmt::format("{} blocked forever {} {}: all other goroutines wait, too", who, in, what)
+                        : fmt::format("{} blocked forever {} {} that nobody else can reach", who, in, what);
     finding.where = frame == nullptr && first.object == go::WaitObject::coroutine ? "an iterator that has not begun"
                                                                                   : waiting_place(stack, frame);
     const auto origin = go::origin_of(*process.go, *process.goroutines, all[first.goroutine]);
@@ -189,7 +197,6 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
     finding.mark.fault = nil ? "nil channel" : words_of(first.object);
     std::optional<go::ChannelSummary> channel;
     if (!nil) {
-        auto waits = process.waits->of(process.memory, *process.go, all[first.goroutine], stack);
         if (!waits.empty()) finding.subject.type = waits.front().what.substr(0, waits.front().what.find(','));
         if (first.object == go::WaitObject::channel && waits.size() == 1)
             if (auto read = go::read_channel(process.memory, *process.go, first.first)) channel = std::move(*read);
@@ -206,6 +213,10 @@ report::Finding tell(const Process& process, const Locator& locator, const std::
             {fmt::format("goroutine {} waits for {}", all[b.goroutine].goid,
                          b.first == first.first ? std::string("it") : fmt::format("another {}", words_of(b.object))),
              b.first, "", "core", "g.waiting"});
+        for (const Address other : cases)
+            if (i == 0 && other != first.first && cases.size() <= most_examples)
+                finding.evidence.push_back({fmt::format("goroutine {} waits for it, too", all[b.goroutine].goid), other,
+                                            "", "core", "g.waiting"});
     }
     if (group.size() > most_examples && !nil)
         finding.evidence.push_back(

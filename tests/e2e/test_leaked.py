@@ -15,6 +15,10 @@ def test_leaked(core: Planted) -> None:
     assert [f["goroutines"] for f in found] == wanted
     assert {f["kind"] for f in found} <= {"go.goroutine.leaked"}
     assert run.code == (1 if wanted else 0)
+    if core.mode == "leak_select":
+        assert "blocked forever in selects of channels that nobody else can reach" in found[0]["title"]
+        first = found[0]["evidence"][0]["what"].removeprefix("wait reason of ")  # both its channels
+        assert len({e["address"] for e in found[0]["evidence"] if e["what"].startswith(f"{first} waits for it")}) == 2
 
 
 def test_a_leak_of_a_library_accuses_nobody() -> None:
