@@ -237,6 +237,14 @@ void LockFinder::assign_holders() {
             *same = row;
         }
     }
+    // Only one can hold it: where one is known to give it back, those who would on some path have yet to take it. And a
+    // writer that waits for readers has got it from the other writers.
+    for (GoLock& lock : picture.locks) {
+        const auto exclusive = [](const LockHolderRow& h) { return h.kind == HoldKind::exclusive; };
+        if (std::ranges::any_of(lock.holders, [&](const LockHolderRow& h) { return exclusive(h) && h.certain(); }) ||
+            std::ranges::any_of(lock.waiters, &LockWaiterRow::on_writer_semaphore))
+            std::erase_if(lock.holders, [&](const LockHolderRow& h) { return exclusive(h) && !h.certain(); });
+    }
 }
 
 /// All finalizers run on one goroutine, one after the other. go1.27 src/runtime/mfinal.go, runFinalizers

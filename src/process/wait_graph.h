@@ -44,6 +44,8 @@ struct LockHolderRow {
     std::string_view function;              ///< that will release it
     std::string_view deferred;              ///< pending_defer: what was deferred
     Address site;
+
+    bool certain() const { return surely || basis == HoldBasis::pending_defer; }
 };
 
 /// What may release a lock without being known to.

@@ -40,13 +40,14 @@ void LockFinder::connect() {
                 if (holder.goroutine == waiter.goroutine || made >= max_edges_per_lock) continue;
                 if (holder.waits_for_it && waiter.mode != WaitMode::none && lock.state.type == WaitObject::mutex)
                     continue;
+                if (holder.waits_for_it && !holder.certain()) continue;  // it has rather yet to take it
                 picture.edges.push_back({.from = waiter.goroutine,
                                          .to = holder.goroutine,
                                          .lock = l,
                                          .object = lock.state.address,
                                          .what = what,
                                          .basis = basis_of(holder),
-                                         .certain = holder.surely || holder.basis == HoldBasis::pending_defer});
+                                         .certain = holder.certain()});
                 ++made;
             }
         }
