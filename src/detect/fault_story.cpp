@@ -172,7 +172,7 @@ FaultStory tell_unexplained(const Process& process, const CrashContext& crash, c
     story.title = fmt::format("{} from the kernel, which no access explains", signal_name(fault_of(crash).number));
     story.why = fmt::format(
         "nothing that {} does can fault so; the kernel sends it as well when it cannot put a signal's frame on the "
-        "stack, or take one back",
+        "stack, or take one back, and for a damaged rseq area",
         instruction.empty() ? "the instruction" : instruction);
     const auto sp = crash.registers ? crash.registers->sp() : std::nullopt;
     if (sp && !process.memory.is_mapped(*sp))

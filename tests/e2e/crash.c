@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/rseq.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -255,6 +256,10 @@ int main(int argc, char** argv) {
     if (!strcmp(how, "wild-frame"))
         __asm__ volatile("mov $0x4141414141414141, %rbp; mov (%rbp), %rax");
     if (!strcmp(how, "wild-stack")) __asm__ volatile("mov $0x4141414141414140, %rsp; ret");
+    if (!strcmp(how, "rseq")) { /* found damaged by the kernel, at an instruction that uses no address */
+        *(void* volatile*)((char*)__builtin_thread_pointer() + __rseq_offset + 8) = (void*)0x7fffdead0000; /* rseq_cs */
+        for (;;) __asm__ volatile("test $1, %%cl" ::: "cc");
+    }
     if (!strcmp(how, "text-return")) __asm__ volatile("movabs $0x7478657420, %rax; push $0; push %rax; ret");
     if (!strcmp(how, "wild-return")) __asm__ volatile("movabs $0x4141414141414140, %rax; push %rax; ret");
     if (!strcmp(how, "handled-nil")) {

@@ -32,6 +32,7 @@ DEATHS = [
     ("wild-return", "crash.fault", "return to 0x4141414141414140, which can be no address", "main"),
     ("text-return", "crash.fault", "return to 0x7478657420, which is not code", None),
     ("trap", "crash.fault", "executed `ud2`", "main"),
+    ("rseq", "crash.fault", "from the kernel, which no access explains", "main"),
     ("privileged", "crash.fault", "executed `hlt`, which only the kernel may", "main"),
     ("no-room-for-signal", "crash.fault", "SIGSEGV from the kernel, which no access explains", "main"),
 ]
