@@ -6,7 +6,7 @@
 // address it holds. Innocent look-alikes, looked for: the runtime's own g, p, m, sudog and defer records; one past the
 // end of an object or a stack; slots that are being handed out; stacks of goroutines that run; dead spill slots (only
 // words that the collector's maps call live count); integers without a type never count. A uintptr may be kept for
-// comparison only: it is never more than a warning.
+// comparison only: it is never more than a warning; a call's frame pointer and sp beside each other are no variables.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -166,11 +166,32 @@ void check_boxed(const Process& process, const Locator& locator, const Boxed& bo
     }
 }
 
+/// Machine code that is no Go's, as a compiler of WebAssembly makes, keeps the frame pointer and sp that it was called
+/// with to go back to them: {fp, sp} in uintptrs. Right above where fp leads lies where that call returned to.
+bool is_context(const Process& process, const HiddenWord& word, const Judgement& judgement) {
+    if (judgement.place.kind != PlaceKind::go_stack) return false;
+    const AddressRange stack = judgement.place.range;
+    for (const int beside : {-8, 8}) {
+        const Address at = word.word + static_cast<std::uint64_t>(static_cast<std::int64_t>(beside));
+        if (!word.among.contains(at)) continue;
+        const auto other = process.memory.load_address(at);
+        if (!other || !stack.contains(*other)) continue;
+        const Address fp = std::max(*other, word.value), sp = std::min(*other, word.value);
+        constexpr std::int64_t largest_frame = 256;  // of a few lines of assembly
+        const auto pc = process.memory.load_address(fp + 8);
+        if (fp != sp && fp - sp <= largest_frame && pc && process.go->find_func(*pc) &&
+            may_be_return_address(process.memory, *pc))
+            return true;
+    }
+    return false;
+}
+
 /// uintptr words of variables and objects whose type is known.
 void check_hidden(const Process& process, const Locator& locator, const std::vector<HiddenWord>& hidden,
                   std::vector<Suspect>& suspects) {
     for (const HiddenWord& word : hidden)
-        if (auto judgement = judge(process, locator, word.value); judgement.gone != Gone::no)
+        if (auto judgement = judge(process, locator, word.value);
+            judgement.gone != Gone::no && !is_context(process, word, judgement))
             suspects.push_back({word.word, word.value, go::AddressWord::Kind::uintptr, false, std::move(judgement),
                                 word.among, word.tag});
 }

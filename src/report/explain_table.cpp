@@ -118,8 +118,8 @@ constexpr Explanation go_memory_kinds[] = {
      "A pointer or uintptr word in heap, data or C memory leads into the dead part of a stack, a freed stack, or "
      "another goroutine's "
      "stack. Likely; possible as for go.pointer.freed.",
-     "The runtime's own g, p, m, sudog and defer records hold stack addresses and are excluded; so is one past the "
-     "end.",
+     "The runtime's own g, p, m, sudog and defer records hold stack addresses and are excluded; so are one past the "
+     "end, and the frame pointer and sp that machine code made at run time keeps of its caller, beside each other.",
      "Never keep the address of a local variable in uintptr or C memory; allocate what must outlive the call."},
     {"go.frame-chain.broken", "a saved frame pointer or return address that cannot be one",
      "The stack was written over: by an overflow through unsafe or cgo, or through a stale pointer into it.",
